@@ -1,0 +1,3 @@
+//! Stanchion.
+pub mod clock;
+pub mod store;

@@ -1,0 +1,2 @@
+//! The `stanchion` binary.
+fn main() {}
