@@ -1,3 +1,4 @@
 //! Stanchion.
+pub mod cache;
 pub mod clock;
 pub mod store;
