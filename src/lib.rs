@@ -1,4 +1,5 @@
 //! Stanchion.
 pub mod cache;
 pub mod clock;
+pub mod proto;
 pub mod store;
