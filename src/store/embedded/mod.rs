@@ -163,8 +163,10 @@ impl Embedded {
     /// Finishes what is queued and closes the file. What is asked later, and what still waited
     /// behind this, fails [`Error::Unavailable`]; watches end with it.
     pub async fn close(&self) {
-        // An error says that the writer has gone already.
-        let _ = self.ask(Request::Close).await;
+        if self.queue.send(Request::Close).await.is_ok() {
+            // The writer lets go of the file first, of the queue last.
+            self.queue.closed().await;
+        }
     }
 
     fn start(
@@ -214,7 +216,18 @@ impl Embedded {
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, Error> {
-        ask(&self.queue, request).await
+        if self.shared.closed.is_cancelled() {
+            return Err(closed());
+        }
+        let (answer, outcome) = oneshot::channel();
+        let request = request(answer);
+        self.queue.send(request).await.map_err(|_| closed())?;
+        outcome.await.unwrap_or_else(|_| {
+            Err(Error::Unavailable {
+                message: "the store was closed".into(),
+                outcome: Outcome::Unknown,
+            })
+        })
     }
 }
 
@@ -367,20 +380,6 @@ async fn expire(shared: Arc<Shared>, queue: mpsc::Sender<Request>) {
             }
         }
     }
-}
-
-async fn ask<T>(
-    queue: &mpsc::Sender<Request>,
-    request: impl FnOnce(Answer<T>) -> Request,
-) -> Result<T, Error> {
-    let (answer, outcome) = oneshot::channel();
-    queue.send(request(answer)).await.map_err(|_| closed())?;
-    outcome.await.unwrap_or_else(|_| {
-        Err(Error::Unavailable {
-            message: "the store was closed".into(),
-            outcome: Outcome::Unknown,
-        })
-    })
 }
 
 fn closed() -> Error {
