@@ -1,4 +1,5 @@
 //! The integration tests: one binary, one module per surface.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+mod etcd_adapter;
 mod support;

@@ -150,24 +150,25 @@ impl Etcd {
 
     /// A counter or gauge of the first member, summed over its labels.
     pub fn metric(&self, name: &str) -> f64 {
-        self.metric_of(0, name)
+        self.metric_with(name, "")
     }
 
-    /// A counter or gauge of a member, summed over its labels.
-    pub fn metric_of(&self, member: usize, name: &str) -> f64 {
-        let text = http_get(self.members[member].client_port, "/metrics").unwrap();
-        let mut values = text.lines().filter_map(|line| {
+    /// The same, of the series whose labels contain `label` (as in `grpc_method="Txn"`).
+    pub fn metric_with(&self, name: &str, label: &str) -> f64 {
+        let text = http_get(self.members[0].client_port, "/metrics").unwrap();
+        let values = text.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
-            let rest = match rest.strip_prefix('{') {
-                Some(labelled) => labelled.split_once('}')?.1,
-                None => rest,
+            let (labels, rest) = match rest.strip_prefix('{') {
+                Some(labelled) => labelled.split_once('}')?,
+                None => ("", rest),
             };
-            rest.strip_prefix(' ')?.trim().parse::<f64>().ok()
+            let value = rest.strip_prefix(' ')?.trim().parse::<f64>().ok()?;
+            Some((labels.contains(label), value))
         });
-        let first = values
-            .next()
-            .unwrap_or_else(|| panic!("etcd has no metric {name}"));
-        first + values.sum::<f64>()
+        let values: Vec<_> = values.collect();
+        assert!(!values.is_empty(), "etcd has no metric {name}");
+        let wanted = values.iter().filter(|(wanted, _)| *wanted);
+        wanted.map(|(_, value)| value).sum()
     }
 
     fn initial_cluster(&self) -> String {
