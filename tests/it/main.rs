@@ -7,5 +7,6 @@
 )]
 
 mod etcd_adapter;
+mod generated;
 mod store_contract;
 mod support;

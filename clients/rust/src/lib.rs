@@ -1,1 +1,3 @@
 //! Client of the Stanchion service.
+
+pub mod proto;

@@ -1,0 +1,217 @@
+//! The watch cache: this replica's own copy of everything under one prefix of the store.
+//!
+//! One task lists, watches, groups events by revision, applies and publishes; it never waits for
+//! anybody. Readers take the published state, which is immutable; subscribers are cursors over it
+//! ([`Cursor`]), so that a slow one costs nothing but its own delay.
+//!
+//! What the keys mean is the business of a [`Projection`].
+
+mod cursor;
+mod projection;
+mod token;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{
+    clock::Clock,
+    store::{self, Revision, Store},
+};
+
+pub use self::{
+    cursor::{Cursor, CursorOptions, FinalReason, Message, ResetReason, Start},
+    projection::{Action, Change, Event, Projection, Selection},
+    token::Token,
+};
+
+/// One live copy of a prefix. Clones share it; the last one dropped ends its task.
+pub struct Cache<P: Projection> {
+    projection: Arc<P>,
+}
+
+/// How fresh an answer must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// As the cache has it now.
+    Cached,
+    /// At this revision or a later one; waits for it at most [`Settings::freshness_wait`].
+    AtLeast(Revision),
+    /// Everything acknowledged anywhere before the read began; costs one probe of the store,
+    /// shared by all who wait at that moment.
+    Linearizable,
+}
+
+/// Bounds and times of a cache.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How many keys one page of the first listing holds. Default 500.
+    pub page: usize,
+    /// How many revisions back a fresh replica can resume a cursor, and how many the log of each
+    /// kind holds. Default 10 000.
+    pub log_revisions: usize,
+    /// How many bytes the log of each kind holds. Default 64 MiB.
+    pub log_bytes: usize,
+    /// How long the log of each kind reaches back. Default 10 min.
+    pub log_age: Duration,
+    /// How long a read waits for a revision. Default 3 s.
+    pub freshness_wait: Duration,
+    /// How often progress is asked for while somebody waits. Default 50 ms.
+    pub progress_interval: Duration,
+    /// After how much silence of the store the cache asks where it is. Default 1 s.
+    pub idle_probe: Duration,
+}
+
+/// The state as it stands at one revision. Immutable, cheap to clone.
+pub struct View<P: Projection> {
+    /// What the projection made of the keys.
+    pub state: P::State,
+    /// The revision it stands at.
+    pub revision: Revision,
+    /// How long ago the store last confirmed it.
+    pub age: Duration,
+}
+
+/// Why the cache cannot answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The store could not be asked.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The first listing is not complete yet.
+    #[error("this replica has not read the store yet")]
+    NotReady,
+    /// The revision asked for was not reached in time.
+    #[error("revision {wanted} was not reached in time, this replica is at {reached}")]
+    Behind {
+        /// The revision asked for.
+        wanted: Revision,
+        /// Where the cache is.
+        reached: Revision,
+    },
+    /// A resume token that is damaged or belongs to another selection.
+    #[error("the resume token {0}")]
+    Token(&'static str),
+}
+
+/// Watches over the identity of the store's history.
+///
+/// Called when the cache has reason to doubt it: at the start, after every interruption, and when
+/// the store's revision falls below one seen. May write a new epoch, which the cache then reads
+/// back like any other key.
+#[async_trait]
+pub trait Lineage: Send + Sync + 'static {
+    /// Confirms that the history is still the one in which `seen` happened, or begins a new one.
+    async fn confirm(&self, seen: Revision) -> Result<(), store::Error>;
+}
+
+// === impl Cache ===
+
+impl<P: Projection> Cache<P> {
+    /// Starts the cache of all keys under `prefix`. It is not ready yet: see [`Cache::ready`].
+    pub fn start(
+        store: Arc<dyn Store>,
+        prefix: Bytes,
+        projection: P,
+        lineage: Arc<dyn Lineage>,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let _ = (store, prefix, projection, lineage, settings, clock);
+        todo!()
+    }
+
+    /// Completes when the first listing is whole.
+    pub async fn ready(&self) {
+        todo!()
+    }
+
+    /// Says whether the first listing is whole.
+    pub fn is_ready(&self) -> bool {
+        todo!()
+    }
+
+    /// The published state, as it is; [`Error::NotReady`] before the first listing.
+    pub fn view(&self) -> Result<View<P>, Error> {
+        todo!()
+    }
+
+    /// The published state, as fresh as asked for.
+    pub async fn read(&self, freshness: Freshness) -> Result<View<P>, Error> {
+        let _ = freshness;
+        todo!()
+    }
+
+    /// Waits until the cache has reached `revision`, at most `limit`. Says whether it has.
+    pub async fn reached(&self, revision: Revision, limit: Duration) -> bool {
+        let _ = (revision, limit);
+        todo!()
+    }
+
+    /// Completes when the state of `kind` was changed by a revision after `seen`, and returns the
+    /// view then. For waiters inside the server, such as lock queues.
+    pub async fn changed(&self, kind: usize, seen: Revision) -> Result<View<P>, Error> {
+        let _ = (kind, seen);
+        todo!()
+    }
+
+    /// Opens a cursor over what `selection` selects.
+    ///
+    /// Errors: [`Error::Token`] for a damaged token or one of another selection,
+    /// [`Error::NotReady`].
+    pub fn subscribe<S: Selection<P>>(
+        &self,
+        selection: S,
+        start: Start,
+        options: CursorOptions,
+    ) -> Result<Cursor<P, S>, Error> {
+        let _ = (selection, start, options);
+        todo!()
+    }
+
+    /// The token from which a watch of `selection` continues after what `view` shows.
+    pub fn token<S: Selection<P>>(&self, view: &View<P>, selection: &S) -> Token {
+        let _ = (view, selection);
+        todo!()
+    }
+
+    /// Ends every cursor with a final bookmark, as soon as it has delivered what there is.
+    pub fn drain(&self) {
+        todo!()
+    }
+}
+
+impl<P: Projection> Clone for Cache<P> {
+    fn clone(&self) -> Self {
+        Self {
+            projection: self.projection.clone(),
+        }
+    }
+}
+
+impl<P: Projection> Clone for View<P> {
+    fn clone(&self) -> Self {
+        Self {
+            state: self.state.clone(),
+            revision: self.revision,
+            age: self.age,
+        }
+    }
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            page: 500,
+            log_revisions: 10_000,
+            log_bytes: 64 * 1024 * 1024,
+            log_age: Duration::from_secs(600),
+            freshness_wait: Duration::from_secs(3),
+            progress_interval: Duration::from_millis(50),
+            idle_probe: Duration::from_secs(1),
+        }
+    }
+}

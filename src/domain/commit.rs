@@ -1,0 +1,73 @@
+//! The one way down: a transaction, carried out once whatever happens on the way.
+
+use std::time::Duration;
+
+use crate::store::{self, Operation, OperationResponse, Outcome, Txn, TxnResponse};
+
+use super::{Core, error::Error, guard::Guard};
+
+impl Core {
+    /// Carries out `txn`, if `guard` holds at that very moment, and waits until this replica's
+    /// cache shows what it did.
+    ///
+    /// When an answer is lost, the same transaction is sent again: its compares must make sure
+    /// that it cannot happen twice, and its `otherwise` branch must read enough to recognise that
+    /// it has happened. Errors: [`Error::GuardFailed`], [`Error::LeaseExpired`] for a put under a
+    /// dead lease, [`Error::CommitUnknown`] when the last word of the store was no word.
+    pub async fn commit(&self, guard: Option<&Guard>, txn: Txn) -> Result<TxnResponse, Error> {
+        let response = match guard {
+            None => self.send(txn).await?,
+            Some(guard) => {
+                let guarded = Txn::new()
+                    .when_all(self.guard_compares(guard).await?)
+                    .then(Operation::Txn(txn));
+                let mut outer = self.send(guarded).await?;
+                match (outer.succeeded, outer.responses.pop()) {
+                    (true, Some(OperationResponse::Txn(inner))) => TxnResponse {
+                        revision: outer.revision,
+                        ..inner
+                    },
+                    _ => return Err(guard.failed()),
+                }
+            }
+        };
+        if response.succeeded {
+            self.cache
+                .reached(response.revision, self.settings.read_your_writes)
+                .await;
+        }
+        Ok(response)
+    }
+
+    async fn send(&self, txn: Txn) -> Result<TxnResponse, Error> {
+        txn.check_size()?;
+        let deadline = self.clock.now() + self.settings.commit_timeout;
+        let mut pause = Duration::from_millis(20);
+        let mut unknown = false;
+        loop {
+            let error = match self.store.txn(txn.clone()).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            unknown |= error.outcome() == Outcome::Unknown;
+            if !error.is_transient() || self.clock.now() + pause >= deadline {
+                return Err(give_up(error, unknown));
+            }
+            tracing::debug!(%error, "a transaction is sent again");
+            self.clock
+                .sleep(pause.mul_f64(rand::random_range(0.8..1.2)))
+                .await;
+            pause = (pause * 2).min(Duration::from_millis(500));
+        }
+    }
+}
+
+/// An earlier attempt may have been carried out even if the last one certainly was not, unless the
+/// store has answered: then that answer stands.
+fn give_up(error: store::Error, unknown: bool) -> Error {
+    if unknown && error.is_transient() {
+        Error::CommitUnknown(error.to_string())
+    } else {
+        error.into()
+    }
+}

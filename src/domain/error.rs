@@ -1,0 +1,191 @@
+//! What a call can come to besides its answer: few outcomes, each of which says if a retry helps.
+
+use crate::{
+    cache,
+    store::{self, Outcome},
+};
+
+/// Why a call did not do what was asked. Nothing is half done on any of them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The request breaks a rule, whatever the state.
+    #[error("{field}: {description}")]
+    Invalid {
+        /// The field of the request, as the proto names it.
+        field: &'static str,
+        /// What is wrong with it.
+        description: String,
+    },
+    /// The thing does not exist.
+    #[error("{resource} {name} does not exist")]
+    NotFound {
+        /// What kind of thing.
+        resource: Resource,
+        /// Its name.
+        name: String,
+    },
+    /// Somebody else has it.
+    #[error("{resource} {name} belongs to {holder}")]
+    AlreadyExists {
+        /// What kind of thing.
+        resource: Resource,
+        /// Its name.
+        name: String,
+        /// Who has it, in words fit for strangers.
+        holder: String,
+    },
+    /// It was changed since the caller read it.
+    #[error("expected {expected}, found {found}")]
+    Mismatch {
+        /// What the caller expected: a revision, or a version of a config item.
+        expected: i64,
+        /// What is there.
+        found: i64,
+        /// Which of the two.
+        what: Expectation,
+    },
+    /// The lock is still held by another when the wait ends.
+    #[error("lock {name} is held by {holder}")]
+    LockHeld {
+        /// The lock.
+        name: String,
+        /// Who has it, in words fit for strangers.
+        holder: String,
+    },
+    /// The instance belongs to another session than the caller's.
+    #[error("instance {name} belongs to another session")]
+    NotOwner {
+        /// The instance.
+        name: String,
+    },
+    /// The request was cancelled before it arrived: it finds the mark that its cancellation left.
+    #[error("the request was undone before")]
+    RequestUndone,
+    /// Others kept changing the thing while we tried to.
+    #[error("{name} was changed by others again and again")]
+    Conflict {
+        /// The thing.
+        name: String,
+    },
+    /// The caller does not hold the lock.
+    #[error("lock {name} is not held with that token")]
+    LockNotHeld {
+        /// The lock.
+        name: String,
+    },
+    /// The lock that the mutation is bound to is not held with that token.
+    #[error("the guard does not hold: lock {name} is not held with that token")]
+    GuardFailed {
+        /// The lock.
+        name: String,
+    },
+    /// The session expired, was closed, or never was.
+    #[error("the session does not exist or has expired")]
+    LeaseExpired,
+    /// The session has as many keys as it may.
+    #[error("the session has its {limit} keys already")]
+    SessionFull {
+        /// The most it may have.
+        limit: usize,
+    },
+    /// The lock has as many waiters as it may.
+    #[error("lock {name} has its {limit} waiters already")]
+    TooManyWaiters {
+        /// The lock.
+        name: String,
+        /// The most it may have.
+        limit: usize,
+    },
+    /// A record was written by a newer Stanchion, and rewriting it would lose what we do not know.
+    #[error("{name} was written in the newer format {format}")]
+    NewerFormat {
+        /// The key or thing.
+        name: String,
+        /// The format it has.
+        format: u32,
+    },
+    /// This replica is stopping.
+    #[error("this replica is draining")]
+    Draining,
+    /// This replica has not caught up with what was asked for.
+    #[error("{0}")]
+    Behind(String),
+    /// The mutation may have happened or not; the same request says which.
+    #[error("the outcome is unknown: {0}")]
+    CommitUnknown(String),
+    /// The store said no or nothing.
+    #[error(transparent)]
+    Store(store::Error),
+    /// A fault of ours.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+/// A kind of thing that can be missing or taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// An instance, `namespace/service/id`.
+    Instance,
+    /// A config item, `namespace/key`.
+    Config,
+    /// A version of a config item.
+    ConfigVersion,
+}
+
+/// What a caller can expect of a thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expectation {
+    /// The revision that last changed it.
+    Revision,
+    /// The version of a config item.
+    Version,
+}
+
+// === impl Error ===
+
+impl Error {
+    /// A request that breaks a rule.
+    pub fn invalid(field: &'static str, description: impl ToString) -> Self {
+        Self::Invalid {
+            field,
+            description: description.to_string(),
+        }
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::LeaseNotFound => Self::LeaseExpired,
+            error if error.outcome() == Outcome::Unknown => Self::CommitUnknown(error.to_string()),
+            error => Self::Store(error),
+        }
+    }
+}
+
+impl From<cache::Error> for Error {
+    fn from(error: cache::Error) -> Self {
+        match error {
+            // The cache only reads, so there is no outcome to be unsure of.
+            cache::Error::Store(error) => Self::Store(error),
+            cache::Error::Token(what) => {
+                Self::invalid("resume_token", format!("the resume token {what}"))
+            }
+            error @ (cache::Error::NotReady | cache::Error::Behind { .. }) => {
+                Self::Behind(error.to_string())
+            }
+        }
+    }
+}
+
+// === impl Resource ===
+
+impl std::fmt::Display for Resource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Instance => "instance",
+            Self::Config => "config",
+            Self::ConfigVersion => "config version",
+        })
+    }
+}

@@ -1,0 +1,300 @@
+//! Every key Stanchion writes, written once.
+//!
+//! ```text
+//! /ROOT/v1/
+//! state/                                 watched by every replica: small, current
+//!   epoch                                the identity of the store's history
+//!   ses/<session>                        a session (on its lease)
+//!   svc/<namespace>/<service>            settings of a service
+//!   reg/<namespace>/<service>/<instance> an instance; names its session, hangs on no lease
+//!   op/<namespace>/<service>/<instance>  what an operator said of it; outlives it
+//!   hlt/<namespace>/<service>/<instance> its health as checks found it
+//!   cfg/<namespace>/<key…>               the head of a config item
+//!   lock/<namespace>/<name>/<waiter>     a place in a lock's queue (on its session's lease)
+//!   rep/<replica>                        a replica that is up (on its lease)
+//!   fence/<waiter>                       a create that was cancelled (on a short lease)
+//!   ns/<namespace>                       settings of a namespace
+//! history/                               only ever looked up
+//!   cfg/<namespace>/<key…>//<version>    a version of a config item, immutable
+//! ```
+//!
+//! `<waiter>` is `<session>.<hash of the request id>`. Names have no `/` and config keys no empty
+//! segment, so no key is a prefix of another's room and `//` ends a config key.
+
+use bytes::Bytes;
+
+use crate::store::KeyRange;
+
+use super::{
+    names::{ConfigKey, InstanceId, LockName, Namespace, ReplicaId, ServiceName},
+    session_id::SessionId,
+};
+
+/// The keys under one root.
+#[derive(Debug, Clone)]
+pub struct Keyspace {
+    root: String,
+}
+
+/// What a key of the watched part is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateKey {
+    /// `epoch`
+    Epoch,
+    /// `ses/…`
+    Session(SessionId),
+    /// `reg/…`
+    Instance(InstanceKey),
+    /// `op/…`
+    Operator(InstanceKey),
+    /// `hlt/…`
+    Health(InstanceKey),
+    /// `cfg/…`
+    Config(ConfigPath),
+    /// `lock/…`: the lock and the waiter in it
+    Waiter(LockPath, Bytes),
+    /// `rep/…`
+    Replica(ReplicaId),
+    /// Kinds that only stand for themselves: fences, settings of services and namespaces.
+    Other,
+}
+
+/// An instance within its service within its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceKey {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The service.
+    pub service: ServiceName,
+    /// The instance.
+    pub id: InstanceId,
+}
+
+/// A config item within its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigPath {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The key.
+    pub key: ConfigKey,
+}
+
+/// A lock within its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LockPath {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The lock.
+    pub name: LockName,
+}
+
+// === impl Keyspace ===
+
+impl Keyspace {
+    /// The keys under `root`, for example `stanchion`.
+    pub fn new(root: &str) -> Self {
+        Self {
+            root: format!("/{}/v1/", root.trim_matches('/')),
+        }
+    }
+
+    /// The prefix of everything that is watched.
+    pub fn state(&self) -> Bytes {
+        self.at("state/", "")
+    }
+
+    /// The identity of the store's history.
+    pub fn epoch(&self) -> Bytes {
+        self.at("state/epoch", "")
+    }
+
+    /// A session.
+    pub fn session(&self, id: &SessionId) -> Bytes {
+        self.at("state/ses/", &id.to_text())
+    }
+
+    /// An instance.
+    pub fn instance(&self, key: &InstanceKey) -> Bytes {
+        self.at("state/reg/", &key.path())
+    }
+
+    /// What an operator said of an instance.
+    pub fn operator(&self, key: &InstanceKey) -> Bytes {
+        self.at("state/op/", &key.path())
+    }
+
+    /// The head of a config item.
+    pub fn config(&self, path: &ConfigPath) -> Bytes {
+        self.at("state/cfg/", &path.path())
+    }
+
+    /// A version of a config item.
+    pub fn config_version(&self, path: &ConfigPath, version: i64) -> Bytes {
+        self.at("history/cfg/", &format!("{}//{version:016x}", path.path()))
+    }
+
+    /// The versions from `first` up to and with `last`.
+    pub fn config_versions(&self, path: &ConfigPath, first: i64, last: i64) -> KeyRange {
+        KeyRange::span(
+            self.config_version(path, first),
+            self.config_version(path, last.saturating_add(1)),
+        )
+    }
+
+    /// The version number at the end of a key of the config history.
+    pub fn parse_config_version(&self, key: &[u8]) -> Option<i64> {
+        let text = std::str::from_utf8(key).ok()?;
+        i64::from_str_radix(text.rsplit_once("//")?.1, 16).ok()
+    }
+
+    /// All places in a lock's queue.
+    pub fn lock(&self, path: &LockPath) -> KeyRange {
+        KeyRange::prefix(self.at("state/lock/", &format!("{}/", path.path())))
+    }
+
+    /// A place in a lock's queue.
+    pub fn waiter(&self, path: &LockPath, session: &SessionId, request_id: &str) -> Bytes {
+        self.at(
+            "state/lock/",
+            &format!("{}/{}", path.path(), waiter_id(session, request_id)),
+        )
+    }
+
+    /// The mark of a cancelled create of a session's request.
+    pub fn fence(&self, session: &SessionId, request_id: &str) -> Bytes {
+        self.at("state/fence/", &waiter_id(session, request_id))
+    }
+
+    /// A replica that is up.
+    pub fn replica(&self, id: &ReplicaId) -> Bytes {
+        self.at("state/rep/", id.as_str())
+    }
+
+    /// What a key under [`Keyspace::state`] is about; `None` if it is nothing we know.
+    pub fn parse(&self, key: &[u8]) -> Option<StateKey> {
+        let text = std::str::from_utf8(key).ok()?;
+        let rest = text.strip_prefix(&self.root)?.strip_prefix("state/")?;
+        if rest == "epoch" {
+            return Some(StateKey::Epoch);
+        }
+        let (kind, path) = rest.split_once('/')?;
+        Some(match kind {
+            "ses" => StateKey::Session(SessionId::parse(path)?),
+            "reg" => StateKey::Instance(InstanceKey::parse(path)?),
+            "op" => StateKey::Operator(InstanceKey::parse(path)?),
+            "hlt" => StateKey::Health(InstanceKey::parse(path)?),
+            "cfg" => {
+                let (namespace, key) = path.split_once('/')?;
+                StateKey::Config(ConfigPath {
+                    namespace: Namespace::parse(namespace).ok()?,
+                    key: ConfigKey::parse(key).ok()?,
+                })
+            }
+            "lock" => {
+                let (lock, waiter) = path.rsplit_once('/')?;
+                let (namespace, name) = lock.split_once('/')?;
+                let lock = LockPath {
+                    namespace: Namespace::parse(namespace).ok()?,
+                    name: LockName::parse(name).ok()?,
+                };
+                StateKey::Waiter(lock, Bytes::copy_from_slice(waiter.as_bytes()))
+            }
+            "rep" => StateKey::Replica(ReplicaId::parse(path).ok()?),
+            "fence" | "svc" | "ns" => StateKey::Other,
+            _ => return None,
+        })
+    }
+
+    fn at(&self, room: &str, path: &str) -> Bytes {
+        format!("{}{room}{path}", self.root).into()
+    }
+}
+
+// === impl InstanceKey ===
+
+impl InstanceKey {
+    /// `namespace/service/id`.
+    pub fn path(&self) -> String {
+        format!("{}/{}/{}", self.namespace, self.service, self.id)
+    }
+
+    fn parse(path: &str) -> Option<Self> {
+        let (namespace, rest) = path.split_once('/')?;
+        let (service, id) = rest.split_once('/')?;
+        Some(Self {
+            namespace: Namespace::parse(namespace).ok()?,
+            service: ServiceName::parse(service).ok()?,
+            id: InstanceId::parse(id).ok()?,
+        })
+    }
+}
+
+// === impl ConfigPath ===
+
+impl ConfigPath {
+    /// `namespace/key`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.namespace, self.key)
+    }
+}
+
+// === impl LockPath ===
+
+impl LockPath {
+    /// `namespace/name`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+fn waiter_id(session: &SessionId, request_id: &str) -> String {
+    let hash = super::hash64(request_id.as_bytes());
+    format!("{}.{hash:016x}", session.to_text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_watched_key_is_read_back_as_what_it_was_written_for() {
+        let keys = Keyspace::new("stanchion");
+        let instance = InstanceKey::parse("default/web/1").unwrap();
+        let config = ConfigPath {
+            namespace: Namespace::parse("default").unwrap(),
+            key: ConfigKey::parse("db/host").unwrap(),
+        };
+        let lock = LockPath {
+            namespace: Namespace::parse("default").unwrap(),
+            name: LockName::parse("nightly").unwrap(),
+        };
+        let session = SessionId::random();
+        let parse = |key: Bytes| keys.parse(&key);
+        assert_eq!(parse(keys.epoch()), Some(StateKey::Epoch));
+        assert_eq!(
+            parse(keys.session(&session)),
+            Some(StateKey::Session(session))
+        );
+        assert_eq!(
+            parse(keys.instance(&instance)),
+            Some(StateKey::Instance(instance.clone()))
+        );
+        assert_eq!(
+            parse(keys.operator(&instance)),
+            Some(StateKey::Operator(instance))
+        );
+        assert_eq!(
+            parse(keys.config(&config)),
+            Some(StateKey::Config(config.clone()))
+        );
+        let waiter = keys.waiter(&lock, &session, "r1");
+        assert!(keys.lock(&lock).contains(&waiter));
+        assert!(matches!(parse(waiter), Some(StateKey::Waiter(found, _)) if found == lock));
+        assert_eq!(parse(keys.fence(&session, "r1")), Some(StateKey::Other));
+        assert_eq!(keys.parse(b"/stanchion/v1/state/new-kind/x"), None);
+        let version = keys.config_version(&config, 17);
+        assert_eq!(keys.parse_config_version(&version), Some(17));
+        assert!(keys.config_versions(&config, 1, 17).contains(&version));
+        assert!(!keys.config_versions(&config, 1, 16).contains(&version));
+    }
+}

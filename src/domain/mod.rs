@@ -1,0 +1,114 @@
+//! The rules: names, sessions, registry, configuration, locks, and the transactions that make
+//! them true in the store.
+//!
+//! Nothing here knows of the wire or of an adapter. A call comes in with parsed names, becomes one
+//! transaction ([`Core::commit`]), and its effect comes back through the cache as [`state::State`].
+
+pub mod config;
+pub mod epoch;
+pub mod error;
+pub mod guard;
+pub mod keyspace;
+pub mod lock;
+pub mod names;
+pub mod records;
+pub mod registry;
+pub mod replica;
+pub mod session;
+pub mod session_id;
+pub mod state;
+
+mod commit;
+
+use std::{sync::Arc, time::Duration};
+
+use sha2::{Digest, Sha256};
+
+use crate::{clock::Clock, store::Store};
+
+pub use self::error::Error;
+
+/// What every service of the domain works with.
+pub struct Core {
+    /// Where everything is written.
+    pub store: Arc<dyn Store>,
+    /// What was written, as of a moment ago.
+    pub cache: state::Cache,
+    /// Where things are in the store.
+    pub keys: keyspace::Keyspace,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Times and bounds.
+    pub settings: Settings,
+    /// Who we are among the replicas.
+    pub replica: names::ReplicaId,
+}
+
+/// Times and bounds of the domain.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long a mutation waits until this replica's cache shows it. Default 100 ms.
+    pub read_your_writes: Duration,
+    /// How long a transaction is tried again while the store is away. Default 5 s.
+    pub commit_timeout: Duration,
+    /// The time to live of sessions that ask for none. Default 15 s.
+    pub default_ttl: Duration,
+    /// The shortest time to live a session may ask for. Default 5 s.
+    pub min_ttl: Duration,
+    /// The longest time to live a session may ask for. Default 10 min.
+    pub max_ttl: Duration,
+    /// How many keys may hang on one session. Default 1 000.
+    pub max_session_keys: usize,
+    /// How long an instance stays SUSPECT before it is removed. Default 15 s.
+    pub suspect_grace: Duration,
+    /// How long the next replica in rank waits before it does the work of the one before it.
+    /// Default 2 s.
+    pub rank_delay: Duration,
+    /// The largest content of a config item, in bytes. Default 64 KiB.
+    pub max_config_bytes: usize,
+    /// How many waiters a lock may have. Default 1 000.
+    pub max_waiters: usize,
+    /// How long the place of a broken blocking call is kept, at most; a third of the session's
+    /// time to live if that is less. Default 3 s.
+    pub waiter_keep: Duration,
+    /// How long the mark of a cancelled create is kept. Default 60 s.
+    pub fence_ttl: Duration,
+    /// The time to live of this replica's presence. Default 10 s.
+    pub replica_ttl: Duration,
+    /// How much history of the store is kept for old reads and watches; `None`: somebody else
+    /// compacts. Default 1 h.
+    pub history: Option<Duration>,
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            read_your_writes: Duration::from_millis(100),
+            commit_timeout: Duration::from_secs(5),
+            default_ttl: Duration::from_secs(15),
+            min_ttl: Duration::from_secs(5),
+            max_ttl: Duration::from_secs(600),
+            max_session_keys: 1000,
+            suspect_grace: Duration::from_secs(15),
+            rank_delay: Duration::from_secs(2),
+            max_config_bytes: 64 * 1024,
+            max_waiters: 1000,
+            waiter_keep: Duration::from_secs(3),
+            fence_ttl: Duration::from_secs(60),
+            replica_ttl: Duration::from_secs(10),
+            history: Some(Duration::from_secs(3600)),
+        }
+    }
+}
+
+/// The first 64 bits of SHA-256: the same on every replica and in every version, which the
+/// standard library's hashes do not promise.
+pub(crate) fn hash64(bytes: impl AsRef<[u8]>) -> u64 {
+    let digest = Sha256::digest(bytes);
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |hash, &byte| (hash << 8) | u64::from(byte))
+}

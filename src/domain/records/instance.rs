@@ -1,0 +1,103 @@
+//! The stored form of instances, and of what others say of them.
+
+use bytes::Bytes;
+
+use crate::{
+    domain::{
+        keyspace::InstanceKey,
+        registry::{Health, InstanceRecord, InstanceSpec, OperatorState, Port},
+    },
+    proto::store as wire,
+    store::KeyValue,
+};
+
+use super::{DecodeError, FORMAT, decode, encode, label, session_id, time};
+
+/// Reads an instance.
+pub fn instance(key: InstanceKey, kv: &KeyValue) -> Result<InstanceRecord, DecodeError> {
+    let record: wire::Instance = decode(kv)?;
+    let ports = record
+        .ports
+        .into_iter()
+        .map(port)
+        .collect::<Result<_, _>>()?;
+    let session = match record.session_id.as_str() {
+        "" => None,
+        text => Some(session_id(text)?),
+    };
+    Ok(InstanceRecord {
+        key,
+        spec: InstanceSpec {
+            address: record.address,
+            ports,
+            weight: u32::try_from(record.weight).map_err(|_| DecodeError::Field("weight"))?,
+            version: record.version,
+            region: record.region,
+            zone: record.zone,
+            metadata: record.metadata,
+        },
+        session,
+        client_id: label(&record.client_id, "client_id")?,
+        request_id: record.request_id,
+        register_request_id: record.register_request_id,
+        actor: label(&record.actor, "actor")?,
+        register_time: time(record.register_time, "register_time")?,
+        format: record.format,
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+    })
+}
+
+/// Writes an instance.
+pub fn encode_instance(record: &InstanceRecord) -> Bytes {
+    let spec = &record.spec;
+    let port = |port: &Port| wire::Port {
+        name: port.name.clone(),
+        port: i32::from(port.port),
+        protocol: port.protocol.clone(),
+    };
+    encode(&wire::Instance {
+        format: FORMAT,
+        session_id: record.session.map(|id| id.to_text()).unwrap_or_default(),
+        client_id: record.client_id.to_string(),
+        request_id: record.request_id.clone(),
+        register_request_id: record.register_request_id.clone(),
+        address: spec.address.clone(),
+        ports: spec.ports.iter().map(port).collect(),
+        weight: i32::try_from(spec.weight).unwrap_or(i32::MAX),
+        version: spec.version.clone(),
+        region: spec.region.clone(),
+        zone: spec.zone.clone(),
+        metadata: spec.metadata.clone(),
+        register_time: Some(record.register_time.into()),
+        actor: record.actor.to_string(),
+    })
+}
+
+/// Reads what an operator decided. A state of the future leaves the instance as it is.
+pub fn operator(kv: &KeyValue) -> Result<OperatorState, DecodeError> {
+    let record: wire::Operator = decode(kv)?;
+    Ok(match record.state() {
+        wire::OperatorState::Active | wire::OperatorState::Unspecified => OperatorState::Active,
+        wire::OperatorState::Draining => OperatorState::Draining,
+        wire::OperatorState::Isolated => OperatorState::Isolated,
+    })
+}
+
+/// Reads what checks found.
+pub fn health(kv: &KeyValue) -> Result<Health, DecodeError> {
+    let record: wire::Health = decode(kv)?;
+    Ok(match record.state() {
+        wire::HealthState::Healthy => Health::Healthy,
+        wire::HealthState::Unhealthy => Health::Unhealthy,
+        wire::HealthState::Unspecified => Health::Unknown,
+    })
+}
+
+fn port(port: wire::Port) -> Result<Port, DecodeError> {
+    Ok(Port {
+        name: port.name,
+        port: u16::try_from(port.port).map_err(|_| DecodeError::Field("port"))?,
+        protocol: port.protocol,
+    })
+}

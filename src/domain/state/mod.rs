@@ -1,0 +1,334 @@
+//! Everything that is current, decoded, as one immutable value per revision.
+//!
+//! A pure function of the watched keys: what follows from an event (a session ends, so its
+//! instances are suspect) appears at that event's revision, on every replica alike.
+
+mod configs;
+mod instances;
+mod locks;
+mod sessions;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
+use imbl::{OrdMap, OrdSet};
+
+use crate::{
+    cache::{Change, Projection},
+    store::{Event, KeyValue, Revision},
+};
+
+use super::{
+    config::ConfigHead,
+    epoch::Epoch,
+    keyspace::{Keyspace, StateKey},
+    lock::LockQueue,
+    names::ReplicaId,
+    records,
+    registry::{Health, Instance, OperatorState, Service},
+    replica::Replica,
+    session::Session,
+    session_id::SessionId,
+};
+
+/// The watch cache of all that is current.
+pub type Cache = crate::cache::Cache<StateProjection>;
+/// A published state.
+pub type View = crate::cache::View<StateProjection>;
+
+/// The kinds of things that can be watched; each has a log of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Kind {
+    /// [`Session`]
+    Session,
+    /// [`Instance`]
+    Instance,
+    /// [`Service`]
+    Service,
+    /// [`ConfigHead`]
+    Config,
+    /// [`LockQueue`]
+    Lock,
+}
+
+/// Everything that is current. The maps are keyed by path (`namespace/service/id`,
+/// `namespace/key`, `namespace/name`), in which things of one owner stand together.
+#[derive(Clone, Default)]
+pub struct State {
+    /// The identity of the store's history.
+    pub epoch: Epoch,
+    /// All live sessions.
+    pub sessions: OrdMap<SessionId, Arc<Session>>,
+    /// The sessions by the request that opened them.
+    pub sessions_by_request: OrdMap<String, SessionId>,
+    /// What hangs on each session, whether it lives or not.
+    pub owned: OrdMap<SessionId, OrdSet<Owned>>,
+    /// All instances.
+    pub instances: OrdMap<Bytes, Arc<Instance>>,
+    /// All services that have instances.
+    pub services: OrdMap<Bytes, Arc<Service>>,
+    /// What operators said of instances, whether registered or not.
+    pub operators: OrdMap<Bytes, OperatorState>,
+    /// What checks found of instances.
+    pub health: OrdMap<Bytes, Health>,
+    /// All config items, deleted ones included.
+    pub configs: OrdMap<Bytes, Arc<ConfigHead>>,
+    /// All locks that are held.
+    pub locks: OrdMap<Bytes, Arc<LockQueue>>,
+    /// All replicas that are up.
+    pub replicas: OrdMap<ReplicaId, Arc<Replica>>,
+    /// Keys that could not be decoded: kept in the store, hidden from everybody.
+    pub undecodable: OrdSet<Bytes>,
+}
+
+/// Something that hangs on a session.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owned {
+    /// An instance, by its path.
+    Instance(Bytes),
+    /// A place in a lock's queue: the path of the lock, and the key in the store.
+    Waiter(Bytes, Bytes),
+}
+
+/// One thing that can be watched.
+#[derive(Clone)]
+pub enum Item {
+    /// A session.
+    Session(Arc<Session>),
+    /// An instance.
+    Instance(Arc<Instance>),
+    /// A service.
+    Service(Arc<Service>),
+    /// A config item that is not deleted.
+    Config(Arc<ConfigHead>),
+    /// A lock that is held.
+    Lock(Arc<LockQueue>),
+}
+
+/// Why a thing disappeared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// An instance was deregistered.
+    Deregistered,
+    /// An instance was removed after its session's end and the grace, or a session expired.
+    Expired,
+    /// An instance went with its session, which was closed.
+    SessionClosed,
+    /// The thing exists but the watcher's filter no longer takes it.
+    NoLongerMatching,
+    /// A config item was deleted, a service lost its last instance.
+    Deleted,
+    /// A lock became free.
+    Released,
+}
+
+/// Decodes the watched keys and keeps [`State`].
+pub struct StateProjection {
+    keys: Keyspace,
+}
+
+/// What one revision touched, to be looked at once all its events are in.
+#[derive(Default)]
+struct Touched {
+    instances: instances::TouchedInstances,
+    locks: locks::TouchedLocks,
+    closed: BTreeSet<SessionId>,
+}
+
+// === impl StateProjection ===
+
+impl StateProjection {
+    /// A projection of the keys under one root.
+    pub fn new(keys: Keyspace) -> Self {
+        Self { keys }
+    }
+
+    fn put(
+        &self,
+        state: &mut State,
+        touched: &mut Touched,
+        changes: &mut Vec<Change<Self>>,
+        kv: &KeyValue,
+    ) -> Result<(), records::DecodeError> {
+        match self.keys.parse(&kv.key) {
+            Some(StateKey::Epoch) => state.epoch = records::epoch(kv)?,
+            Some(StateKey::Session(id)) => {
+                sessions::put(state, touched, changes, records::session(id, kv)?);
+            }
+            Some(StateKey::Instance(key)) => {
+                let record = records::instance(key, kv)?;
+                instances::put(state, touched, record);
+            }
+            Some(StateKey::Operator(key)) => {
+                let path = Bytes::from(key.path());
+                state.operators.insert(path.clone(), records::operator(kv)?);
+                touched.instances.look_at(path);
+            }
+            Some(StateKey::Health(key)) => {
+                let path = Bytes::from(key.path());
+                state.health.insert(path.clone(), records::health(kv)?);
+                touched.instances.look_at(path);
+            }
+            Some(StateKey::Config(path)) => {
+                configs::put(state, changes, records::config_head(path, kv)?);
+            }
+            Some(StateKey::Waiter(lock, _)) => {
+                locks::put(state, &mut touched.locks, lock, records::waiter(kv)?);
+            }
+            Some(StateKey::Replica(id)) => {
+                state
+                    .replicas
+                    .insert(id.clone(), Arc::new(records::replica(id, kv)?));
+            }
+            Some(StateKey::Other) | None => {}
+        }
+        Ok(())
+    }
+
+    fn delete(
+        &self,
+        state: &mut State,
+        touched: &mut Touched,
+        changes: &mut Vec<Change<Self>>,
+        key: &Bytes,
+    ) {
+        match self.keys.parse(key) {
+            Some(StateKey::Epoch) => state.epoch = Epoch::default(),
+            Some(StateKey::Session(id)) => sessions::delete(state, touched, changes, id),
+            Some(StateKey::Instance(key)) => instances::delete(touched, &key),
+            Some(StateKey::Operator(key)) => {
+                let path = Bytes::from(key.path());
+                state.operators.remove(&path);
+                touched.instances.look_at(path);
+            }
+            Some(StateKey::Health(key)) => {
+                let path = Bytes::from(key.path());
+                state.health.remove(&path);
+                touched.instances.look_at(path);
+            }
+            Some(StateKey::Config(path)) => configs::delete(state, changes, &path),
+            Some(StateKey::Waiter(lock, _)) => locks::delete(state, &mut touched.locks, lock, key),
+            Some(StateKey::Replica(id)) => {
+                state.replicas.remove(&id);
+            }
+            Some(StateKey::Other) | None => {}
+        }
+    }
+}
+
+impl Projection for StateProjection {
+    type State = State;
+    type Item = Item;
+    type Cause = Cause;
+
+    const KINDS: usize = 5;
+
+    fn apply(&self, state: &mut State, revision: Revision, events: &[Event]) -> Vec<Change<Self>> {
+        let mut touched = Touched::default();
+        let mut changes = Vec::new();
+        for event in events {
+            match event {
+                Event::Put(kv) => match self.put(state, &mut touched, &mut changes, kv) {
+                    Ok(()) => {
+                        state.undecodable.remove(&kv.key);
+                    }
+                    Err(error) => {
+                        let key = String::from_utf8_lossy(&kv.key);
+                        tracing::error!(%key, %error, "a stored record is hidden because it cannot be decoded");
+                        self.delete(state, &mut touched, &mut changes, &kv.key);
+                        state.undecodable.insert(kv.key.clone());
+                    }
+                },
+                Event::Delete { key, .. } => {
+                    self.delete(state, &mut touched, &mut changes, key);
+                    state.undecodable.remove(key);
+                }
+            }
+        }
+        instances::settle(state, &mut touched, &mut changes, revision);
+        locks::settle(state, touched.locks, &mut changes, revision);
+        changes
+    }
+
+    fn epoch(state: &State) -> u64 {
+        state.epoch.id
+    }
+
+    fn visible_revision(item: &Item) -> Revision {
+        match item {
+            Item::Session(session) => session.mod_revision,
+            Item::Instance(instance) => instance.visible_revision,
+            Item::Service(service) => service.visible_revision,
+            Item::Config(head) => head.mod_revision,
+            Item::Lock(queue) => queue.visible_revision,
+        }
+    }
+
+    fn create_revision(item: &Item) -> Revision {
+        match item {
+            Item::Session(session) => session.create_revision,
+            Item::Instance(instance) => instance.record.create_revision,
+            Item::Service(service) => service.create_revision,
+            Item::Config(head) => head.create_revision,
+            Item::Lock(queue) => queue.visible_revision,
+        }
+    }
+
+    fn weight(item: &Item) -> usize {
+        match item {
+            Item::Session(session) => 128 + map_weight(&session.metadata),
+            Item::Instance(instance) => {
+                let spec = &instance.record.spec;
+                200 + spec.ports.len() * 24 + map_weight(&spec.metadata)
+            }
+            Item::Service(service) => 32 + service.path.len(),
+            Item::Config(head) => {
+                200 + head.current.content.len() + map_weight(&head.current.labels)
+            }
+            Item::Lock(queue) => 64 + queue.waiters.len() * 160,
+        }
+    }
+
+    fn no_longer_matching() -> Cause {
+        Cause::NoLongerMatching
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// Walks the entries of a map whose path starts with `prefix`, after the path `after`.
+    pub fn under<'a, V>(
+        map: &'a OrdMap<Bytes, V>,
+        prefix: &'a [u8],
+        after: Option<&Bytes>,
+    ) -> impl Iterator<Item = (&'a Bytes, &'a V)> + use<'a, V> {
+        use std::ops::Bound;
+        let start = match after {
+            Some(after) if after.as_ref() >= prefix => Bound::Excluded(after.clone()),
+            _ => Bound::Included(Bytes::copy_from_slice(prefix)),
+        };
+        map.range((start, Bound::Unbounded))
+            .take_while(move |(path, _)| path.starts_with(prefix))
+    }
+
+    fn own(&mut self, session: SessionId, owned: Owned) {
+        self.owned.entry(session).or_default().insert(owned);
+    }
+
+    fn disown(&mut self, session: SessionId, owned: &Owned) {
+        if let Some(set) = self.owned.get_mut(&session) {
+            set.remove(owned);
+            if set.is_empty() {
+                self.owned.remove(&session);
+            }
+        }
+    }
+}
+
+fn map_weight(map: &std::collections::BTreeMap<String, String>) -> usize {
+    map.iter()
+        .map(|(key, value)| key.len() + value.len() + 6)
+        .sum()
+}
