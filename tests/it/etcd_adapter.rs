@@ -385,6 +385,7 @@ async fn the_status_names_version_members_and_a_timeline_that_never_falls() {
     while !writer.is_finished() {
         let now = store.status().await.unwrap();
         assert!(now.timeline >= last.timeline);
+        assert!(now.timeline_at_most >= last.timeline);
         assert!(now.revision >= last.revision);
         last = now;
     }

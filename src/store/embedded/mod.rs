@@ -301,6 +301,7 @@ impl Store for Embedded {
             }],
             revision: self.shared.current()?.revision,
             timeline: -self.openings,
+            timeline_at_most: -self.openings,
             warnings: Vec::new(),
         })
     }

@@ -51,7 +51,7 @@ pub(super) struct Health {
 }
 
 /// A member's own view.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Report {
     pub(super) version: String,
     pub(super) cluster_id: u64,
@@ -60,8 +60,8 @@ pub(super) struct Report {
     /// Whether it knows a leader.
     pub(super) has_leader: bool,
     pub(super) revision: i64,
-    /// Raft applied index minus revision.
-    pub(super) offset: i64,
+    /// The last raft entry it has applied.
+    pub(super) applied: i64,
     /// Alarms and the like.
     pub(super) errors: Vec<String>,
 }
@@ -178,7 +178,7 @@ impl From<&etcd_client::StatusResponse> for Report {
             leads: status.leader() == member_id,
             has_leader: status.leader() != 0,
             revision,
-            offset: applied.saturating_sub(revision),
+            applied,
             errors: status.errors().to_vec(),
         }
     }

@@ -92,7 +92,7 @@ fn operation(operation: Operation) -> TxnOp {
     }
 }
 
-/// `revision` is that of the outermost answer: inner ones do not all carry one.
+/// `revision` is what the store had reached when all was done; a read inside tells its own.
 fn from_etcd(response: PbTxnResponse, revision: Revision) -> Result<TxnResponse, Error> {
     let responses = response.responses.into_iter();
     Ok(TxnResponse {
@@ -114,7 +114,9 @@ fn operation_response(
             OperationResponse::Delete(usize::try_from(deleted.deleted).unwrap_or(0))
         }
         Some(PbTxnOpResponse::ResponseRange(range)) => {
-            OperationResponse::Range(range_response(range, revision))
+            let seen = range.header.as_ref().map(|header| header.revision);
+            let seen = seen.filter(|seen| *seen > 0).unwrap_or(revision);
+            OperationResponse::Range(range_response(range, seen))
         }
         Some(PbTxnOpResponse::ResponseTxn(txn)) => {
             OperationResponse::Txn(from_etcd(txn, revision)?)
