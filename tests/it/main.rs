@@ -6,7 +6,10 @@
     unreachable_pub
 )]
 
+mod embedded_durability;
+mod embedded_store;
 mod etcd_adapter;
 mod generated;
 mod store_contract;
+mod store_differential;
 mod support;

@@ -39,8 +39,8 @@ use self::{
 use crate::{
     clock::Clock,
     store::{
-        Error, LeaseId, Member, Outcome, RangeRequest, RangeResponse, Renewal, Revision, Status,
-        Store, Txn, TxnResponse, Watch,
+        Error, Kind, LeaseId, Member, Outcome, RangeRequest, RangeResponse, Renewal, Revision,
+        Status, Store, Txn, TxnResponse, Watch,
     },
 };
 
@@ -163,8 +163,10 @@ impl Embedded {
     /// Finishes what is queued and closes the file. What is asked later, and what still waited
     /// behind this, fails [`Error::Unavailable`]; watches end with it.
     pub async fn close(&self) {
-        // An error says that the writer has gone already.
-        let _ = self.ask(Request::Close).await;
+        if self.queue.send(Request::Close).await.is_ok() {
+            // The writer lets go of the file first, of the queue last.
+            self.queue.closed().await;
+        }
     }
 
     fn start(
@@ -214,7 +216,18 @@ impl Embedded {
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, Error> {
-        ask(&self.queue, request).await
+        if self.shared.closed.is_cancelled() {
+            return Err(closed());
+        }
+        let (answer, outcome) = oneshot::channel();
+        let request = request(answer);
+        self.queue.send(request).await.map_err(|_| closed())?;
+        outcome.await.unwrap_or_else(|_| {
+            Err(Error::Unavailable {
+                message: "the store was closed".into(),
+                outcome: Outcome::Unknown,
+            })
+        })
     }
 }
 
@@ -285,15 +298,16 @@ impl Store for Embedded {
 
     async fn status(&self) -> Result<Status, Error> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let promise = match self.location {
-            Location::File(_) => "embedded: durable on this disk, one replica",
-            Location::Memory => "embedded: in memory, gone at exit",
+        let (kind, promise) = match self.location {
+            Location::File(_) => (Kind::File, "embedded: durable on this disk, one replica"),
+            Location::Memory => (Kind::Memory, "embedded: in memory, gone at exit"),
         };
         Ok(Status {
-            kind: "embedded",
+            kind,
             version: version.clone(),
             promise: promise.into(),
             members: vec![Member {
+                name: String::new(),
                 endpoint: self.location.path().display().to_string(),
                 version,
                 leader: true,
@@ -368,20 +382,6 @@ async fn expire(shared: Arc<Shared>, queue: mpsc::Sender<Request>) {
             }
         }
     }
-}
-
-async fn ask<T>(
-    queue: &mpsc::Sender<Request>,
-    request: impl FnOnce(Answer<T>) -> Request,
-) -> Result<T, Error> {
-    let (answer, outcome) = oneshot::channel();
-    queue.send(request(answer)).await.map_err(|_| closed())?;
-    outcome.await.unwrap_or_else(|_| {
-        Err(Error::Unavailable {
-            message: "the store was closed".into(),
-            outcome: Outcome::Unknown,
-        })
-    })
 }
 
 fn closed() -> Error {

@@ -34,9 +34,10 @@ pub(super) enum Request {
     Expire(LeaseId, Answer<()>),
     Compact(Revision, Answer<()>),
     /// Ends the writer and frees the file.
-    Close(Answer<()>),
+    Close,
 }
 
+/// Its fields go in this order: when the queue is gone, the file is free.
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     /// `None`: memory alone.
@@ -52,7 +53,7 @@ struct Batch {
     leases: BTreeSet<LeaseId>,
     /// What is said once the batch is durable; dropped unsaid if it is not.
     answers: Vec<Box<dyn FnOnce()>>,
-    close: Option<Answer<()>>,
+    close: bool,
 }
 
 // === impl Writer ===
@@ -82,10 +83,8 @@ impl Writer {
             for answer in batch.answers {
                 answer();
             }
-            if let Some(answer) = batch.close {
+            if batch.close {
                 self.shared.closed.cancel();
-                drop(self);
-                let _ = answer.send(Ok(()));
                 return;
             }
         }
@@ -148,12 +147,12 @@ impl Batch {
             state,
             leases: BTreeSet::new(),
             answers: Vec::with_capacity(GROUP),
-            close: None,
+            close: false,
         }
     }
 
     fn stage(&mut self, request: Request, shared: &Shared) {
-        if self.close.is_some() {
+        if self.close {
             // Dropping the request says that the store is closed.
             return;
         }
@@ -185,7 +184,7 @@ impl Batch {
                 let outcome = self.state.compact(revision);
                 self.answer(answer, outcome);
             }
-            Request::Close(answer) => self.close = Some(answer),
+            Request::Close => self.close = true,
         }
     }
 

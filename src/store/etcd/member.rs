@@ -55,6 +55,7 @@ pub(super) struct Health {
 pub(super) struct Report {
     pub(super) version: String,
     pub(super) cluster_id: u64,
+    pub(super) member_id: u64,
     /// Whether it is the leader.
     pub(super) leads: bool,
     /// Whether it knows a leader.
@@ -175,6 +176,7 @@ impl From<&etcd_client::StatusResponse> for Report {
         Self {
             version: status.version().to_owned(),
             cluster_id,
+            member_id,
             leads: status.leader() == member_id,
             has_leader: status.leader() != 0,
             revision,
