@@ -431,6 +431,8 @@ impl Side {
             ..
         } = kv;
         let (created, modified) = (self.here(kv.create_revision), self.here(kv.mod_revision));
+        // Where values are left out, leases may be missing.
+        let lease = if value.is_empty() { &0 } else { lease };
         format!("{key:?}={value:?} {created}-{modified} v{version} lease {lease}")
     }
 }
