@@ -61,7 +61,7 @@ async fn the_embedded_store_says_the_same_from_memory_and_from_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_embedded_store_says_the_same_as_etcd() {
+async fn the_embedded_store_says_what_etcd_says() {
     agree(&EmbeddedMemory, &RealEtcd).await;
 }
 
