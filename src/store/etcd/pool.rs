@@ -218,7 +218,8 @@ impl Pool {
             otel.name = name,
             otel.kind = "client",
             server.address = %member.endpoint,
-            error = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
+            otel.status_description = tracing::field::Empty,
         );
         let result = timeout(self.settings.kv_timeout, request)
             .instrument(span.clone())
@@ -233,7 +234,8 @@ impl Pool {
                 outcome: Outcome::Unknown,
             },
         };
-        span.record("error", tracing::field::display(&error));
+        span.record("otel.status_code", "ERROR");
+        span.record("otel.status_description", tracing::field::display(&error));
         blame(member, &error);
         Err(error)
     }
