@@ -15,6 +15,8 @@ pub enum Start {
     Resume(Token),
     /// After this revision of the present epoch.
     After(Revision),
+    /// From a position in another epoch: with a reset and a snapshot.
+    Elsewhere,
 }
 
 /// How a cursor delivers.

@@ -199,8 +199,8 @@ pub trait Probe: Send + Sync {
 /// What a store says of itself.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
-    /// `"embedded"` or `"etcd"`.
-    pub kind: &'static str,
+    /// What it is.
+    pub kind: Kind,
     /// The store's version; for etcd the oldest member's.
     pub version: String,
     /// What the store promises, in words for the start banner.
@@ -217,9 +217,23 @@ pub struct Status {
     pub warnings: Vec<String>,
 }
 
+/// What a store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// In this process, gone at exit.
+    #[default]
+    Memory,
+    /// In this process, durable on its disk.
+    File,
+    /// An etcd cluster.
+    Etcd,
+}
+
 /// One member of a store.
 #[derive(Debug, Clone, Default)]
 pub struct Member {
+    /// How it calls itself; may be empty.
+    pub name: String,
     /// Where it is reached; the directory of an embedded store.
     pub endpoint: String,
     /// Its version; empty if it did not answer.
