@@ -85,7 +85,9 @@ impl Backend {
             min_ttl: Duration::from_secs(1),
             ..embedded::Settings::default()
         };
-        let store = Embedded::open(Location::Memory, settings, clock).await.unwrap();
+        let store = Embedded::open(Location::Memory, settings, clock)
+            .await
+            .unwrap();
         Self {
             kind: Kind::Embedded(Arc::new(store)),
             choice: StoreChoice::Memory,
