@@ -10,9 +10,12 @@ use crate::{
     clock::Clock,
     domain::{
         Core,
+        compaction::Compaction,
         epoch::EpochKeeper,
         keyspace::Keyspace,
         names::ReplicaId,
+        presence::Presence,
+        session::Sessions,
         state::{Cache, StateProjection},
     },
     rpc,
@@ -28,6 +31,10 @@ pub struct App {
     pub core: Arc<Core>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
+    sessions: Sessions,
+    /// What goes on behind the calls, and ends after them.
+    background: CancellationToken,
+    background_tasks: TaskTracker,
 }
 
 /// Why a replica does not start.
@@ -90,6 +97,13 @@ impl App {
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
         let context = rpc::Context::new(core.clone(), settings.watch);
+        let background = CancellationToken::new();
+        let background_tasks = TaskTracker::new();
+        let sessions = context.sessions.clone();
+        background_tasks.spawn(sessions.clone().run(background.clone()));
+        background_tasks
+            .spawn(Presence::new(core.clone(), address.to_string()).run(background.clone()));
+        background_tasks.spawn(Compaction::new(core.clone()).run(background.clone()));
         let routes =
             rpc::routes(&context).map_err(|error| StartError::Internal(error.to_string()))?;
         let stop = shutdown.clone();
@@ -111,14 +125,21 @@ impl App {
             core,
             shutdown,
             tasks,
+            sessions,
+            background,
+            background_tasks,
         })
     }
 
     /// Stops serving: streams get their final message, calls finish.
     pub async fn shutdown(self) {
         self.core.cache.drain();
+        self.sessions.drain();
         self.shutdown.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.background.cancel();
+        self.background_tasks.close();
+        self.background_tasks.wait().await;
     }
 }

@@ -7,6 +7,7 @@ pub mod convert;
 pub mod header;
 pub mod page;
 pub mod server;
+pub mod session;
 pub mod status;
 pub mod watch;
 
@@ -15,8 +16,14 @@ use std::sync::Arc;
 use tonic::service::Routes;
 
 use crate::{
-    domain::Core,
-    proto::{FILE_DESCRIPTOR_SET, server::server_service_server::ServerServiceServer},
+    domain::{Core, session::Sessions},
+    proto::{
+        FILE_DESCRIPTOR_SET,
+        server::{
+            server_service_server::ServerServiceServer,
+            session_service_server::SessionServiceServer,
+        },
+    },
 };
 
 use self::header::Header;
@@ -29,6 +36,8 @@ pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 pub struct Context {
     /// The domain's shared part.
     pub core: Arc<Core>,
+    /// The sessions of all clients.
+    pub sessions: Sessions,
     /// Writes headers.
     pub header: Header,
     /// Times and bounds of watch streams.
@@ -41,6 +50,7 @@ impl Context {
     /// The context of the replica that `core` is.
     pub fn new(core: Arc<Core>, watch: watch::Settings) -> Self {
         Self {
+            sessions: Sessions::new(core.clone()),
             header: Header::new(core.clone()),
             core,
             watch: Arc::new(watch),
@@ -61,6 +71,10 @@ pub fn routes(context: &Context) -> Result<Routes, tonic_reflection::server::Err
         .add_service(reflection().build_v1alpha()?)
         .add_service(
             ServerServiceServer::new(server::ServerHandler::new(context.clone()))
+                .max_decoding_message_size(MAX_REQUEST_BYTES),
+        )
+        .add_service(
+            SessionServiceServer::new(session::SessionHandler::new(context.clone()))
                 .max_decoding_message_size(MAX_REQUEST_BYTES),
         );
     Ok(routes.routes())
