@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
@@ -10,9 +11,12 @@ use crate::{
     clock::Clock,
     domain::{
         Core,
+        compaction::Compaction,
         epoch::EpochKeeper,
         keyspace::Keyspace,
         names::ReplicaId,
+        presence::Presence,
+        session::Sessions,
         state::{Cache, StateProjection},
     },
     metrics::Metrics,
@@ -45,6 +49,10 @@ pub struct App {
     calls: TaskTracker,
     /// What has to be told.
     services: TaskTracker,
+    sessions: Sessions,
+    /// What goes on behind the calls, and ends after them.
+    background: CancellationToken,
+    background_tasks: TaskTracker,
 }
 
 /// Why a replica does not start.
@@ -118,6 +126,9 @@ impl App {
             cut: CancellationToken::new(),
             calls: TaskTracker::new(),
             services: TaskTracker::new(),
+            sessions: context.sessions.clone(),
+            background: CancellationToken::new(),
+            background_tasks: TaskTracker::new(),
         };
         let (drain, cut) = (app.drain.clone(), app.cut.clone());
         let metrics = Arc::new(metrics);
@@ -134,6 +145,11 @@ impl App {
             }
         });
         core.cache.ready().await;
+        let background = |task| app.background_tasks.spawn(task);
+        background(app.sessions.clone().run(app.background.clone()).boxed());
+        let presence = Presence::new(core.clone(), address.to_string());
+        background(presence.run(app.background.clone()).boxed());
+        background(Compaction::new(core).run(app.background.clone()).boxed());
         let report = rpc::health::report(context.clone(), health, drain.clone());
         app.services.spawn(report);
         let listener = Listener::new(listener, context.settings.clone(), drain, cut);
@@ -146,6 +162,7 @@ impl App {
     pub async fn shutdown(self) -> bool {
         self.drain.cancel();
         self.core.cache.drain();
+        self.sessions.drain();
         self.calls.close();
         self.services.close();
         let in_time = tokio::time::timeout(self.shutdown_timeout, self.calls.wait())
@@ -154,6 +171,9 @@ impl App {
         self.cut.cancel();
         self.calls.wait().await;
         self.services.wait().await;
+        self.background.cancel();
+        self.background_tasks.close();
+        self.background_tasks.wait().await;
         in_time
     }
 }
@@ -163,6 +183,7 @@ impl Drop for App {
     fn drop(&mut self) {
         self.drain.cancel();
         self.cut.cancel();
+        self.background.cancel();
     }
 }
 

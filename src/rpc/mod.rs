@@ -11,6 +11,7 @@ pub mod layers;
 pub mod listener;
 pub mod page;
 pub mod server;
+pub mod session;
 pub mod status;
 pub mod watch;
 
@@ -26,8 +27,14 @@ use tonic::service::{Routes, RoutesBuilder};
 use tonic_health::server::HealthReporter;
 
 use crate::{
-    domain::Core,
-    proto::{FILE_DESCRIPTOR_SET, server::server_service_server::ServerServiceServer},
+    domain::{Core, session::Sessions},
+    proto::{
+        FILE_DESCRIPTOR_SET,
+        server::{
+            server_service_server::ServerServiceServer,
+            session_service_server::SessionServiceServer,
+        },
+    },
 };
 
 use self::header::Header;
@@ -47,6 +54,8 @@ pub const SERVICES: [&str; 5] = [
 pub struct Context {
     /// The domain's shared part.
     pub core: Arc<Core>,
+    /// The sessions of all clients.
+    pub sessions: Sessions,
     /// Writes headers.
     pub header: Header,
     /// Bounds of calls.
@@ -59,6 +68,7 @@ impl Context {
     /// The context of the replica that `core` is.
     pub fn new(core: Arc<Core>, settings: Arc<Settings>) -> Self {
         Self {
+            sessions: Sessions::new(core.clone()),
             header: Header::new(core.clone()),
             core,
             settings,
@@ -91,6 +101,11 @@ pub fn routes(
         routes,
         context,
         ServerServiceServer::new(server::ServerHandler::new(context.clone()))
+    );
+    add!(
+        routes,
+        context,
+        SessionServiceServer::new(session::SessionHandler::new(context.clone()))
     );
     Ok((routes.routes(), reporter))
 }
