@@ -3,6 +3,7 @@
 //! `convert` gives birth to every INVALID_ARGUMENT, `status` is the one table from outcomes to
 //! gRPC, `watch` the one implementation of watch streams.
 
+pub mod config;
 pub mod convert;
 pub mod header;
 pub mod page;
@@ -16,7 +17,12 @@ use tonic::service::Routes;
 
 use crate::{
     domain::Core,
-    proto::{FILE_DESCRIPTOR_SET, server::server_service_server::ServerServiceServer},
+    proto::{
+        FILE_DESCRIPTOR_SET,
+        server::{
+            config_service_server::ConfigServiceServer, server_service_server::ServerServiceServer,
+        },
+    },
 };
 
 use self::header::Header;
@@ -61,6 +67,10 @@ pub fn routes(context: &Context) -> Result<Routes, tonic_reflection::server::Err
         .add_service(reflection().build_v1alpha()?)
         .add_service(
             ServerServiceServer::new(server::ServerHandler::new(context.clone()))
+                .max_decoding_message_size(MAX_REQUEST_BYTES),
+        )
+        .add_service(
+            ConfigServiceServer::new(config::ConfigHandler::new(context.clone()))
                 .max_decoding_message_size(MAX_REQUEST_BYTES),
         );
     Ok(routes.routes())
