@@ -116,7 +116,7 @@ impl Configs {
             let middle = low + (high - low) / 2;
             let keys = self.core.keys.config_versions(path, middle + 1, high);
             let request = RangeRequest::new(keys).limit(1).keys_only();
-            let found = self.core.store.range(request).await?;
+            let found = self.core.store.range(request).await.map_err(Error::Store)?;
             match found.kvs.first() {
                 Some(kv) => {
                     let number = self.core.keys.parse_config_version(&kv.key);
