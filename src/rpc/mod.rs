@@ -4,6 +4,7 @@
 //! gRPC, `watch` the one implementation of watch streams, `layers` what happens to every call, and
 //! `listener` what happens to every connection.
 
+pub mod config;
 pub mod convert;
 pub mod header;
 pub mod health;
@@ -31,7 +32,7 @@ use crate::{
     proto::{
         FILE_DESCRIPTOR_SET,
         server::{
-            server_service_server::ServerServiceServer,
+            config_service_server::ConfigServiceServer, server_service_server::ServerServiceServer,
             session_service_server::SessionServiceServer,
         },
     },
@@ -106,6 +107,11 @@ pub fn routes(
         routes,
         context,
         SessionServiceServer::new(session::SessionHandler::new(context.clone()))
+    );
+    add!(
+        routes,
+        context,
+        ConfigServiceServer::new(config::ConfigHandler::new(context.clone()))
     );
     Ok((routes.routes(), reporter))
 }

@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod config;
 mod embedded_durability;
 mod embedded_store;
 mod etcd_adapter;
