@@ -28,6 +28,8 @@ pub enum Start {
     Resume(Token),
     /// After this revision of the present epoch.
     After(Revision),
+    /// From a position in another epoch: with a reset and a snapshot.
+    Elsewhere,
 }
 
 /// How a cursor delivers.
@@ -171,6 +173,8 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
             }
             Start::Resume(token) if token.revision > 0 => (start, token.epoch, token.revision),
             Start::After(revision) if revision > 0 => (start, published.epoch, revision),
+            // No epoch of ours, so that the first step finds it changed.
+            Start::Elsewhere => (Start::After(1), !published.epoch, 1),
             Start::Snapshot | Start::Resume(_) | Start::After(_) => {
                 (Start::Snapshot, published.epoch, 0)
             }

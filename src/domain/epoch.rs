@@ -87,7 +87,6 @@ impl EpochKeeper {
 #[async_trait]
 impl Lineage for EpochKeeper {
     async fn confirm(&self, seen: Revision) -> Result<(), store::Error> {
-        let status = self.store.status().await?;
         let key = self.keys.epoch();
         let found = self
             .store
@@ -98,21 +97,27 @@ impl Lineage for EpochKeeper {
             .map(records::epoch)
             .transpose()
             .map_err(|error| store::Error::Corrupt(format!("the epoch record: {error}")))?;
+        // Asked after the record was read: what it notes must not be newer than the answer.
+        let status = self.store.status().await?;
         if let Some(last) = last
-            && status.timeline >= last.timeline
+            && status.timeline_at_most >= last.timeline
             && found.revision >= seen
         {
             return Ok(());
         }
         let epoch = self.begin(last, status.timeline);
-        tracing::warn!(
-            era = epoch.era,
-            last = ?last.map(|last| last.era),
-            timeline = status.timeline,
-            revision = found.revision,
-            seen,
-            "a new era of the store begins"
-        );
+        if last.is_none() && seen == 0 {
+            tracing::info!(era = epoch.era, "the first era of the store begins");
+        } else {
+            tracing::warn!(
+                era = epoch.era,
+                last = last.map(|last| last.era),
+                timeline = status.timeline,
+                revision = found.revision,
+                seen,
+                "a new era of the store begins"
+            );
+        }
         // Whoever comes second has nothing to add.
         let txn = Txn::new()
             .when(Compare::mod_revision(

@@ -107,6 +107,9 @@ pub enum Error {
     /// This replica is stopping.
     #[error("this replica is draining")]
     Draining,
+    /// This replica has not read the store yet.
+    #[error("this replica has not read the store yet")]
+    NotReady,
     /// This replica has not caught up with what was asked for.
     #[error("{0}")]
     Behind(String),
@@ -171,9 +174,8 @@ impl From<cache::Error> for Error {
             cache::Error::Token(what) => {
                 Self::invalid("resume_token", format!("the resume token {what}"))
             }
-            error @ (cache::Error::NotReady | cache::Error::Behind { .. }) => {
-                Self::Behind(error.to_string())
-            }
+            cache::Error::NotReady => Self::NotReady,
+            error @ cache::Error::Behind { .. } => Self::Behind(error.to_string()),
         }
     }
 }

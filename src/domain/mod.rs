@@ -17,6 +17,7 @@ pub mod replica;
 pub mod session;
 pub mod session_id;
 pub mod state;
+pub mod watch;
 
 mod commit;
 

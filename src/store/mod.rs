@@ -100,7 +100,7 @@ pub struct RangeRequest {
     pub limit: usize,
     /// As they were at this revision; `0`: now.
     pub revision: Revision,
-    /// Leaves the values out.
+    /// Leaves the values out; leases may be missing then too (etcd 3.7 does not look at them).
     pub keys_only: bool,
     /// Answers the count alone.
     pub count_only: bool,
@@ -134,7 +134,7 @@ pub struct KeyValue {
     pub mod_revision: Revision,
     /// How often the key was written in its present life, from 1.
     pub version: i64,
-    /// The lease it hangs on; `0`: none.
+    /// The lease it hangs on; `0`: none, or the request asked for keys only.
     pub lease: LeaseId,
 }
 
@@ -199,8 +199,8 @@ pub trait Probe: Send + Sync {
 /// What a store says of itself.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
-    /// `"embedded"` or `"etcd"`.
-    pub kind: &'static str,
+    /// What it is.
+    pub kind: Kind,
     /// The store's version; for etcd the oldest member's.
     pub version: String,
     /// What the store promises, in words for the start banner.
@@ -211,15 +211,33 @@ pub struct Status {
     pub revision: Revision,
     /// A number that never falls while the history goes on, and falls when the store was restored
     /// from a copy (etcd: raft applied index minus revision) or reopened (embedded: minus the
-    /// number of openings).
+    /// number of openings). etcd shows its two parts one after the other, so that under writes the
+    /// number is known only as a span; it was at least this much.
     pub timeline: i64,
+    /// The number was at most this much. A fall is proven only when this is less than a
+    /// [`Status::timeline`] that was noted before the call.
+    pub timeline_at_most: i64,
     /// What an operator should know, such as a version with a known fault.
     pub warnings: Vec<String>,
+}
+
+/// What a store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// In this process, gone at exit.
+    #[default]
+    Memory,
+    /// In this process, durable on its disk.
+    File,
+    /// An etcd cluster.
+    Etcd,
 }
 
 /// One member of a store.
 #[derive(Debug, Clone, Default)]
 pub struct Member {
+    /// How it calls itself; may be empty.
+    pub name: String,
     /// Where it is reached; the directory of an embedded store.
     pub endpoint: String,
     /// Its version; empty if it did not answer.

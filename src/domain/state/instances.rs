@@ -199,7 +199,7 @@ fn settle_service(
         key: path,
         before: before.map(Item::Service),
         after: after.map(Item::Service),
-        cause: Cause::Deleted,
+        cause: Cause::Empty,
     });
 }
 

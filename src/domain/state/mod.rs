@@ -117,8 +117,10 @@ pub enum Cause {
     SessionClosed,
     /// The thing exists but the watcher's filter no longer takes it.
     NoLongerMatching,
-    /// A config item was deleted, a service lost its last instance.
+    /// A config item was deleted.
     Deleted,
+    /// A service lost its last instance.
+    Empty,
     /// A lock became free.
     Released,
 }
@@ -298,6 +300,19 @@ impl Projection for StateProjection {
 // === impl State ===
 
 impl State {
+    /// How many records it shows.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+            + self.instances.len()
+            + self.configs.len()
+            + self.locks.values().map(|q| q.waiters.len()).sum::<usize>()
+    }
+
+    /// Says whether it shows none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Walks the entries of a map whose path starts with `prefix`, after the path `after`.
     pub fn under<'a, V>(
         map: &'a OrdMap<Bytes, V>,

@@ -469,6 +469,8 @@ pub enum ResetReason {
     BehindLog = 1,
     /// The store lost data, or the position belongs to another store.
     EpochChanged = 2,
+    /// The position lies ahead of everything the store knows.
+    Ahead = 3,
 }
 impl ResetReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -480,6 +482,7 @@ impl ResetReason {
             Self::Unspecified => "RESET_REASON_UNSPECIFIED",
             Self::BehindLog => "RESET_REASON_BEHIND_LOG",
             Self::EpochChanged => "RESET_REASON_EPOCH_CHANGED",
+            Self::Ahead => "RESET_REASON_AHEAD",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -488,6 +491,7 @@ impl ResetReason {
             "RESET_REASON_UNSPECIFIED" => Some(Self::Unspecified),
             "RESET_REASON_BEHIND_LOG" => Some(Self::BehindLog),
             "RESET_REASON_EPOCH_CHANGED" => Some(Self::EpochChanged),
+            "RESET_REASON_AHEAD" => Some(Self::Ahead),
             _ => None,
         }
     }

@@ -1,0 +1,14 @@
+//! The words of a watch, bound to our state: what handlers need of the cache.
+
+use crate::cache;
+
+use super::state::{Cause, StateProjection};
+
+pub use crate::cache::{
+    Action, CursorOptions, FinalReason, Freshness, ResetReason, Selection, Start, Token,
+};
+
+/// A running watch of `S`.
+pub type Cursor<S> = cache::Cursor<StateProjection, S>;
+/// One step of a watch of `T`.
+pub type Message<T> = cache::Message<T, Cause>;

@@ -1,0 +1,249 @@
+//! From wire to domain: where every INVALID_ARGUMENT is born, and the few conversions all
+//! services share.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use stanchion_client::proto;
+use tonic::Status;
+
+use crate::{
+    domain::{
+        guard::Guard,
+        keyspace::LockPath,
+        names::{self, Label, LockName, NameError, Namespace},
+        session_id::SessionId,
+        watch::{Freshness, Start, Token},
+    },
+    rpc::status,
+};
+
+/// How many entries a page has when the request does not say.
+pub const DEFAULT_PAGE: usize = 100;
+/// How many entries a page has at most.
+pub const MAX_PAGE: usize = 1000;
+/// The longest merge interval of a watch.
+const MAX_MIN_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Collects what is wrong with a request, so that the caller is told all of it at once.
+///
+/// Every parser returns a value, right or wrong; nothing is used before [`Violations::check`].
+#[derive(Default)]
+pub struct Violations(Vec<(String, String)>);
+
+// === impl Violations ===
+
+impl Violations {
+    /// A request nothing is wrong with yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes that `field` breaks a rule.
+    pub fn add(&mut self, field: impl Into<String>, description: impl ToString) {
+        self.0.push((field.into(), description.to_string()));
+    }
+
+    /// Refuses the request if anything is wrong with it.
+    pub fn check(self) -> Result<(), Status> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(status::invalid(self.0))
+        }
+    }
+
+    /// Takes the value out of a parse, or notes why there is none.
+    pub fn take<T, E: ToString>(&mut self, field: &str, parsed: Result<T, E>) -> Option<T> {
+        parsed
+            .map_err(|error| self.add(field, error.to_string()))
+            .ok()
+    }
+
+    /// Like [`Violations::take`] for a request that has no other field to look at.
+    pub fn demand<T>(mut self, field: &str, parsed: Result<T, NameError>) -> Result<T, Status> {
+        match self.take(field, parsed) {
+            Some(value) => Ok(value),
+            None => Err(status::invalid(self.0)),
+        }
+    }
+
+    /// A namespace; nothing means `default`.
+    pub fn namespace(&mut self, text: &str) -> Option<Namespace> {
+        self.take("namespace", Namespace::parse_or_default(text))
+    }
+
+    /// Free text that names something.
+    pub fn label(&mut self, field: &str, text: &str) -> Label {
+        self.take(field, Label::parse(text)).unwrap_or_default()
+    }
+
+    /// A request id; may be empty.
+    pub fn request_id(&mut self, text: &str) -> String {
+        self.label("request_id", text).to_string()
+    }
+
+    /// A session id. One that cannot be is answered like one that is gone, by the caller.
+    pub fn session_id(&mut self, text: &str) -> Option<SessionId> {
+        if text.is_empty() {
+            self.add("session_id", NameError::Empty);
+            return None;
+        }
+        SessionId::parse(text)
+    }
+
+    /// A bounded map of texts.
+    pub fn metadata(
+        &mut self,
+        field: &str,
+        map: BTreeMap<String, String>,
+        entries: usize,
+        bytes: usize,
+    ) -> BTreeMap<String, String> {
+        if map.len() > entries {
+            self.add(
+                field,
+                format!("must have at most {entries} entries, has {}", map.len()),
+            );
+        }
+        let size: usize = map.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if size > bytes {
+            self.add(field, format!("must be at most {bytes} bytes, is {size}"));
+        }
+        for key in map.keys() {
+            if key.is_empty() || key.len() > names::MAX_NAME || key.chars().any(char::is_control) {
+                self.add(
+                    field,
+                    format!(
+                        "keys must be 1 to {} bytes without control characters",
+                        names::MAX_NAME
+                    ),
+                );
+                break;
+            }
+        }
+        map
+    }
+
+    /// A text of at most `bytes`.
+    pub fn text(&mut self, field: &str, text: String, bytes: usize) -> String {
+        if text.len() > bytes {
+            self.add(
+                field,
+                format!("must be at most {bytes} bytes, is {}", text.len()),
+            );
+        }
+        text
+    }
+
+    /// A duration that is not negative.
+    pub fn duration(
+        &mut self,
+        field: &str,
+        value: Option<prost_types::Duration>,
+    ) -> Option<Duration> {
+        self.take(field, value.map(Duration::try_from).transpose())
+            .flatten()
+    }
+
+    /// How many entries a page is to have.
+    pub fn page_size(&mut self, size: i32) -> usize {
+        match usize::try_from(size) {
+            Ok(0) => DEFAULT_PAGE,
+            Ok(size) => size.min(MAX_PAGE),
+            Err(_) => {
+                self.add("page_size", "must not be negative");
+                DEFAULT_PAGE
+            }
+        }
+    }
+
+    /// How fresh a read must be.
+    pub fn freshness(&mut self, consistency: i32, min_revision: i64) -> Freshness {
+        if min_revision < 0 {
+            self.add("min_revision", "must not be negative");
+        }
+        match proto::Consistency::try_from(consistency) {
+            Ok(proto::Consistency::Linearizable) => Freshness::Linearizable,
+            Ok(proto::Consistency::Cached | proto::Consistency::Unspecified) => {
+                if min_revision > 0 {
+                    Freshness::AtLeast(min_revision)
+                } else {
+                    Freshness::Cached
+                }
+            }
+            Err(_) => {
+                self.add("consistency", "is not a known value");
+                Freshness::Cached
+            }
+        }
+    }
+
+    /// The lock a mutation is bound to, if it is to one.
+    pub fn guard(&mut self, guard: Option<proto::Guard>) -> Option<Guard> {
+        let guard = guard?;
+        let namespace = self.take(
+            "guard.namespace",
+            Namespace::parse_or_default(&guard.namespace),
+        );
+        let name = self.take("guard.lock", LockName::parse(&guard.lock));
+        if guard.fencing_token <= 0 {
+            self.add("guard.fencing_token", "must be positive");
+        }
+        Some(Guard {
+            lock: LockPath {
+                namespace: namespace?,
+                name: name?,
+            },
+            fencing_token: guard.fencing_token,
+        })
+    }
+
+    /// Where a watch begins. `epoch` is the present one.
+    pub fn start(&mut self, start: Option<proto::WatchStart>, epoch: &str) -> Start {
+        use proto::watch_start::Position;
+        let Some(start) = start else {
+            return Start::Snapshot;
+        };
+        match start.position {
+            None => Start::Snapshot,
+            Some(Position::ResumeToken(bytes)) => match Token::decode(&bytes) {
+                Some(token) => Start::Resume(token),
+                None => {
+                    self.add("start.resume_token", "is not a resume token");
+                    Start::Snapshot
+                }
+            },
+            Some(Position::AfterRevision(revision)) if revision < 0 => {
+                self.add("start.after_revision", "must not be negative");
+                Start::Snapshot
+            }
+            // A position of another epoch means nothing here; a snapshot is what a reset ends in.
+            Some(Position::AfterRevision(_)) if !start.epoch.is_empty() && start.epoch != epoch => {
+                Start::Elsewhere
+            }
+            Some(Position::AfterRevision(revision)) => Start::After(revision),
+        }
+    }
+
+    /// How long a watch merges.
+    pub fn min_interval(&mut self, value: Option<prost_types::Duration>) -> Duration {
+        let interval = self.duration("min_interval", value).unwrap_or_default();
+        if interval > MAX_MIN_INTERVAL {
+            self.add("min_interval", "must be at most 1 min");
+        }
+        interval
+    }
+}
+
+/// Writes a duration for the wire.
+pub fn wire_duration(value: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(value.as_secs()).unwrap_or(i64::MAX),
+        nanos: value.subsec_nanos().cast_signed(),
+    }
+}
+
+/// Writes a count for the wire.
+pub fn wire_count(value: usize) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}

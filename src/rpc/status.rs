@@ -1,0 +1,229 @@
+//! The one table from outcomes to gRPC: code, reason, and what the caller needs to go on.
+
+use std::{collections::HashMap, time::Duration};
+
+use stanchion_client::proto::ErrorReason;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::{
+    domain::{
+        Error,
+        error::{Expectation, Resource},
+    },
+    store,
+};
+
+/// The `domain` of every `google.rpc.ErrorInfo`.
+const DOMAIN: &str = "stanchion";
+/// When a call refused for a passing reason may be repeated.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What the table says of one error.
+struct Row {
+    code: Code,
+    reason: ErrorReason,
+    metadata: Vec<(&'static str, String)>,
+    retry: Option<Duration>,
+}
+
+/// Turns an outcome into the status that tells it.
+pub fn of(error: Error) -> Status {
+    let row = row(&error);
+    let mut details = ErrorDetails::new();
+    if let Error::Invalid { field, description } = &error {
+        details.add_bad_request_violation(*field, description);
+    }
+    match &error {
+        Error::NotFound { resource, name } => {
+            details.set_resource_info(resource.to_string(), name, "", "does not exist");
+        }
+        Error::GuardFailed { name } => {
+            details.add_precondition_failure_violation("GUARD", name, error.to_string());
+        }
+        Error::Mismatch { .. } => {
+            details.add_precondition_failure_violation("EXPECTED", "", error.to_string());
+        }
+        _ => {}
+    }
+    if matches!(row.code, Code::Internal) {
+        tracing::error!(%error, "a call failed for a fault of ours");
+    }
+    build(row, error.to_string(), details)
+}
+
+/// The status of a request whose fields break rules, each named.
+pub fn invalid(violations: Vec<(String, String)>) -> Status {
+    let message = violations
+        .iter()
+        .map(|(field, description)| format!("{field}: {description}"))
+        .collect::<Vec<_>>()
+        .join("; ");
+    let mut details = ErrorDetails::new();
+    for (field, description) in &violations {
+        details.add_bad_request_violation(field, description);
+    }
+    let reason = match violations.as_slice() {
+        [(field, _)] => invalid_reason(field),
+        _ => ErrorReason::InvalidArgument,
+    };
+    build(Row::new(Code::InvalidArgument, reason), message, details)
+}
+
+/// The status of a call whose deadline has passed.
+pub fn deadline_exceeded() -> Status {
+    build(
+        Row::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded),
+        "the deadline of the call has passed".into(),
+        ErrorDetails::new(),
+    )
+}
+
+/// The status that ends the stream of a subscriber who does not read.
+pub fn subscriber_too_slow() -> Status {
+    build(
+        Row::new(Code::ResourceExhausted, ErrorReason::SubscriberTooSlow),
+        "the subscriber did not read for too long".into(),
+        ErrorDetails::new(),
+    )
+}
+
+/// The reason a status carries, for error outcomes inside an answer.
+pub fn reason(error: &Error) -> (Code, ErrorReason, Vec<(&'static str, String)>) {
+    let row = row(error);
+    (row.code, row.reason, row.metadata)
+}
+
+fn row(error: &Error) -> Row {
+    use ErrorReason as R;
+    match error {
+        Error::Invalid { field, .. } => Row::new(Code::InvalidArgument, invalid_reason(field)),
+        Error::NotFound { resource, name } => Row::new(
+            Code::NotFound,
+            match resource {
+                Resource::Instance => R::InstanceNotFound,
+                Resource::Config => R::ConfigNotFound,
+                Resource::ConfigVersion => R::ConfigVersionNotFound,
+            },
+        )
+        .with("name", name),
+        Error::AlreadyExists { name, holder, .. } => {
+            Row::new(Code::AlreadyExists, R::InstanceAlreadyExists)
+                .with("name", name)
+                .with("client_id", holder)
+        }
+        Error::Mismatch {
+            expected,
+            found,
+            what: Expectation::Revision,
+        } => Row::new(Code::Aborted, R::RevisionMismatch)
+            .with("expected_revision", expected)
+            .with("current_revision", found),
+        Error::Mismatch {
+            expected,
+            found,
+            what: Expectation::Version,
+        } => Row::new(Code::Aborted, R::VersionMismatch)
+            .with("expected_version", expected)
+            .with("current_version", found),
+        Error::Conflict { name } => Row::new(Code::Aborted, R::Conflict).with("name", name),
+        Error::LockHeld { name, holder } => Row::new(Code::FailedPrecondition, R::LockHeld)
+            .with("lock", name)
+            .with("holder", holder),
+        Error::LockNotHeld { name } => {
+            Row::new(Code::FailedPrecondition, R::LockNotHeld).with("lock", name)
+        }
+        Error::LeaseExpired => Row::new(Code::FailedPrecondition, R::LeaseExpired),
+        Error::GuardFailed { name } => {
+            Row::new(Code::FailedPrecondition, R::GuardFailed).with("lock", name)
+        }
+        Error::NotOwner { name } => {
+            Row::new(Code::FailedPrecondition, R::InstanceNotOwned).with("name", name)
+        }
+        Error::RequestUndone => Row::new(Code::FailedPrecondition, R::RequestUndone),
+        Error::TooManyWaiters { name, limit } => {
+            Row::new(Code::ResourceExhausted, R::TooManyWaiters)
+                .with("lock", name)
+                .with("limit", limit)
+        }
+        Error::SessionFull { limit } => {
+            Row::new(Code::ResourceExhausted, R::SessionFull).with("limit", limit)
+        }
+        Error::NewerFormat { name, format } => Row::new(Code::Unavailable, R::NewerFormat)
+            .with("name", name)
+            .with("format", format),
+        Error::Draining => Row::new(Code::Unavailable, R::Draining),
+        Error::NotReady => Row::new(Code::Unavailable, R::NotReady).retry(),
+        Error::Behind(_) => Row::new(Code::Unavailable, R::RevisionNotReached).retry(),
+        Error::CommitUnknown(_) => Row::new(Code::Unknown, R::CommitUnknown),
+        Error::Internal(_) => Row::new(Code::Internal, R::Internal),
+        Error::Store(error) => store_row(error),
+    }
+}
+
+fn store_row(error: &store::Error) -> Row {
+    use ErrorReason as R;
+    match error {
+        store::Error::Unavailable { .. } => {
+            Row::new(Code::Unavailable, R::StoreUnavailable).retry()
+        }
+        store::Error::NoQuorum { .. } => Row::new(Code::Unavailable, R::StoreNoQuorum).retry(),
+        store::Error::Timeout { .. } => Row::new(Code::DeadlineExceeded, R::DeadlineExceeded),
+        store::Error::Compacted { .. } => Row::new(Code::OutOfRange, R::CursorCompacted),
+        store::Error::FutureRevision => Row::new(Code::Unavailable, R::RevisionNotReached).retry(),
+        store::Error::LeaseNotFound => Row::new(Code::FailedPrecondition, R::LeaseExpired),
+        store::Error::Full(_) => Row::new(Code::ResourceExhausted, R::StoreFull),
+        store::Error::Overloaded(_) => {
+            Row::new(Code::ResourceExhausted, R::StoreOverloaded).retry()
+        }
+        // The store refuses us, not the caller.
+        store::Error::Denied(_) => Row::new(Code::Unavailable, R::StoreUnavailable),
+        store::Error::Invalid(_) | store::Error::Corrupt(_) => {
+            Row::new(Code::Internal, R::Internal)
+        }
+    }
+}
+
+fn invalid_reason(field: &str) -> ErrorReason {
+    match field.rsplit('.').next() {
+        Some("page_token") => ErrorReason::InvalidPageToken,
+        Some("resume_token") => ErrorReason::InvalidResumeToken,
+        _ => ErrorReason::InvalidArgument,
+    }
+}
+
+fn build(row: Row, message: String, mut details: ErrorDetails) -> Status {
+    let metadata: HashMap<String, String> = row
+        .metadata
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    details.set_error_info(row.reason.as_str_name(), DOMAIN, metadata);
+    if let Some(delay) = row.retry {
+        details.set_retry_info(Some(delay));
+    }
+    Status::with_error_details(row.code, message, details)
+}
+
+// === impl Row ===
+
+impl Row {
+    fn new(code: Code, reason: ErrorReason) -> Self {
+        Self {
+            code,
+            reason,
+            metadata: Vec::new(),
+            retry: None,
+        }
+    }
+
+    fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.metadata.push((key, value.to_string()));
+        self
+    }
+
+    fn retry(mut self) -> Self {
+        self.retry = Some(RETRY);
+        self
+    }
+}
