@@ -49,7 +49,8 @@ pub struct App {
     calls: TaskTracker,
     /// What has to be told.
     services: TaskTracker,
-    sessions: Sessions,
+    /// The sessions of all clients.
+    pub sessions: Sessions,
     /// What goes on behind the calls, and ends after them.
     background: CancellationToken,
     background_tasks: TaskTracker,

@@ -13,6 +13,7 @@ mod embedded_store;
 mod etcd_adapter;
 mod generated;
 mod server;
+mod session;
 mod store_contract;
 mod store_differential;
 mod support;
