@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use bytes::Bytes;
+
 use crate::{
     domain::{
         error::Error,
@@ -14,20 +16,15 @@ use crate::{
 };
 
 use super::{
-    InstanceRecord,
+    InstanceRecord, ROUNDS,
     claim::{Owner, Registration, Seen, Verdict, decide},
 };
-
-/// How often others may get in between before the call gives up.
-const ROUNDS: usize = 8;
 
 /// A registration that is being made.
 pub(super) struct Attempt<'a> {
     keys: &'a Keyspace,
     wanted: &'a Registration,
     owner: &'a Owner,
-    /// The name of the request, made up if the caller gave none.
-    request_id: String,
     now: SystemTime,
     seen: Seen,
     /// The session whose existence the last transaction looked at.
@@ -55,15 +52,10 @@ impl<'a> Attempt<'a> {
         view: &View,
         now: SystemTime,
     ) -> Self {
-        let request_id = match wanted.request_id.as_str() {
-            "" => super::random_request_id(),
-            given => given.to_owned(),
-        };
         Self {
             keys,
             wanted,
             owner,
-            request_id,
             now,
             seen: seen(view, &wanted.key),
             asked: None,
@@ -150,8 +142,8 @@ impl<'a> Attempt<'a> {
             spec: self.wanted.spec.clone(),
             session: self.owner.session,
             client_id: self.owner.client_id.clone(),
-            request_id: self.request_id.clone(),
-            register_request_id: self.request_id.clone(),
+            request_id: self.wanted.request_id.clone(),
+            register_request_id: self.wanted.request_id.clone(),
             actor: self.wanted.actor.clone(),
             register_time: self.now,
             format: records::FORMAT,
@@ -169,7 +161,7 @@ impl<'a> Attempt<'a> {
         if let Some(session) = &self.owner.session {
             txn = txn
                 .when(Compare::exists(self.keys.session(session)))
-                .when(Compare::absent(self.keys.fence(session, &self.request_id)));
+                .when(Compare::absent(self.fence(session)));
         }
         if let Some(gone) = &gone {
             txn = txn.when(Compare::absent(self.keys.session(gone)));
@@ -191,7 +183,7 @@ impl<'a> Attempt<'a> {
         let mut reads = vec![Operation::get(self.keys.instance(&self.wanted.key))];
         if let Some(session) = &self.owner.session {
             reads.push(Operation::get(self.keys.session(session)));
-            reads.push(Operation::get(self.keys.fence(session, &self.request_id)));
+            reads.push(Operation::get(self.fence(session)));
         }
         self.asked = self
             .seen
@@ -203,6 +195,11 @@ impl<'a> Attempt<'a> {
             reads.push(Operation::get(self.keys.session(asked)));
         }
         reads
+    }
+
+    fn fence(&self, session: &SessionId) -> Bytes {
+        let name = super::fence_name(&self.wanted.key, &self.wanted.request_id);
+        self.keys.fence(session, &name)
     }
 
     fn decode(&self, kv: &KeyValue) -> Result<Arc<InstanceRecord>, Error> {

@@ -26,7 +26,7 @@ pub struct Registration {
     pub takeover: bool,
     /// The revision the current registration must have; `0`: there must be none.
     pub expected_revision: Option<Revision>,
-    /// The name of the request; empty: none.
+    /// The name of the request; empty: one is made up.
     pub request_id: String,
     /// Who asks, unverified.
     pub actor: Label,
@@ -88,7 +88,7 @@ pub(super) fn decide(wanted: &Registration, owner: &Owner, seen: &Seen) -> Verdi
     };
     let own = record.session == owner.session;
     // Before anything is compared: the first answer is the answer, even to `expected_revision`.
-    if own && !wanted.request_id.is_empty() && record.register_request_id == wanted.request_id {
+    if own && record.register_request_id == wanted.request_id {
         return Verdict::Current(record.clone());
     }
     if let Some(expected) = wanted.expected_revision
