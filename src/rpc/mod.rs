@@ -6,6 +6,7 @@
 pub mod convert;
 pub mod header;
 pub mod page;
+pub mod registry;
 pub mod server;
 pub mod status;
 pub mod watch;

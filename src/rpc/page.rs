@@ -6,7 +6,7 @@ use tonic::Status;
 use crate::{
     domain::{
         state::{StateProjection, View},
-        watch::Selection,
+        watch::{Selection, Token},
     },
     rpc::status,
 };
@@ -16,12 +16,6 @@ pub fn after(token: &str, digest: u64) -> Result<Option<Bytes>, Status> {
     if token.is_empty() {
         return Ok(None);
     }
-    let foreign = || {
-        status::invalid(vec![(
-            "page_token".into(),
-            "was not made by this list".into(),
-        )])
-    };
     let bytes = unhex(token).ok_or_else(foreign)?;
     match bytes.split_first_chunk::<8>() {
         Some((bound, key)) if u64::from_be_bytes(*bound) == digest => {
@@ -66,6 +60,76 @@ pub fn of<S: Selection<StateProjection>>(
         last = Some(key);
     }
     Ok((items, String::new()))
+}
+
+/// A page of a list that a watch can continue from.
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// The token of the next page; empty after the last one.
+    pub next: String,
+    /// On the last page: where a watch of the same selection begins so that it misses nothing that
+    /// happened since the first page.
+    pub resume: Option<Token>,
+}
+
+/// Like [`of`], for lists that a watch can continue from: the page token also carries at which
+/// revision the first page was taken.
+pub fn resumable<S: Selection<StateProjection>>(
+    view: &View,
+    selection: &S,
+    page_token: &str,
+    size: usize,
+) -> Result<Page<S::Item>, Status> {
+    // A token of the plain kind is none of ours.
+    let digest = selection.digest().rotate_left(1);
+    let (first, after) = match after(page_token, digest)? {
+        None => {
+            let first = Token {
+                epoch: view.state.epoch.id,
+                digest: selection.digest(),
+                revision: view.revision,
+            };
+            (first, None)
+        }
+        Some(bytes) => {
+            let split = bytes.split_at_checked(Token::LENGTH);
+            let token = split.and_then(|(token, _)| Token::decode(token));
+            match token.filter(|token| token.digest == selection.digest()) {
+                Some(first) => (first, Some(bytes.slice(Token::LENGTH..))),
+                None => return Err(foreign()),
+            }
+        }
+    };
+    let mut items = Vec::new();
+    let mut last = Bytes::new();
+    for (key, item) in selection.list(&view.state, after.as_ref()) {
+        let Some(item) = selection.select(&item) else {
+            continue;
+        };
+        if items.len() == size {
+            let position = [first.encode().as_slice(), &last].concat();
+            return Ok(Page {
+                items,
+                next: token(&position, digest),
+                resume: None,
+            });
+        }
+        items.push(item);
+        last = key;
+    }
+    Ok(Page {
+        items,
+        next: String::new(),
+        resume: Some(first),
+    })
+}
+
+fn foreign() -> Status {
+    status::invalid(vec![(
+        "page_token".into(),
+        "was not made by this list".into(),
+    )])
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
