@@ -47,8 +47,11 @@ pub struct RegistryHandler {
 
 impl RegistryHandler {
     /// A handler over one replica.
-    pub fn new(context: Context, registry: Registry) -> Self {
-        Self { context, registry }
+    pub fn new(context: Context) -> Self {
+        Self {
+            registry: Registry::new(context.core.clone(), context.sessions.clone()),
+            context,
+        }
     }
 
     fn now(&self) -> Instant {
@@ -169,7 +172,11 @@ impl RegistryService for RegistryHandler {
             header: Some(self.context.header.of(&view)),
             instances: page.items.iter().map(wire_instance).collect(),
             next_page_token: page.next,
-            resume_token: page.resume.map(|token| token.encode()).unwrap_or_default().into(),
+            resume_token: page
+                .resume
+                .map(|token| token.encode())
+                .unwrap_or_default()
+                .into(),
             protected: false,
         }))
     }
@@ -190,7 +197,11 @@ impl RegistryService for RegistryHandler {
             header: Some(self.context.header.of(&view)),
             services: page.items.iter().map(wire_service).collect(),
             next_page_token: page.next,
-            resume_token: page.resume.map(|token| token.encode()).unwrap_or_default().into(),
+            resume_token: page
+                .resume
+                .map(|token| token.encode())
+                .unwrap_or_default()
+                .into(),
         }))
     }
 

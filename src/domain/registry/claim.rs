@@ -17,7 +17,7 @@ use super::{InstanceRecord, InstanceSpec};
 
 /// What a caller wants registered.
 #[derive(Debug, Clone)]
-pub struct Registration {
+pub(super) struct Registration {
     /// Which instance.
     pub key: InstanceKey,
     /// What is to be known of it.

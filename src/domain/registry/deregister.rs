@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     domain::{
         error::Error, guard::Guard, keyspace::InstanceKey, names::Label, records,
-        session_id::SessionId,
+        session_id::SessionId, state::Owned,
     },
     store::{Compare, LeaseId, Operation, Revision, Txn},
 };
@@ -70,6 +70,10 @@ impl Registry {
                 Err(_) => Txn::new().then(Operation::get(key.clone())),
                 Ok(target) => removal(&key, target, seen.as_ref(), fence.as_ref()),
             };
+            if removes && let Some(session) = deregistration.session {
+                let item = Owned::Instance(deregistration.key.path().into());
+                self.sessions.leaving(session, item);
+            }
             let settles = !txn.compares.is_empty();
             let response = self.core.commit(deregistration.guard.as_ref(), txn).await?;
             let revision = response.revision;

@@ -323,7 +323,10 @@ fn assigned_id(index: usize, terms: &Terms, owner: &Owner) -> Result<InstanceId,
     let number = match terms.request_id.as_str() {
         "" => rand::random(),
         request => {
-            let session = owner.session.map(|session| session.to_text()).unwrap_or_default();
+            let session = owner
+                .session
+                .map(|session| session.to_text())
+                .unwrap_or_default();
             crate::domain::hash64(format!("{session} {request} {index}"))
         }
     };

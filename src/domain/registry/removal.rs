@@ -185,9 +185,8 @@ impl Removal {
             };
             let rank = rank(&self.core.replica, view.state.replicas.keys(), &path);
             let turns = u32::try_from(rank).unwrap_or(u32::MAX);
-            let due = suspect.since
-                + settings.suspect_grace
-                + settings.rank_delay.saturating_mul(turns);
+            let due =
+                suspect.since + settings.suspect_grace + settings.rank_delay.saturating_mul(turns);
             if due > now {
                 self.queue.postpone(&path, due);
                 continue;

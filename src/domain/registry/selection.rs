@@ -76,9 +76,7 @@ impl Selection<StateProjection> for Instances {
 
     fn select(&self, item: &Item) -> Option<Arc<Instance>> {
         match item {
-            Item::Instance(instance)
-                if self.view == InstanceView::All || instance.is_serving() =>
-            {
+            Item::Instance(instance) if self.view == InstanceView::All || instance.is_serving() => {
                 Some(instance.clone())
             }
             _ => None,
@@ -213,7 +211,11 @@ mod tests {
     #[test]
     fn a_service_does_not_cover_the_instances_of_one_whose_name_is_longer() {
         let namespace = Namespace::parse("a").unwrap();
-        let web = Instances::of(&namespace, &ServiceName::parse("web").unwrap(), InstanceView::All);
+        let web = Instances::of(
+            &namespace,
+            &ServiceName::parse("web").unwrap(),
+            InstanceView::All,
+        );
         assert!(web.covers(b"a/web/1"));
         assert!(!web.covers(b"a/web-2/1"));
     }

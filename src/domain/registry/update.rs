@@ -80,7 +80,10 @@ impl Registry {
         let reads = || {
             let session = update.session.iter();
             let session = session.map(|session| Operation::get(self.core.keys.session(session)));
-            [Operation::get(key.clone())].into_iter().chain(session).collect::<Vec<_>>()
+            [Operation::get(key.clone())]
+                .into_iter()
+                .chain(session)
+                .collect::<Vec<_>>()
         };
         let view = self.core.cache.view()?;
         let mut seen = view

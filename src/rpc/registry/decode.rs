@@ -154,7 +154,7 @@ pub(super) fn update_request(request: UpdateInstanceRequest) -> Result<Update, S
     Ok(Update {
         key,
         patch,
-        session: session.map_err(status::of)?,
+        session,
         expected_revision,
         request_id,
         guard,
@@ -180,7 +180,7 @@ pub(super) fn deregister_request(
     let key = checked(v, key)?;
     Ok(Deregistration {
         key,
-        session: session.map_err(status::of)?,
+        session,
         expected_revision,
         request_id,
         guard,
@@ -256,7 +256,9 @@ fn new_instance(
     let service = v.take(&at("service"), ServiceName::parse(&instance.service));
     let id = match instance.instance_id.as_str() {
         "" => Some(None),
-        text => v.take(&at("instance_id"), InstanceId::parse(text)).map(Some),
+        text => v
+            .take(&at("instance_id"), InstanceId::parse(text))
+            .map(Some),
     };
     let spec = InstanceSpec {
         address: address(v, &at("address"), instance.address),
@@ -316,11 +318,7 @@ fn liveness(v: &mut Violations, support: Support, client_id: &str) -> Liveness {
     let client_id = v.label("client_id", client_id);
     let ttl = match support {
         Support::Persistent => return Liveness::Persistent,
-        // An id that cannot be is like one that is gone: no session has it.
-        Support::Session(id) => {
-            let id = v.session_id(&id);
-            return Liveness::Session(id.unwrap_or_else(SessionId::random));
-        }
+        Support::Session(id) => return Liveness::Session(session_id(v, &id)),
         Support::Ttl(ttl) => v.duration("ttl", Some(ttl)),
         Support::Unsaid => None,
     };
@@ -332,12 +330,14 @@ fn liveness(v: &mut Violations, support: Support, client_id: &str) -> Liveness {
     })
 }
 
-/// A session that may be left out. One that cannot be is like one that is gone.
-fn session(v: &mut Violations, text: &str) -> Result<Option<SessionId>, Error> {
-    match text {
-        "" => Ok(None),
-        text => v.session_id(text).map(Some).ok_or(Error::LeaseExpired),
-    }
+/// A session that may be left out.
+fn session(v: &mut Violations, text: &str) -> Option<SessionId> {
+    (!text.is_empty()).then(|| session_id(v, text))
+}
+
+/// A text that cannot be an id is like an id that is gone: no session has it, nor ever will.
+fn session_id(v: &mut Violations, text: &str) -> SessionId {
+    v.session_id(text).unwrap_or_else(SessionId::random)
 }
 
 fn expected(v: &mut Violations, revision: Option<i64>, least: i64) -> Option<i64> {
@@ -414,7 +414,10 @@ fn word(v: &mut Violations, field: &str, text: &str, marks: &str) {
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || marks.contains(c);
     if !text.chars().all(allowed) {
-        v.add(field, format!("must consist of letters, digits and `{marks}`"));
+        v.add(
+            field,
+            format!("must consist of letters, digits and `{marks}`"),
+        );
     }
 }
 
