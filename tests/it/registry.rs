@@ -1,16 +1,29 @@
 //! The registry, through its API, on both stores.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use prost::Message as _;
 use stanchion::{
+    clock::SystemClock,
     domain::{
         keyspace::InstanceKey,
         names::{InstanceId, Namespace, ServiceName},
         session_id::SessionId,
     },
     proto::store as stored,
-    store::{Operation, Txn},
+    store::{
+        self, LeaseId, Operation, Outcome, Probe, RangeRequest, RangeResponse, Renewal, Revision,
+        Store, Txn, TxnResponse, Watch,
+    },
 };
 use stanchion_client::proto::{
     BatchRegisterInstancesRequest, Consistency, DeleteCause, DeregisterInstanceRequest, EventType,
@@ -37,6 +50,8 @@ on_both_stores! {
     a_session_that_ends_makes_its_instances_suspect_and_then_they_go,
     a_suspect_that_registers_again_in_time_stays,
     several_replicas_remove_a_suspect_once,
+    many_suspects_are_removed_in_chunks,
+    of_many_who_want_an_id_at_once_one_gets_it,
     a_plain_ttl_is_enough_to_register,
     a_session_opened_for_a_registration_that_fails_is_closed_again,
     a_batch_tells_what_became_of_each,
@@ -147,7 +162,7 @@ async fn get(server: &Server, id: &str) -> Result<Instance, Status> {
     Ok(response.into_inner().instance.unwrap())
 }
 
-fn watching(view: InstanceView, resume_token: Option<bytes::Bytes>) -> WatchInstancesRequest {
+fn watching(view: InstanceView, resume_token: Option<Bytes>) -> WatchInstancesRequest {
     WatchInstancesRequest {
         service: "web".into(),
         view: view.into(),
@@ -173,7 +188,7 @@ impl Watcher {
     }
 
     /// The ids of the snapshot, and the token after it.
-    async fn snapshot(&mut self) -> (Vec<String>, bytes::Bytes) {
+    async fn snapshot(&mut self) -> (Vec<String>, Bytes) {
         let mut ids = Vec::new();
         loop {
             let response = self.next().await;
@@ -192,7 +207,7 @@ impl Watcher {
     }
 
     /// The next delta, and the token after it. Bookmarks are passed over.
-    async fn delta(&mut self) -> (InstanceDelta, bytes::Bytes) {
+    async fn delta(&mut self) -> (InstanceDelta, Bytes) {
         loop {
             let response = self.next().await;
             match response.message.unwrap() {
@@ -329,7 +344,7 @@ async fn an_id_of_a_live_session_goes_to_the_same_client_or_by_takeover_alone(ba
         let refused = refused.unwrap_err();
         assert_status(&refused, Code::AlreadyExists, "INSTANCE_ALREADY_EXISTS");
         let info = refused.get_details_error_info().unwrap();
-        assert_eq!(info.metadata["client_id"], "pod-1");
+        assert_eq!(info.metadata["holder"], "pod-1");
         assert!(!format!("{refused:?}").contains(&first));
     }
     assert_eq!(get(&server, "a").await.unwrap(), original);
@@ -457,6 +472,62 @@ async fn several_replicas_remove_a_suspect_once(backend: Backend) {
     two.stop().await;
 }
 
+async fn many_suspects_are_removed_in_chunks(backend: Backend) {
+    let server = backend.server().await;
+    let session = open(&server, "").await;
+    for batch in 0..2 {
+        let ids = (0..50).map(|n| instance(&format!("{batch}-{n}")));
+        let request = BatchRegisterInstancesRequest {
+            instances: ids.collect(),
+            liveness: Some(batch_register_instances_request::Liveness::SessionId(
+                session.clone(),
+            )),
+            ..BatchRegisterInstancesRequest::default()
+        };
+        let response = server.registry().batch_register_instances(request).await;
+        assert_eq!(response.unwrap().into_inner().outcomes.len(), 50);
+    }
+    let mut watcher = Watcher::open(&server, watching(ALL, None)).await;
+    assert_eq!(watcher.snapshot().await.0.len(), 100);
+    expire(&server, &session).await;
+    let (suspects, _) = watcher.delta().await;
+    assert_eq!(suspects.events.len(), 100);
+    let mut left = 100;
+    while left > 0 {
+        let (removed, _) = watcher.delta().await;
+        assert!(removed.events.len() <= 32);
+        left -= removed.events.len();
+    }
+    server.stop().await;
+}
+
+async fn of_many_who_want_an_id_at_once_one_gets_it(backend: Backend) {
+    let (one, two) = (backend.server().await, backend.server().await);
+    let mut calls = Vec::new();
+    for n in 0..16 {
+        let server = if n % 2 == 0 { &one } else { &two };
+        let session = open(server, "").await;
+        let mut registry = server.registry();
+        calls.push(tokio::spawn(async move {
+            let answer = registry.register_instance(registration(&session, "a"));
+            answer.await.map(|_| session)
+        }));
+    }
+    let mut winners = Vec::new();
+    for call in calls {
+        match call.await.unwrap() {
+            Ok(session) => winners.push(session),
+            Err(refused) => {
+                assert_status(&refused, Code::AlreadyExists, "INSTANCE_ALREADY_EXISTS");
+            }
+        }
+    }
+    assert_eq!(winners.len(), 1);
+    assert!(deregister(&two, &winners[0], "a").await);
+    one.stop().await;
+    two.stop().await;
+}
+
 async fn a_plain_ttl_is_enough_to_register(backend: Backend) {
     let server = backend.server().await;
     let request = RegisterInstanceRequest {
@@ -504,7 +575,7 @@ async fn a_session_opened_for_a_registration_that_fails_is_closed_again(backend:
         ..ListSessionsRequest::default()
     };
     let sessions = server.sessions().list_sessions(request).await.unwrap();
-    let clients: Vec<_> = sessions.into_inner().sessions.into_iter();
+    let clients = sessions.into_inner().sessions.into_iter();
     let clients: Vec<_> = clients.map(|session| session.client_id).collect();
     assert_eq!(clients, ["owner"]);
     server.stop().await;
@@ -544,8 +615,11 @@ async fn a_batch_tells_what_became_of_each(backend: Backend) {
     assert_eq!((a.instance_id.as_str(), c.instance_id.as_str()), ("a", "c"));
     assert!(!assigned.instance_id.is_empty());
     assert_eq!(b.code, i32::from(Code::AlreadyExists));
-    assert_eq!(b.reason().as_str_name(), "ERROR_REASON_INSTANCE_ALREADY_EXISTS");
-    assert_eq!(b.metadata["client_id"], "owner");
+    assert_eq!(
+        b.reason().as_str_name(),
+        "ERROR_REASON_INSTANCE_ALREADY_EXISTS"
+    );
+    assert_eq!(b.metadata["holder"], "owner");
     // All of it at one revision.
     let (delta, _) = watcher.delta().await;
     assert_eq!(delta.events.len(), 3);
@@ -600,6 +674,123 @@ async fn a_persistent_instance_needs_no_session(backend: Backend) {
     let moved = register(&server, moved).await.unwrap().instance.unwrap();
     assert_eq!(moved.address, "10.0.0.2");
     assert!(deregister(&server, "", "a").await);
+    server.stop().await;
+}
+
+/// A store that can be out of reach for a while.
+struct Distant {
+    store: Arc<dyn Store>,
+    away: Arc<AtomicBool>,
+}
+
+struct DistantProbe {
+    probe: Arc<dyn Probe>,
+    away: Arc<AtomicBool>,
+}
+
+impl Distant {
+    fn reach(&self) -> Result<&dyn Store, store::Error> {
+        reach(&self.away)?;
+        Ok(self.store.as_ref())
+    }
+}
+
+fn reach(away: &AtomicBool) -> Result<(), store::Error> {
+    match away.load(Ordering::SeqCst) {
+        false => Ok(()),
+        true => Err(store::Error::Unavailable {
+            message: "away".into(),
+            outcome: Outcome::NotDone,
+        }),
+    }
+}
+
+#[async_trait]
+impl Store for Distant {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, store::Error> {
+        self.reach()?.range(request).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, store::Error> {
+        self.reach()?.txn(txn).await
+    }
+
+    async fn grant(&self, id: LeaseId, ttl: Duration) -> Result<Duration, store::Error> {
+        self.reach()?.grant(id, ttl).await
+    }
+
+    async fn keep_alive(&self, id: LeaseId) -> Result<Renewal, store::Error> {
+        self.reach()?.keep_alive(id).await
+    }
+
+    async fn revoke(&self, id: LeaseId) -> Result<(), store::Error> {
+        self.reach()?.revoke(id).await
+    }
+
+    async fn watch(&self, prefix: Bytes, from: Revision) -> Result<Watch, store::Error> {
+        let watch = self.reach()?.watch(prefix, from).await?;
+        let probe = DistantProbe {
+            probe: watch.probe.clone(),
+            away: self.away.clone(),
+        };
+        Ok(Watch {
+            probe: Arc::new(probe),
+            ..watch
+        })
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), store::Error> {
+        self.reach()?.compact(revision).await
+    }
+
+    async fn status(&self) -> Result<store::Status, store::Error> {
+        self.reach()?.status().await
+    }
+}
+
+#[async_trait]
+impl Probe for DistantProbe {
+    async fn current_revision(&self) -> Result<Revision, store::Error> {
+        reach(&self.away)?;
+        self.probe.current_revision().await
+    }
+
+    async fn request_progress(&self) {
+        if reach(&self.away).is_ok() {
+            self.probe.request_progress().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_store_is_away_nothing_expires_and_then_the_grace_begins_anew() {
+    let backend = Backend::embedded().await;
+    let mut settings = backend.settings();
+    let grace = Duration::from_secs(2);
+    settings.domain.suspect_grace = grace;
+    settings.domain.removal_hold = Duration::from_millis(600);
+    settings.cache.idle_probe = Duration::from_millis(100);
+    let away = Arc::new(AtomicBool::new(false));
+    let store = Distant {
+        store: backend.store().await,
+        away: away.clone(),
+    };
+    let clock = Arc::new(SystemClock);
+    let server = backend.server_on(Arc::new(store), settings, clock).await;
+    let session = open(&server, "").await;
+    register_on(&server, &session, "a").await;
+    let mut watcher = Watcher::open(&server, watching(ALL, None)).await;
+    assert_eq!(watcher.snapshot().await.0, ["a"]);
+    expire(&server, &session).await;
+    assert_eq!(watcher.event().await, modified("a"));
+
+    away.store(true, Ordering::SeqCst);
+    tokio::time::sleep(grace + grace / 2).await;
+    away.store(false, Ordering::SeqCst);
+    let back = Instant::now();
+    let removed = deleted("a", DeleteCause::Expired);
+    assert_eq!(watcher.event().await, removed);
+    assert!(back.elapsed() > grace * 9 / 10, "{:?}", back.elapsed());
     server.stop().await;
 }
 
@@ -830,7 +1021,10 @@ async fn a_watch_goes_on_from_a_list_and_on_another_replica(backend: Backend) {
 
     // A token is bound to what was watched.
     for (request, field) in [
-        (watching(ALL, Some(listed.resume_token.clone())), "resume_token"),
+        (
+            watching(ALL, Some(listed.resume_token.clone())),
+            "resume_token",
+        ),
         (
             watching(SERVING, Some("nonsense".into())),
             "start.resume_token",
@@ -880,11 +1074,12 @@ async fn a_watch_merges_what_happens_within_its_interval(backend: Backend) {
         }
     }
     assert!(deltas <= 3, "{deltas} deltas");
-    let refused = server.registry().watch_instances(WatchInstancesRequest {
+    let request = WatchInstancesRequest {
         min_interval: Some(seconds(61)),
         ..watching(SERVING, None)
-    });
-    assert_invalid(&refused.await.unwrap_err(), "min_interval");
+    };
+    let refused = server.registry().watch_instances(request).await;
+    assert_invalid(&refused.unwrap_err(), "min_interval");
     server.stop().await;
 }
 
@@ -958,8 +1153,11 @@ async fn pages_show_everything_once_and_resume_from_the_first(backend: Backend) 
     request.page_token = String::new();
     let page = registry.list_instances(request.clone()).await.unwrap();
     let mine = page.into_inner().next_page_token;
-    for (view, token) in [(ALL, mine.clone()), (SERVING, format!("{mine}0")), (SERVING, "~".into())]
-    {
+    for (view, token) in [
+        (ALL, mine.clone()),
+        (SERVING, format!("{mine}0")),
+        (SERVING, "~".into()),
+    ] {
         let foreign = ListInstancesRequest {
             view: view.into(),
             page_token: token,
@@ -1012,8 +1210,14 @@ async fn services_are_listed_and_watched(backend: Backend) {
         register(&server, request).await.unwrap();
     }
     let none = DeleteCause::Unspecified;
-    assert_eq!(event().await, (EventType::Added, "web".into(), (1, 1), none));
-    assert_eq!(event().await, (EventType::Modified, "web".into(), (2, 2), none));
+    assert_eq!(
+        event().await,
+        (EventType::Added, "web".into(), (1, 1), none)
+    );
+    assert_eq!(
+        event().await,
+        (EventType::Modified, "web".into(), (2, 2), none)
+    );
 
     let list = async |prefix: &str| {
         let request = ListServicesRequest {
@@ -1023,14 +1227,22 @@ async fn services_are_listed_and_watched(backend: Backend) {
         };
         let list = server.registry().list_services(request).await.unwrap();
         let services = list.into_inner().services.into_iter();
-        services.map(|s| (s.service, s.instance_count)).collect::<Vec<_>>()
+        services
+            .map(|s| (s.service, s.instance_count))
+            .collect::<Vec<_>>()
     };
-    assert_eq!(list("").await, [("api".to_owned(), 1), ("web".to_owned(), 2)]);
+    assert_eq!(
+        list("").await,
+        [("api".to_owned(), 1), ("web".to_owned(), 2)]
+    );
     assert_eq!(list("a").await, [("api".to_owned(), 1)]);
     assert!(list("x").await.is_empty());
 
     assert!(deregister(&server, "", "a").await);
-    assert_eq!(event().await, (EventType::Modified, "web".into(), (1, 1), none));
+    assert_eq!(
+        event().await,
+        (EventType::Modified, "web".into(), (1, 1), none)
+    );
     assert!(deregister(&server, "", "b").await);
     let (kind, name, _, cause) = event().await;
     assert_eq!((kind, name.as_str()), (EventType::Deleted, "web"));
@@ -1105,17 +1317,28 @@ async fn bad_requests_are_refused_by_field(backend: Backend) {
         port,
         protocol: String::new(),
     };
-    let many: BTreeMap<_, _> = (0..10_000).map(|n| (n.to_string(), String::new())).collect();
+    let many: BTreeMap<_, _> = (0..10_000)
+        .map(|n| (n.to_string(), String::new()))
+        .collect();
     let large = BTreeMap::from([("k".to_owned(), "v".repeat(17 * 1024))]);
     let cases = [
         (with(&|i| i.service.clear()), "instance.service"),
         (with(&|i| i.service = long.clone()), "instance.service"),
         (with(&|i| i.service = "a/b".into()), "instance.service"),
-        (with(&|i| i.instance_id = "..".into()), "instance.instance_id"),
-        (with(&|i| i.instance_id = long.clone()), "instance.instance_id"),
+        (
+            with(&|i| i.instance_id = "..".into()),
+            "instance.instance_id",
+        ),
+        (
+            with(&|i| i.instance_id = long.clone()),
+            "instance.instance_id",
+        ),
         (with(&|i| i.address.clear()), "instance.address"),
         (with(&|i| i.address = long.clone()), "instance.address"),
-        (with(&|i| i.address = "10.0.0.1:80".into()), "instance.address"),
+        (
+            with(&|i| i.address = "10.0.0.1:80".into()),
+            "instance.address",
+        ),
         (with(&|i| i.address = "a b".into()), "instance.address"),
         (with(&|i| i.weight = Some(-1)), "instance.weight"),
         (with(&|i| i.weight = Some(10_001)), "instance.weight"),
@@ -1123,7 +1346,10 @@ async fn bad_requests_are_refused_by_field(backend: Backend) {
         (with(&|i| i.zone = "a\nb".into()), "instance.zone"),
         (with(&|i| i.metadata = many.clone()), "instance.metadata"),
         (with(&|i| i.metadata = large.clone()), "instance.metadata"),
-        (with(&|i| i.ports = vec![port("a", 0)]), "instance.ports[0].port"),
+        (
+            with(&|i| i.ports = vec![port("a", 0)]),
+            "instance.ports[0].port",
+        ),
         (
             with(&|i| i.ports = vec![port("a", 1), port("b", 65_536)]),
             "instance.ports[1].port",
@@ -1132,7 +1358,10 @@ async fn bad_requests_are_refused_by_field(backend: Backend) {
             with(&|i| i.ports = vec![port("a", 1), port("a", 2)]),
             "instance.ports[1].name",
         ),
-        (with(&|i| i.ports = vec![port("a b", 1)]), "instance.ports[0].name"),
+        (
+            with(&|i| i.ports = vec![port("a b", 1)]),
+            "instance.ports[0].name",
+        ),
         (with(&|i| i.ports = vec![port("", 1); 17]), "instance.ports"),
     ];
     for (instance, field) in cases {

@@ -171,3 +171,27 @@ fn removal(
     }
     txn
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_put_unless_a_registration_is_undone() {
+        let key = Bytes::from("key");
+        let puts = |txn: &Txn| {
+            let operations = txn.success.iter().chain(&txn.failure);
+            operations
+                .filter(|operation| {
+                    !matches!(operation, Operation::Delete(_) | Operation::Range(_))
+                })
+                .count()
+        };
+        assert_eq!(puts(&removal(&key, None, None, None)), 0);
+        let fence = Fence {
+            key: "fence".into(),
+            lease: 1,
+        };
+        assert_eq!(puts(&removal(&key, None, None, Some(&fence))), 1);
+    }
+}

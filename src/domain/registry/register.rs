@@ -339,7 +339,12 @@ fn opening_request(instances: &[NewInstance], terms: &Terms) -> String {
     if terms.request_id.is_empty() {
         return super::random_request_id();
     }
-    let what = crate::domain::hash64(format!("{instances:?}"));
+    let what = |instance: &NewInstance| {
+        let id = instance.id.as_ref().map_or("", InstanceId::as_str);
+        let (namespace, service) = (&instance.namespace, &instance.service);
+        format!("{namespace}/{service}/{id} {}\n", instance.spec.address)
+    };
+    let what = crate::domain::hash64(instances.iter().map(what).collect::<String>());
     format!("register {what:016x} {}", terms.request_id)
 }
 

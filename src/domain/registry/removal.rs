@@ -28,6 +28,8 @@ use super::{Health, Instance, selection::Suspects, suspects::Queue};
 
 /// How many instances one transaction removes: small enough that others get their turn between.
 const CHUNK: usize = 32;
+/// How soon a removal is tried again at the earliest, whatever the settings say.
+const RETRY: Duration = Duration::from_millis(100);
 /// The cursor of this task has no client that has to be moved on.
 const MAX_AGE: Duration = Duration::from_secs(365 * 86_400);
 
@@ -114,7 +116,7 @@ impl Removal {
             self.held = false;
         }
         due.map(|due| {
-            let tick = self.looked + self.core.settings.removal_hold / 3;
+            let tick = self.looked + (self.core.settings.removal_hold / 3).max(RETRY);
             if self.held { tick } else { due.min(tick) }
         })
     }
@@ -192,7 +194,8 @@ impl Removal {
                 continue;
             }
             // Until the cursor tells that it is gone.
-            self.queue.postpone(&path, now + settings.rank_delay);
+            self.queue
+                .postpone(&path, now + settings.rank_delay.max(RETRY));
             removals.extend(self.removal(instance).map(|txn| (path, txn)));
         }
         if removals.is_empty() {
