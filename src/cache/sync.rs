@@ -485,6 +485,13 @@ impl<P: Projection> Mirror<P> {
     }
 }
 
+impl<P: Projection> Drop for Mirror<P> {
+    fn drop(&mut self) {
+        // Cursors may outlive us, and should not hold on to the store.
+        self.shared.set_probe(None);
+    }
+}
+
 /// Keeps account of when keys were written.
 fn note(known: &mut HashMap<Bytes, (Revision, Revision)>, events: &[Event]) {
     for event in events {

@@ -6,6 +6,7 @@
     unreachable_pub
 )]
 
+mod architecture;
 mod embedded_durability;
 mod embedded_store;
 mod etcd_adapter;
