@@ -32,6 +32,7 @@ use crate::{
     proto::{
         FILE_DESCRIPTOR_SET,
         server::{
+            registry_service_server::RegistryServiceServer,
             server_service_server::ServerServiceServer,
             session_service_server::SessionServiceServer,
         },
@@ -107,6 +108,11 @@ pub fn routes(
         routes,
         context,
         SessionServiceServer::new(session::SessionHandler::new(context.clone()))
+    );
+    add!(
+        routes,
+        context,
+        RegistryServiceServer::new(registry::RegistryHandler::new(context.clone()))
     );
     Ok((routes.routes(), reporter))
 }

@@ -6,10 +6,14 @@ use tonic::Status;
 use crate::{
     domain::{
         state::{StateProjection, View},
-        watch::{Selection, Token},
+        watch::{Projection, Selection, Token},
     },
     rpc::status,
 };
+
+/// Roughly how many bytes of items a page has at most, however many it may have: far below the
+/// largest answer.
+const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
 /// Reads a page token of the list with this digest; no token is the first page.
 pub fn after(token: &str, digest: u64) -> Result<Option<Bytes>, Status> {
@@ -46,20 +50,32 @@ pub fn of<S: Selection<StateProjection>>(
 ) -> Result<(Vec<S::Item>, String), Status> {
     let digest = selection.digest();
     let after = after(page_token, digest)?;
+    let (items, last) = take(view, selection, after.as_ref(), size);
+    Ok((items, last.map_or(String::new(), |key| token(&key, digest))))
+}
+
+/// At most `size` items after a key, and the last key if more follow.
+fn take<S: Selection<StateProjection>>(
+    view: &View,
+    selection: &S,
+    after: Option<&Bytes>,
+    size: usize,
+) -> (Vec<S::Item>, Option<Bytes>) {
     let mut items = Vec::new();
+    let mut bytes = 0;
     let mut last = None;
-    for (key, item) in selection.list(&view.state, after.as_ref()) {
-        let Some(item) = selection.select(&item) else {
+    for (key, item) in selection.list(&view.state, after) {
+        let Some(selected) = selection.select(&item) else {
             continue;
         };
-        if items.len() == size {
-            let next = last.map_or(String::new(), |key: Bytes| token(&key, digest));
-            return Ok((items, next));
+        if items.len() == size || bytes > MAX_PAGE_BYTES {
+            return (items, last);
         }
-        items.push(item);
+        bytes += StateProjection::weight(&item);
+        items.push(selected);
         last = Some(key);
     }
-    Ok((items, String::new()))
+    (items, None)
 }
 
 /// A page of a list that a watch can continue from.
@@ -101,27 +117,18 @@ pub fn resumable<S: Selection<StateProjection>>(
             }
         }
     };
-    let mut items = Vec::new();
-    let mut last = Bytes::new();
-    for (key, item) in selection.list(&view.state, after.as_ref()) {
-        let Some(item) = selection.select(&item) else {
-            continue;
-        };
-        if items.len() == size {
+    let (items, last) = take(view, selection, after.as_ref(), size);
+    let (next, resume) = match last {
+        Some(last) => {
             let position = [first.encode().as_slice(), &last].concat();
-            return Ok(Page {
-                items,
-                next: token(&position, digest),
-                resume: None,
-            });
+            (token(&position, digest), None)
         }
-        items.push(item);
-        last = key;
-    }
+        None => (String::new(), Some(first)),
+    };
     Ok(Page {
         items,
-        next: String::new(),
-        resume: Some(first),
+        next,
+        resume,
     })
 }
 

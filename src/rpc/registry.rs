@@ -218,8 +218,15 @@ impl RegistryService for RegistryHandler {
         let selection =
             instance_selection(&mut v, &request.namespace, &request.service, request.view);
         let selection = decode::checked(v, selection)?;
-        let Context { core, watch, .. } = &self.context;
-        let stream = watch::stream(core, watch, selection, start, min_interval, wire_instance)?;
+        let Context { core, settings, .. } = &self.context;
+        let stream = watch::stream(
+            core,
+            &settings.watch,
+            selection,
+            start,
+            min_interval,
+            wire_instance,
+        )?;
         Ok(Response::new(stream))
     }
 
@@ -235,8 +242,15 @@ impl RegistryService for RegistryHandler {
         let min_interval = v.min_interval(request.min_interval);
         let selection = service_selection(&mut v, &request.namespace, &request.prefix);
         let selection = decode::checked(v, selection)?;
-        let Context { core, watch, .. } = &self.context;
-        let stream = watch::stream(core, watch, selection, start, min_interval, wire_service)?;
+        let Context { core, settings, .. } = &self.context;
+        let stream = watch::stream(
+            core,
+            &settings.watch,
+            selection,
+            start,
+            min_interval,
+            wire_service,
+        )?;
         Ok(Response::new(stream))
     }
 }

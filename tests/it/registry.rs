@@ -1085,7 +1085,7 @@ async fn a_watch_merges_what_happens_within_its_interval(backend: Backend) {
 
 async fn a_quiet_watch_sends_bookmarks(backend: Backend) {
     let mut settings = backend.settings();
-    settings.watch.bookmark_interval = Duration::from_millis(100);
+    settings.rpc.watch.bookmark_interval = Duration::from_millis(100);
     let server = backend.server_with(settings).await;
     let mut watcher = Watcher::open(&server, watching(SERVING, None)).await;
     watcher.snapshot().await;
