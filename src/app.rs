@@ -16,6 +16,7 @@ use crate::{
         keyspace::Keyspace,
         names::ReplicaId,
         presence::Presence,
+        registry::Removal,
         session::Sessions,
         state::{Cache, StateProjection},
     },
@@ -150,6 +151,11 @@ impl App {
         background(app.sessions.clone().run(app.background.clone()).boxed());
         let presence = Presence::new(core.clone(), address.to_string());
         background(presence.run(app.background.clone()).boxed());
+        background(
+            Removal::new(core.clone())
+                .run(app.background.clone())
+                .boxed(),
+        );
         background(Compaction::new(core).run(app.background.clone()).boxed());
         let report = rpc::health::report(context.clone(), health, drain.clone());
         app.services.spawn(report);

@@ -11,6 +11,7 @@ pub mod health;
 pub mod layers;
 pub mod listener;
 pub mod page;
+pub mod registry;
 pub mod server;
 pub mod session;
 pub mod status;
@@ -32,7 +33,9 @@ use crate::{
     proto::{
         FILE_DESCRIPTOR_SET,
         server::{
-            config_service_server::ConfigServiceServer, server_service_server::ServerServiceServer,
+            config_service_server::ConfigServiceServer,
+            registry_service_server::RegistryServiceServer,
+            server_service_server::ServerServiceServer,
             session_service_server::SessionServiceServer,
         },
     },
@@ -112,6 +115,11 @@ pub fn routes(
         routes,
         context,
         ConfigServiceServer::new(config::ConfigHandler::new(context.clone()))
+    );
+    add!(
+        routes,
+        context,
+        RegistryServiceServer::new(registry::RegistryHandler::new(context.clone()))
     );
     Ok((routes.routes(), reporter))
 }
