@@ -173,6 +173,8 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
             }
             Start::Resume(token) if token.revision > 0 => (start, token.epoch, token.revision),
             Start::After(revision) if revision > 0 => (start, published.epoch, revision),
+            // No epoch of ours, so that the first step finds it changed.
+            Start::Elsewhere => (Start::After(1), !published.epoch, 1),
             Start::Snapshot | Start::Resume(_) | Start::After(_) => {
                 (Start::Snapshot, published.epoch, 0)
             }

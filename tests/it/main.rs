@@ -8,7 +8,9 @@
 
 mod embedded_durability;
 mod embedded_store;
+mod etcd_adapter;
 mod generated;
+mod server;
 mod store_contract;
 mod store_differential;
 mod support;

@@ -39,8 +39,8 @@ use self::{
 use crate::{
     clock::Clock,
     store::{
-        Error, LeaseId, Member, Outcome, RangeRequest, RangeResponse, Renewal, Revision, Status,
-        Store, Txn, TxnResponse, Watch,
+        Error, Kind, LeaseId, Member, Outcome, RangeRequest, RangeResponse, Renewal, Revision,
+        Status, Store, Txn, TxnResponse, Watch,
     },
 };
 
@@ -303,10 +303,14 @@ impl Store for Embedded {
             Location::Memory => "embedded: in memory, gone at exit",
         };
         Ok(Status {
-            kind: "embedded",
+            kind: match self.location {
+                Location::File(_) => Kind::File,
+                Location::Memory => Kind::Memory,
+            },
             version: version.clone(),
             promise: promise.into(),
             members: vec![Member {
+                name: String::new(),
                 endpoint: self.location.path().display().to_string(),
                 version,
                 leader: true,
@@ -314,6 +318,7 @@ impl Store for Embedded {
             }],
             revision: self.shared.current()?.revision,
             timeline: -self.openings,
+            timeline_at_most: -self.openings,
             warnings: Vec::new(),
         })
     }

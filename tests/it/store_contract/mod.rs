@@ -5,7 +5,7 @@ mod ranges;
 mod transactions;
 mod watches;
 
-use crate::support::store::{EmbeddedFile, EmbeddedMemory};
+use crate::support::store::{EmbeddedFile, EmbeddedMemory, RealEtcd};
 
 macro_rules! contract {
     ($($group:ident { $($behaviour:ident,)* })*) => {
@@ -82,3 +82,4 @@ contract! {
 
 run_on!(embedded_memory: EmbeddedMemory);
 run_on!(embedded_file: EmbeddedFile);
+run_on!(etcd: RealEtcd);

@@ -10,9 +10,12 @@ use stanchion::{
         Error, Event, KeyRange, KeyValue, LeaseId, Operation, RangeRequest, Revision, Store, Txn,
         TxnResponse, Watch, WatchItem,
         embedded::{Embedded, Location, Settings},
+        etcd::{self, EtcdStore},
     },
 };
 use tokio::time::timeout;
+
+use super::etcd::Etcd;
 
 /// How long a test waits for what must happen: generous, for busy machines.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,6 +43,9 @@ pub struct EmbeddedMemory;
 
 /// The embedded store in a temporary directory.
 pub struct EmbeddedFile;
+
+/// A real etcd.
+pub struct RealEtcd;
 
 // === impl Fixture ===
 
@@ -194,6 +200,26 @@ impl Adapter for EmbeddedFile {
     async fn quiet(&self) -> Fixture {
         self.shared().await
     }
+}
+
+#[async_trait]
+impl Adapter for RealEtcd {
+    async fn shared(&self) -> Fixture {
+        let etcd = Etcd::shared().await;
+        Fixture::new(Arc::new(connect(etcd).await), ())
+    }
+
+    async fn quiet(&self) -> Fixture {
+        let etcd = Etcd::start().await;
+        Fixture::new(Arc::new(connect(&etcd).await), etcd)
+    }
+}
+
+async fn connect(etcd: &Etcd) -> EtcdStore {
+    let settings = etcd::Settings::new(etcd.endpoints());
+    EtcdStore::connect(settings, Arc::new(SystemClock))
+        .await
+        .unwrap()
 }
 
 async fn open(location: Location) -> Embedded {
