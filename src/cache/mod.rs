@@ -8,6 +8,7 @@
 
 mod catchup;
 mod cursor;
+mod follow;
 mod listing;
 mod log;
 mod probe;
@@ -42,6 +43,7 @@ use self::{
 
 pub use self::{
     cursor::{Cursor, CursorOptions, FinalReason, Message, ResetReason, Start},
+    follow::{Followed, Follower},
     projection::{Action, Change, Event, Projection, Selection},
     stats::Stats,
     token::Token,

@@ -64,6 +64,8 @@ pub struct State {
     pub sessions: OrdMap<SessionId, Arc<Session>>,
     /// The sessions by the request that opened them.
     pub sessions_by_request: OrdMap<String, SessionId>,
+    /// The sessions by the revision that opened them: each one has its own.
+    pub sessions_by_revision: OrdMap<Revision, SessionId>,
     /// What hangs on each session, whether it lives or not.
     pub owned: OrdMap<SessionId, OrdSet<Owned>>,
     /// All instances.
