@@ -218,7 +218,7 @@ impl Locks {
             if request.wait == Wait::No {
                 pending.settled();
                 return Ok(Entered::Granted(Granted {
-                    claim: Arc::new(Claim::held(waiter)),
+                    claim: Arc::new(Claim::held(lock.clone(), waiter)),
                     revision: response.revision,
                 }));
             }
@@ -394,7 +394,7 @@ impl Locks {
         ticket.pending.settled();
         if let Some(kv) = response.found(0) {
             return Ok(Granted {
-                claim: Arc::new(Claim::held(self.read(kv)?)),
+                claim: Arc::new(Claim::held(request.lock.clone(), self.read(kv)?)),
                 revision: response.revision,
             });
         }

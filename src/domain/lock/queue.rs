@@ -38,6 +38,8 @@ pub struct Place {
 /// A place in the queue, as others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
+    /// In the queue of which lock.
+    pub lock: LockPath,
     /// Who stands there.
     pub waiter: Waiter,
     /// True if it holds the lock.
@@ -147,8 +149,9 @@ impl LockQueue {
 
 impl Claim {
     /// A claim that holds its lock.
-    pub fn held(waiter: Waiter) -> Self {
+    pub fn held(lock: LockPath, waiter: Waiter) -> Self {
         Self {
+            lock,
             held: true,
             visible_revision: waiter.mod_revision,
             waiter,

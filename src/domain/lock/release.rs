@@ -7,7 +7,12 @@ use bytes::Bytes;
 use crate::{
     cache::Freshness,
     domain::{
-        error::Error, guard::Guard, keyspace::LockPath, records, session_id::SessionId, state::View,
+        error::Error,
+        guard::Guard,
+        keyspace::LockPath,
+        records,
+        session_id::SessionId,
+        state::{Owned, View},
     },
     store::{self, Compare, LeaseId, Operation, OperationResponse, Revision, Txn},
 };
@@ -80,6 +85,7 @@ impl Locks {
             }
             Some(claim) => {
                 let waiter = &claim.waiter;
+                self.leaving(&claim);
                 let there = Compare::create_revision(waiter.key.clone(), waiter.create_revision);
                 self.delete(release, there, &waiter.key).await
             }
@@ -97,6 +103,9 @@ impl Locks {
         };
         let key = self.core.keys.waiter(&release.lock, &session, request_id);
         let claim = find_key(&view, &release.lock, &key);
+        if let Some(claim) = &claim {
+            self.leaving(claim);
+        }
         let gone = self
             .delete(release, Compare::exists(key.clone()), &key)
             .await?;
@@ -130,6 +139,13 @@ impl Locks {
             released: false,
             revision,
         })
+    }
+
+    /// What a session gives up it does not lose.
+    fn leaving(&self, claim: &Claim) {
+        let path = Bytes::from(claim.lock.path());
+        let owned = Owned::Waiter(path, claim.waiter.key.clone());
+        self.sessions.leaving(claim.waiter.session, owned);
     }
 
     /// Without a put in any branch, because a full store takes nothing else.

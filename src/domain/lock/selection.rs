@@ -32,10 +32,6 @@ pub struct HeldLocks {
     pub prefix: String,
 }
 
-/// All claims on all locks: what this replica itself follows.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AllClaims;
-
 // === impl ClaimsOf ===
 
 impl Selection<StateProjection> for ClaimsOf {
@@ -55,7 +51,10 @@ impl Selection<StateProjection> for ClaimsOf {
     }
 
     fn select(&self, item: &Item) -> Option<Self::Item> {
-        claim(item)
+        match item {
+            Item::Claim(claim) => Some(claim.clone()),
+            _ => None,
+        }
     }
 
     fn list<'a>(
@@ -128,47 +127,5 @@ impl Selection<StateProjection> for HeldLocks {
 impl HeldLocks {
     fn start(&self) -> String {
         format!("{}/{}", self.namespace, self.prefix)
-    }
-}
-
-// === impl AllClaims ===
-
-impl Selection<StateProjection> for AllClaims {
-    type Item = Arc<Claim>;
-
-    fn kind(&self) -> usize {
-        Kind::Lock as usize
-    }
-
-    fn digest(&self) -> u64 {
-        hash64("all claims")
-    }
-
-    fn covers(&self, _key: &[u8]) -> bool {
-        true
-    }
-
-    fn select(&self, item: &Item) -> Option<Self::Item> {
-        claim(item)
-    }
-
-    /// Whoever follows from here looks for himself where he stands.
-    fn list<'a>(
-        &self,
-        _state: &'a State,
-        _after: Option<&Bytes>,
-    ) -> Box<dyn Iterator<Item = (Bytes, Item)> + Send + 'a> {
-        Box::new(std::iter::empty())
-    }
-
-    fn conflates(&self) -> bool {
-        false
-    }
-}
-
-fn claim(item: &Item) -> Option<Arc<Claim>> {
-    match item {
-        Item::Claim(claim) => Some(claim.clone()),
-        _ => None,
     }
 }

@@ -10,17 +10,16 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{
-    Core,
-    watch::{Cursor, CursorOptions, Message, Start},
+use crate::{
+    cache::{Followed, Follower},
+    domain::{
+        Core,
+        state::{Item, Kind, StateProjection},
+    },
 };
-
-use super::selection::AllClaims;
 
 /// How long to wait before looking again for a cache that has nothing to show.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The cursor is for ourselves: it has no need to end or to speak without a reason.
-const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Where calls wait.
 #[derive(Default)]
@@ -57,13 +56,8 @@ impl Turnstile {
     pub(super) async fn follow(&self, core: &Core, shutdown: &CancellationToken) {
         let follow = async {
             loop {
-                let options = CursorOptions {
-                    bookmark_interval: LONG,
-                    max_age: LONG,
-                    ..CursorOptions::default()
-                };
-                match core.cache.subscribe(AllClaims, Start::Snapshot, options) {
-                    Ok(cursor) => self.listen(cursor).await,
+                match core.cache.follow(&[Kind::Lock as usize]) {
+                    Ok(follower) => self.listen(follower).await,
                     Err(error) => tracing::debug!(%error, "the queues of locks cannot be followed"),
                 }
                 core.clock.sleep(PAUSE).await;
@@ -72,21 +66,24 @@ impl Turnstile {
         shutdown.run_until_cancelled(follow).await;
     }
 
-    async fn listen(&self, mut cursor: Cursor<AllClaims>) {
-        while let Some(message) = cursor.next().await {
-            match message {
-                Message::Delta { events, .. } => {
-                    for event in events {
-                        self.call(&event.item.waiter.key);
+    async fn listen(&self, mut follower: Follower<StateProjection>) {
+        // What happened before this was told to nobody.
+        self.call_all();
+        while let Some(followed) = follower.next().await {
+            match followed {
+                Followed::Changes { changes, .. } => {
+                    for change in &changes {
+                        if let Some(Item::Claim(claim)) =
+                            change.after.as_ref().or(change.before.as_ref())
+                        {
+                            self.call(&claim.waiter.key);
+                        }
                     }
                 }
-                // What happened before is not told: everybody has to look.
-                Message::SnapshotEnd { .. } => self.call_all(),
-                Message::Snapshot { .. } | Message::Bookmark { .. } | Message::Reset { .. } => {}
+                // What happened is not known: everybody has to look.
+                Followed::Behind(_) => self.call_all(),
             }
         }
-        // Nobody will call those who wait until there is another cursor.
-        self.call_all();
     }
 
     fn call(&self, key: &Bytes) {

@@ -60,9 +60,10 @@ pub(super) fn put(
         waiter.session,
         Owned::Waiter(path.clone(), waiter.key.clone()),
     );
-    let mut queue = touch(state, touched, &path).unwrap_or_else(|| LockQueue::new(lock));
+    let mut queue = touch(state, touched, &path).unwrap_or_else(|| LockQueue::new(lock.clone()));
     let before = queue.find(&waiter.key).cloned();
     let mut claim = Claim {
+        lock,
         held: false,
         visible_revision: waiter.mod_revision,
         waiter,
@@ -126,7 +127,7 @@ pub(super) fn settle(
             let holder = Claim {
                 held: true,
                 visible_revision: revision,
-                waiter: holder.waiter.clone(),
+                ..Claim::clone(holder)
             };
             after.claims.insert(holder.waiter.place(), Arc::new(holder));
         }
