@@ -106,14 +106,18 @@ impl Lineage for EpochKeeper {
             return Ok(());
         }
         let epoch = self.begin(last, status.timeline);
-        tracing::warn!(
-            era = epoch.era,
-            last = ?last.map(|last| last.era),
-            timeline = status.timeline,
-            revision = found.revision,
-            seen,
-            "a new era of the store begins"
-        );
+        if last.is_none() && seen == 0 {
+            tracing::info!(era = epoch.era, "the first era of the store begins");
+        } else {
+            tracing::warn!(
+                era = epoch.era,
+                last = last.map(|last| last.era),
+                timeline = status.timeline,
+                revision = found.revision,
+                seen,
+                "a new era of the store begins"
+            );
+        }
         // Whoever comes second has nothing to add.
         let txn = Txn::new()
             .when(Compare::mod_revision(
