@@ -6,6 +6,7 @@ use crate::{
     cache::Freshness,
     domain::{
         error::Error,
+        hash64,
         names::Label,
         session_id::SessionId,
         state::{Owned, View},
@@ -51,6 +52,11 @@ impl Sessions {
         }
         let session = view.state.sessions.get(&id).cloned();
         Ok((session.ok_or(Error::LeaseExpired)?, view))
+    }
+
+    /// Binds page tokens to the list that they were made by.
+    pub fn list_digest(client_id: &Label) -> u64 {
+        hash64(format!("sessions/{client_id}"))
     }
 
     /// Lists live sessions, at most `size`, after the one opened at the revision `after`; only
