@@ -8,12 +8,15 @@
 
 mod catchup;
 mod cursor;
+mod history;
 mod listing;
 mod log;
+mod message;
 mod probe;
 mod projection;
 mod published;
 mod pulse;
+mod relist;
 mod shared;
 mod stats;
 mod sync;
@@ -41,7 +44,8 @@ use self::{
 };
 
 pub use self::{
-    cursor::{Cursor, CursorOptions, FinalReason, Message, ResetReason, Start},
+    cursor::Cursor,
+    message::{CursorOptions, FinalReason, Message, ResetReason, Start},
     projection::{Action, Change, Event, Projection, Selection},
     stats::Stats,
     token::Token,
