@@ -5,6 +5,7 @@
 
 mod cursor;
 mod fake;
+mod follow;
 mod freshness;
 mod mirror;
 mod model;
