@@ -17,6 +17,7 @@ use super::{
     wrapped::Wrapped,
 };
 use crate::support::{
+    etcd::Etcd,
     server::{Backend, assert_status, eventually, on_both_stores},
     store::PATIENCE,
 };
@@ -26,6 +27,38 @@ on_both_stores! {
     a_store_that_does_not_answer_costs_nothing_while_the_lease_lasts,
     what_a_loss_of_data_took_is_told_as_such,
     an_old_stream_ends_well,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sessions_of_live_clients_survive_a_restart_of_etcd() {
+    let mut etcd = Etcd::start().await;
+    let backend = Backend::on(etcd.endpoints(), ());
+    let server = backend.server().await;
+    let session = open_session(&server, 4).await.session_id;
+    let mut stream = KeepAlive::open(&server).await;
+    stream.beat(&session, 0).await;
+    etcd.kill(0);
+    for seq in 1..=5 {
+        stream.send(&session, seq).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    etcd.restart(0).await;
+    // Answers while etcd is away speak of the renewal before; now there is a new one.
+    for seq in 6.. {
+        stream.send(&session, seq).await;
+        // A heartbeat whose renewal fails has no answer.
+        let answer = tokio::time::timeout(Duration::from_millis(300), stream.next());
+        let alive = match answer.await {
+            Ok(Some(Message::Alive(alive))) => alive,
+            Ok(other) => panic!("told {other:?}"),
+            Err(_) => continue,
+        };
+        if alive.seq >= 6 && duration(alive.valid_for) > Duration::from_secs(3) {
+            break;
+        }
+    }
+    assert!(is_there(&server, &session).await);
+    server.stop().await;
 }
 
 async fn a_full_store_opens_no_session_but_keeps_and_closes_those_there_are(backend: Backend) {
