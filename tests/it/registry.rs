@@ -32,14 +32,15 @@ use stanchion_client::proto::{
     OperatorState, Port, RegisterInstanceRequest, RegisterInstanceResponse, UpdateInstanceRequest,
     WatchInstancesRequest, WatchInstancesResponse, WatchServicesRequest, WatchStart,
     batch_register_instances_request, register_instance_request::Liveness, register_outcome,
-    watch_instances_response::Message, watch_services_response, watch_start::Position,
+    registry_service_client::RegistryServiceClient, watch_instances_response::Message,
+    watch_services_response, watch_start::Position,
 };
-use tokio::time::timeout;
+use tokio::{sync::Barrier, time::timeout};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
 use crate::support::{
-    server::{Backend, Server, assert_invalid, assert_status, eventually, on_both_stores},
+    server::{Backend, Server, assert_invalid, assert_status, connect, eventually, on_both_stores},
     store::PATIENCE,
 };
 
@@ -503,16 +504,26 @@ async fn many_suspects_are_removed_in_chunks(backend: Backend) {
 
 async fn of_many_who_want_an_id_at_once_one_gets_it(backend: Backend) {
     let (one, two) = (backend.server().await, backend.server().await);
-    let mut calls = Vec::new();
+    let mut wanting = Vec::new();
     for n in 0..16 {
         let server = if n % 2 == 0 { &one } else { &two };
+        // A connection of its own, so that the calls do not queue behind each other.
+        let channel = connect(server.address).await;
         let session = open(server, "").await;
-        let mut registry = server.registry();
-        calls.push(tokio::spawn(async move {
-            let answer = registry.register_instance(registration(&session, "a"));
-            answer.await.map(|_| session)
-        }));
+        wanting.push((RegistryServiceClient::new(channel), session));
     }
+    let together = Arc::new(Barrier::new(wanting.len()));
+    let calls: Vec<_> = wanting
+        .into_iter()
+        .map(|(mut registry, session)| {
+            let together = together.clone();
+            tokio::spawn(async move {
+                together.wait().await;
+                let answer = registry.register_instance(registration(&session, "a"));
+                answer.await.map(|_| session)
+            })
+        })
+        .collect();
     let mut winners = Vec::new();
     for call in calls {
         match call.await.unwrap() {
