@@ -84,7 +84,7 @@ impl SessionService for SessionHandler {
             request_id: violations.request_id(&request.request_id),
             principal: ANONYMOUS.into(),
         };
-        let guard = violations.guard(request.guard);
+        let guard = violations.guard(request.guard, "");
         violations.check()?;
         let opened = self
             .sessions
@@ -162,7 +162,7 @@ impl SessionService for SessionHandler {
         let request = request.into_inner();
         let mut violations = Violations::new();
         let id = violations.session_id(&request.session_id);
-        let guard = violations.guard(request.guard);
+        let guard = violations.guard(request.guard, "");
         violations.check()?;
         let Some(id) = id else {
             // What cannot be an id is the id of nothing.

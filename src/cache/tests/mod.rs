@@ -5,6 +5,7 @@
 
 mod cursor;
 mod fake;
+mod flaky;
 mod freshness;
 mod mirror;
 mod model;

@@ -76,7 +76,7 @@ pub(super) fn register_request(
         liveness: liveness(&mut v, support, &request.client_id),
         takeover: request.takeover,
         request_id: v.request_id(&request.request_id),
-        guard: v.guard(within(request.guard, &request.namespace)),
+        guard: v.guard(request.guard, &request.namespace),
         actor: v.label("actor", &request.actor),
     };
     let instance = checked(v, instance)?;
@@ -124,7 +124,7 @@ pub(super) fn batch_request(
         liveness: liveness(&mut v, support, &request.client_id),
         takeover: request.takeover,
         request_id: v.request_id(&request.request_id),
-        guard: v.guard(within(request.guard, &request.namespace)),
+        guard: v.guard(request.guard, &request.namespace),
         actor: v.label("actor", &request.actor),
     };
     v.check()?;
@@ -148,7 +148,7 @@ pub(super) fn update_request(request: UpdateInstanceRequest) -> Result<Update, S
     let session = session(&mut v, &request.session_id);
     let expected_revision = expected(&mut v, request.expected_revision, 1);
     let request_id = v.request_id(&request.request_id);
-    let guard = v.guard(within(request.guard, &request.namespace));
+    let guard = v.guard(request.guard, &request.namespace);
     let actor = v.label("actor", &request.actor);
     let key = checked(v, key)?;
     Ok(Update {
@@ -175,7 +175,7 @@ pub(super) fn deregister_request(
     let session = session(&mut v, &request.session_id);
     let expected_revision = expected(&mut v, request.expected_revision, 1);
     let request_id = v.request_id(&request.request_id);
-    let guard = v.guard(within(request.guard, &request.namespace));
+    let guard = v.guard(request.guard, &request.namespace);
     let actor = v.label("actor", &request.actor);
     let key = checked(v, key)?;
     Ok(Deregistration {
@@ -345,16 +345,6 @@ fn expected(v: &mut Violations, revision: Option<i64>, least: i64) -> Option<i64
         v.add("expected_revision", format!("must be at least {least}"));
     }
     revision
-}
-
-/// A guard that names no namespace means the one of the request.
-fn within(guard: Option<proto::Guard>, namespace: &str) -> Option<proto::Guard> {
-    guard.map(|mut guard| {
-        if guard.namespace.is_empty() {
-            guard.namespace = namespace.to_owned();
-        }
-        guard
-    })
 }
 
 fn address(v: &mut Violations, field: &str, address: String) -> String {
