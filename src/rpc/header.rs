@@ -27,6 +27,14 @@ impl Header {
         self.build(view.state.epoch.name(), view.revision, view.age)
     }
 
+    /// The header of an answer that shows nothing of the state: where this replica is.
+    pub fn now(&self) -> ResponseHeader {
+        match self.0.cache.view() {
+            Ok(view) => self.of(&view),
+            Err(_) => self.build(String::new(), 0, Duration::ZERO),
+        }
+    }
+
     /// The header of a mutation that made `revision`, or found the state at it.
     pub fn at(&self, revision: Revision) -> ResponseHeader {
         self.build(self.epoch(), revision, Duration::ZERO)

@@ -180,7 +180,8 @@ impl ConfigService for ConfigHandler {
         let start = fields.start(request.start, &epoch);
         let min_interval = fields.min_interval(request.min_interval);
         let selection = fields.give(selection)?;
-        let Context { core, watch, .. } = &self.context;
+        let Context { core, settings, .. } = &self.context;
+        let watch = &settings.watch;
         let stream = watch::stream(core, watch, selection, start, min_interval, encode::whole)?;
         Ok(Response::new(stream))
     }
