@@ -10,6 +10,7 @@ mod embedded_durability;
 mod embedded_store;
 mod etcd_adapter;
 mod generated;
+mod lock;
 mod server;
 mod store_contract;
 mod store_differential;
