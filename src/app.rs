@@ -16,6 +16,7 @@ use crate::{
         lock::Locks,
         names::ReplicaId,
         presence::Presence,
+        registry::Removal,
         session::Sessions,
         state::{Cache, StateProjection},
     },
@@ -49,7 +50,8 @@ pub struct App {
     calls: TaskTracker,
     /// What has to be told.
     services: TaskTracker,
-    sessions: Sessions,
+    /// The sessions of all clients.
+    pub sessions: Sessions,
     locks: Locks,
     /// What goes on behind the calls, and ends after them.
     background: CancellationToken,
@@ -160,6 +162,7 @@ impl App {
         tasks.spawn(self.sessions.clone().run(stop.clone()));
         tasks.spawn(self.locks.clone().run(stop.clone()));
         tasks.spawn(Presence::new(self.core.clone(), self.address.to_string()).run(stop.clone()));
+        tasks.spawn(Removal::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(Compaction::new(self.core.clone()).run(stop.clone()));
     }
 

@@ -4,6 +4,7 @@
 //! gRPC, `watch` the one implementation of watch streams, `layers` what happens to every call, and
 //! `listener` what happens to every connection.
 
+pub mod config;
 pub mod convert;
 pub mod header;
 pub mod health;
@@ -11,6 +12,7 @@ pub mod layers;
 pub mod listener;
 pub mod lock;
 pub mod page;
+pub mod registry;
 pub mod server;
 pub mod session;
 pub mod status;
@@ -32,7 +34,9 @@ use crate::{
     proto::{
         FILE_DESCRIPTOR_SET,
         server::{
-            lock_service_server::LockServiceServer, server_service_server::ServerServiceServer,
+            config_service_server::ConfigServiceServer, lock_service_server::LockServiceServer,
+            registry_service_server::RegistryServiceServer,
+            server_service_server::ServerServiceServer,
             session_service_server::SessionServiceServer,
         },
     },
@@ -111,6 +115,16 @@ pub fn routes(
         routes,
         context,
         SessionServiceServer::new(session::SessionHandler::new(context.clone()))
+    );
+    add!(
+        routes,
+        context,
+        ConfigServiceServer::new(config::ConfigHandler::new(context.clone()))
+    );
+    add!(
+        routes,
+        context,
+        RegistryServiceServer::new(registry::RegistryHandler::new(context.clone()))
     );
     add!(
         routes,

@@ -300,7 +300,7 @@ impl Projection for StateProjection {
             }
             Item::Service(service) => 32 + service.path.len(),
             Item::Config(head) => {
-                200 + head.current.content.len() + map_weight(&head.current.labels)
+                200 + head.current.body.content.len() + map_weight(&head.current.body.labels)
             }
             Item::Lock(queue) => 64 + queue.claims.len() * 160,
             Item::Claim(claim) => 96 + map_weight(&claim.waiter.metadata),

@@ -78,7 +78,10 @@ impl Disk {
     /// Waits until a sync stands at the gate.
     fn wait_for_a_sync(&self) {
         let gate = self.0.gate.lock().unwrap();
-        drop(self.0.moved.wait_while(gate, |gate| !gate.waiting).unwrap());
+        let patience = Duration::from_secs(30);
+        let moved = &self.0.moved;
+        let waited = moved.wait_timeout_while(gate, patience, |gate| !gate.waiting);
+        assert!(!waited.unwrap().1.timed_out(), "nothing is synced");
     }
 
     fn fail(&self) {
@@ -215,7 +218,7 @@ async fn a_failed_sync_acknowledges_nothing_and_ends_the_store() {
     let error = put(&store, "k3").await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::NotDone);
     assert!(watch.items.recv().await.unwrap().is_err());
-    let failures = failures.lock().unwrap();
+    let failures = failures.lock().unwrap().clone();
     assert_eq!(failures.len(), 1);
     assert!(failures[0].contains("the disk is gone"), "{failures:?}");
 
