@@ -10,9 +10,14 @@ use crate::{
     clock::Clock,
     domain::{
         Core,
+        compaction::Compaction,
         epoch::EpochKeeper,
         keyspace::Keyspace,
+        lock::Locks,
         names::ReplicaId,
+        presence::Presence,
+        registry::Removal,
+        session::Sessions,
         state::{Cache, StateProjection},
     },
     metrics::Metrics,
@@ -45,6 +50,12 @@ pub struct App {
     calls: TaskTracker,
     /// What has to be told.
     services: TaskTracker,
+    /// The sessions of all clients.
+    pub sessions: Sessions,
+    locks: Locks,
+    /// What goes on behind the calls, and ends after them.
+    background: CancellationToken,
+    background_tasks: TaskTracker,
 }
 
 /// Why a replica does not start.
@@ -118,6 +129,10 @@ impl App {
             cut: CancellationToken::new(),
             calls: TaskTracker::new(),
             services: TaskTracker::new(),
+            sessions: context.sessions.clone(),
+            locks: context.locks.clone(),
+            background: CancellationToken::new(),
+            background_tasks: TaskTracker::new(),
         };
         let (drain, cut) = (app.drain.clone(), app.cut.clone());
         let metrics = Arc::new(metrics);
@@ -134,6 +149,7 @@ impl App {
             }
         });
         core.cache.ready().await;
+        app.run_background();
         let report = rpc::health::report(context.clone(), health, drain.clone());
         app.services.spawn(report);
         let listener = Listener::new(listener, context.settings.clone(), drain, cut);
@@ -141,11 +157,22 @@ impl App {
         Ok(app)
     }
 
+    fn run_background(&self) {
+        let (tasks, stop) = (&self.background_tasks, &self.background);
+        tasks.spawn(self.sessions.clone().run(stop.clone()));
+        tasks.spawn(self.locks.clone().run(stop.clone()));
+        tasks.spawn(Presence::new(self.core.clone(), self.address.to_string()).run(stop.clone()));
+        tasks.spawn(Removal::new(self.core.clone()).run(stop.clone()));
+        tasks.spawn(Compaction::new(self.core.clone()).run(stop.clone()));
+    }
+
     /// Stops serving: health says so, streams get their final message, calls finish; what is not
     /// done in time is cut. Says whether everything ended by itself.
     pub async fn shutdown(self) -> bool {
         self.drain.cancel();
         self.core.cache.drain();
+        self.sessions.drain();
+        self.locks.drain();
         self.calls.close();
         self.services.close();
         let in_time = tokio::time::timeout(self.shutdown_timeout, self.calls.wait())
@@ -154,6 +181,9 @@ impl App {
         self.cut.cancel();
         self.calls.wait().await;
         self.services.wait().await;
+        self.background.cancel();
+        self.background_tasks.close();
+        self.background_tasks.wait().await;
         in_time
     }
 }
@@ -163,6 +193,7 @@ impl Drop for App {
     fn drop(&mut self) {
         self.drain.cancel();
         self.cut.cancel();
+        self.background.cancel();
     }
 }
 

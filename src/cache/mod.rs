@@ -8,6 +8,7 @@
 
 mod catchup;
 mod cursor;
+mod follow;
 mod history;
 mod listing;
 mod log;
@@ -45,6 +46,7 @@ use self::{
 
 pub use self::{
     cursor::Cursor,
+    follow::{Followed, Follower},
     message::{CursorOptions, FinalReason, Message, ResetReason, Start},
     projection::{Action, Change, Event, Projection, Selection},
     stats::Stats,

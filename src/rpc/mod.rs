@@ -4,13 +4,17 @@
 //! gRPC, `watch` the one implementation of watch streams, `layers` what happens to every call, and
 //! `listener` what happens to every connection.
 
+pub mod config;
 pub mod convert;
 pub mod header;
 pub mod health;
 pub mod layers;
 pub mod listener;
+pub mod lock;
 pub mod page;
+pub mod registry;
 pub mod server;
+pub mod session;
 pub mod status;
 pub mod watch;
 
@@ -26,8 +30,16 @@ use tonic::service::{Routes, RoutesBuilder};
 use tonic_health::server::HealthReporter;
 
 use crate::{
-    domain::Core,
-    proto::{FILE_DESCRIPTOR_SET, server::server_service_server::ServerServiceServer},
+    domain::{Core, lock::Locks, session::Sessions},
+    proto::{
+        FILE_DESCRIPTOR_SET,
+        server::{
+            config_service_server::ConfigServiceServer, lock_service_server::LockServiceServer,
+            registry_service_server::RegistryServiceServer,
+            server_service_server::ServerServiceServer,
+            session_service_server::SessionServiceServer,
+        },
+    },
 };
 
 use self::header::Header;
@@ -47,6 +59,10 @@ pub const SERVICES: [&str; 5] = [
 pub struct Context {
     /// The domain's shared part.
     pub core: Arc<Core>,
+    /// The sessions of all clients.
+    pub sessions: Sessions,
+    /// The locks of all clients.
+    pub locks: Locks,
     /// Writes headers.
     pub header: Header,
     /// Bounds of calls.
@@ -58,7 +74,10 @@ pub struct Context {
 impl Context {
     /// The context of the replica that `core` is.
     pub fn new(core: Arc<Core>, settings: Arc<Settings>) -> Self {
+        let sessions = Sessions::new(core.clone());
         Self {
+            locks: Locks::new(core.clone(), sessions.clone()),
+            sessions,
             header: Header::new(core.clone()),
             core,
             settings,
@@ -91,6 +110,26 @@ pub fn routes(
         routes,
         context,
         ServerServiceServer::new(server::ServerHandler::new(context.clone()))
+    );
+    add!(
+        routes,
+        context,
+        SessionServiceServer::new(session::SessionHandler::new(context.clone()))
+    );
+    add!(
+        routes,
+        context,
+        ConfigServiceServer::new(config::ConfigHandler::new(context.clone()))
+    );
+    add!(
+        routes,
+        context,
+        RegistryServiceServer::new(registry::RegistryHandler::new(context.clone()))
+    );
+    add!(
+        routes,
+        context,
+        LockServiceServer::new(lock::LockHandler::new(context.clone()))
     );
     Ok((routes.routes(), reporter))
 }

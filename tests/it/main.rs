@@ -7,11 +7,14 @@
 )]
 
 mod architecture;
+mod config;
 mod embedded_durability;
 mod embedded_store;
 mod etcd_adapter;
 mod generated;
+mod registry;
 mod server;
+mod session;
 mod store_contract;
 mod store_differential;
 mod support;
