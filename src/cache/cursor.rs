@@ -309,14 +309,17 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
                 self.selection.conflates(),
             );
             let delta = match way {
-                Way::Replay => match if merging {
-                    self.merge(published)
-                } else {
-                    self.replay(published)
-                } {
-                    Ok(delta) => delta,
-                    Err(Torn) => return self.reset(ResetReason::Behind, published.clone()),
-                },
+                Way::Replay => {
+                    let looked = if merging {
+                        self.merge(published)
+                    } else {
+                        self.replay(published)
+                    };
+                    match looked {
+                        Ok(delta) => delta,
+                        Err(Torn) => return self.reset(ResetReason::Behind, published.clone()),
+                    }
+                }
                 Way::Difference => match difference(published, &self.selection, self.scanned) {
                     Some(events) => {
                         self.shared.counters.differences.add(1);
