@@ -78,7 +78,10 @@ async fn an_instance_is_registered_listed_watched_and_deregistered(backend: Back
         ..ListInstancesRequest::default()
     };
     let listed = server.registry().list_instances(cached).await.unwrap();
-    assert_eq!(listed.into_inner().instances, [expected.clone()]);
+    assert_eq!(
+        listed.into_inner().instances,
+        std::slice::from_ref(&expected)
+    );
     assert_eq!(get(&server, "a").await.unwrap(), expected);
     let (delta, _) = watcher.delta().await;
     assert_eq!(delta.revision, header.revision);
