@@ -6,29 +6,59 @@
 //!
 //! What the keys mean is the business of a [`Projection`].
 
+mod catchup;
 mod cursor;
+mod listing;
+mod log;
+mod probe;
 mod projection;
+mod published;
+mod pulse;
+mod shared;
+mod stats;
+mod sync;
 mod token;
+
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     clock::Clock,
-    store::{self, Revision, Store},
+    store::{self, Outcome, Revision, Store},
+};
+
+use self::{
+    probe::{MAX_WAITERS, Prober, ask_for_progress},
+    shared::{Shared, stopping},
+    sync::Mirror,
 };
 
 pub use self::{
     cursor::{Cursor, CursorOptions, FinalReason, Message, ResetReason, Start},
     projection::{Action, Change, Event, Projection, Selection},
+    stats::Stats,
     token::Token,
 };
 
-/// One live copy of a prefix. Clones share it; the last one dropped ends its task.
+/// One live copy of a prefix. Clones share it; the last one dropped ends its tasks, and the
+/// cursors once they have delivered what there is.
 pub struct Cache<P: Projection> {
-    projection: Arc<P>,
+    shared: Arc<Shared<P>>,
+    life: Arc<Life>,
+}
+
+/// The tasks of a cache.
+struct Life {
+    tasks: [AbortOnDropHandle<()>; 3],
+    draining: CancellationToken,
+    stopped: CancellationToken,
 }
 
 /// How fresh an answer must be.
@@ -104,6 +134,12 @@ pub enum Error {
 pub trait Lineage: Send + Sync + 'static {
     /// Confirms that the history is still the one in which `seen` happened, or begins a new one.
     async fn confirm(&self, seen: Revision) -> Result<(), store::Error>;
+
+    /// A key under the prefix that every new history rewrites, if there is one. Read after a break,
+    /// it shows a history that somebody else began meanwhile.
+    fn witness(&self) -> Option<Bytes> {
+        None
+    }
 }
 
 // === impl Cache ===
@@ -118,74 +154,194 @@ impl<P: Projection> Cache<P> {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let _ = (store, prefix, projection, lineage, settings, clock);
-        todo!()
+        let (sender, waiters) = mpsc::channel(MAX_WAITERS);
+        let shared = Arc::new(Shared::new(settings, clock, sender));
+        let mirror = Mirror::new(
+            shared.clone(),
+            store.clone(),
+            prefix.clone(),
+            projection,
+            lineage,
+        );
+        let prober = Prober {
+            shared: shared.clone(),
+            store,
+            prefix,
+            waiters,
+        };
+        let life = Life {
+            tasks: [
+                AbortOnDropHandle::new(tokio::spawn(mirror.run())),
+                AbortOnDropHandle::new(tokio::spawn(prober.run())),
+                AbortOnDropHandle::new(tokio::spawn(ask_for_progress(shared.clone()))),
+            ],
+            draining: shared.draining.clone(),
+            stopped: shared.stopped.clone(),
+        };
+        Self {
+            shared,
+            life: Arc::new(life),
+        }
     }
 
     /// Completes when the first listing is whole.
     pub async fn ready(&self) {
-        todo!()
+        // The sender is ours, so it cannot be gone.
+        let _ = self.shared.revisions().wait_for(Option::is_some).await;
     }
 
     /// Says whether the first listing is whole.
     pub fn is_ready(&self) -> bool {
-        todo!()
+        self.shared.reached().is_some()
     }
 
     /// The published state, as it is; [`Error::NotReady`] before the first listing.
     pub fn view(&self) -> Result<View<P>, Error> {
-        todo!()
+        self.shared.view()
     }
 
     /// The published state, as fresh as asked for.
     pub async fn read(&self, freshness: Freshness) -> Result<View<P>, Error> {
-        let _ = freshness;
-        todo!()
+        if !self.is_ready() {
+            return Err(Error::NotReady);
+        }
+        let deadline = self.shared.now() + self.shared.settings.freshness_wait;
+        let wanted = match freshness {
+            Freshness::Cached => return self.view(),
+            Freshness::AtLeast(revision) => revision,
+            Freshness::Linearizable => {
+                tokio::select! {
+                    biased;
+                    probed = self.probed() => probed?,
+                    () = self.shared.clock.sleep_until(deadline) => {
+                        return Err(Error::Store(store::Error::Timeout {
+                            outcome: Outcome::NotDone,
+                        }));
+                    }
+                }
+            }
+        };
+        if self.shared.wait_for(wanted, deadline).await {
+            self.view()
+        } else {
+            Err(Error::Behind {
+                wanted,
+                reached: self.shared.reached().unwrap_or_default(),
+            })
+        }
     }
 
     /// Waits until the cache has reached `revision`, at most `limit`. Says whether it has.
     pub async fn reached(&self, revision: Revision, limit: Duration) -> bool {
-        let _ = (revision, limit);
-        todo!()
+        let deadline = self.shared.now() + limit;
+        self.shared.wait_for(revision, deadline).await
     }
 
     /// Completes when the state of `kind` was changed by a revision after `seen`, and returns the
     /// view then. For waiters inside the server, such as lock queues.
+    ///
+    /// Completes at once if `seen` is ahead of the state, as after a loss of data. Errors:
+    /// [`Error::NotReady`], and [`Error::Store`] when the cache stops.
     pub async fn changed(&self, kind: usize, seen: Revision) -> Result<View<P>, Error> {
-        let _ = (kind, seen);
-        todo!()
+        let mut last = self.shared.kind(kind);
+        let mut generation = None;
+        loop {
+            last.mark_unchanged();
+            let published = self.shared.published().ok_or(Error::NotReady)?;
+            let generation = *generation.get_or_insert(published.generation);
+            if published.logs[kind].last() > seen
+                || published.revision < seen
+                || published.generation != generation
+            {
+                return self.view();
+            }
+            tokio::select! {
+                // The sender is ours, so it cannot be gone.
+                _ = last.changed() => {}
+                () = self.shared.stopped.cancelled() => return Err(Error::Store(stopping())),
+            }
+        }
     }
 
     /// Opens a cursor over what `selection` selects.
     ///
-    /// Errors: [`Error::Token`] for a damaged token or one of another selection,
-    /// [`Error::NotReady`].
+    /// Errors: [`Error::Token`] for a token of another selection, [`Error::NotReady`].
     pub fn subscribe<S: Selection<P>>(
         &self,
         selection: S,
         start: Start,
         options: CursorOptions,
     ) -> Result<Cursor<P, S>, Error> {
-        let _ = (selection, start, options);
-        todo!()
+        Cursor::open(self.shared.clone(), selection, start, options)
     }
 
     /// The token from which a watch of `selection` continues after what `view` shows.
     pub fn token<S: Selection<P>>(&self, view: &View<P>, selection: &S) -> Token {
-        let _ = (view, selection);
-        todo!()
+        Token {
+            epoch: P::epoch(&view.state),
+            digest: selection.digest(),
+            revision: view.revision,
+        }
     }
 
     /// Ends every cursor with a final bookmark, as soon as it has delivered what there is.
     pub fn drain(&self) {
-        todo!()
+        self.shared.draining.cancel();
+    }
+
+    /// Ends the tasks now; cursors end as by [`Cache::drain`], waiters with an error. What was
+    /// published stays readable.
+    pub fn shutdown(&self) {
+        self.life.end();
+    }
+
+    /// What was counted since the start.
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.read()
+    }
+
+    /// Rides on the next probe of the store, never on one that is under way already.
+    async fn probed(&self) -> Result<Revision, Error> {
+        let (sender, answer) = oneshot::channel();
+        let answered = async {
+            self.shared
+                .waiters
+                .send(sender)
+                .await
+                .map_err(|_| stopping())?;
+            answer.await.map_err(|_| stopping())?
+        };
+        tokio::select! {
+            biased;
+            answered = answered => Ok(answered?),
+            () = self.shared.stopped.cancelled() => Err(Error::Store(stopping())),
+        }
+    }
+}
+
+// === impl Life ===
+
+impl Life {
+    fn end(&self) {
+        self.draining.cancel();
+        self.stopped.cancel();
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
 impl<P: Projection> Clone for Cache<P> {
     fn clone(&self) -> Self {
         Self {
-            projection: self.projection.clone(),
+            shared: self.shared.clone(),
+            life: self.life.clone(),
         }
     }
 }

@@ -78,6 +78,13 @@ pub trait Selection<P: Projection>: Send + Sync + 'static {
     /// What is delivered of an item; `None`: the filter does not take it.
     fn select(&self, item: &P::Item) -> Option<Self::Item>;
 
+    /// What is told of an item that the filter no longer takes, when it is not remembered how it
+    /// looked while it was taken. `None`: nothing can be, the watcher starts over.
+    fn remnant(&self, item: &P::Item) -> Option<Self::Item> {
+        let _ = item;
+        None
+    }
+
     /// All things the selection covers, filter aside, in key order, after the key `after`.
     fn list<'a>(
         &self,

@@ -87,7 +87,6 @@ impl EpochKeeper {
 #[async_trait]
 impl Lineage for EpochKeeper {
     async fn confirm(&self, seen: Revision) -> Result<(), store::Error> {
-        let status = self.store.status().await?;
         let key = self.keys.epoch();
         let found = self
             .store
@@ -98,8 +97,10 @@ impl Lineage for EpochKeeper {
             .map(records::epoch)
             .transpose()
             .map_err(|error| store::Error::Corrupt(format!("the epoch record: {error}")))?;
+        // Asked after the record was read: what it notes must not be newer than the answer.
+        let status = self.store.status().await?;
         if let Some(last) = last
-            && status.timeline >= last.timeline
+            && status.timeline_at_most >= last.timeline
             && found.revision >= seen
         {
             return Ok(());

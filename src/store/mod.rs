@@ -211,8 +211,12 @@ pub struct Status {
     pub revision: Revision,
     /// A number that never falls while the history goes on, and falls when the store was restored
     /// from a copy (etcd: raft applied index minus revision) or reopened (embedded: minus the
-    /// number of openings).
+    /// number of openings). etcd shows its two parts one after the other, so that under writes the
+    /// number is known only as a span; it was at least this much.
     pub timeline: i64,
+    /// The number was at most this much. A fall is proven only when this is less than a
+    /// [`Status::timeline`] that was noted before the call.
+    pub timeline_at_most: i64,
     /// What an operator should know, such as a version with a known fault.
     pub warnings: Vec<String>,
 }

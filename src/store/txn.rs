@@ -19,8 +19,8 @@ pub struct Txn {
     pub failure: Vec<Operation>,
 }
 
-/// A condition on every key of a range. On a range without keys every condition holds, but one
-/// on a value; a single absent key counts as one with all numbers `0`.
+/// A condition on every key of a range. A range without keys, like a single absent key, counts as
+/// one key with all numbers `0`; no condition on its value holds.
 #[derive(Debug, Clone)]
 pub struct Compare {
     /// The keys.

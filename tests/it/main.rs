@@ -1,5 +1,16 @@
 //! The integration tests: one binary, one module per surface.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    unreachable_pub
+)]
 
+mod embedded_durability;
+mod embedded_store;
+mod etcd_adapter;
 mod generated;
+mod server;
+mod store_contract;
+mod store_differential;
 mod support;

@@ -1,0 +1,135 @@
+//! Asking the store where it is: one probe for everybody who waits at that moment, one now and
+//! then when nobody does, and progress while somebody waits for the watch.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::store::{self, KeyRange, Outcome, RangeRequest, Revision, Store};
+
+use super::{
+    Projection,
+    shared::{Shared, Waiter},
+};
+
+/// How many readers one probe answers; more wait for the one after.
+pub(super) const MAX_WAITERS: usize = 4096;
+
+/// The part of the progress interval after which progress is first asked for: what comes by
+/// itself usually comes sooner.
+const FIRST_ASK: u32 = 10;
+
+/// Sends the probes, one at a time.
+pub(super) struct Prober<P: Projection> {
+    pub(super) shared: Arc<Shared<P>>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) prefix: Bytes,
+    pub(super) waiters: mpsc::Receiver<Waiter>,
+}
+
+// === impl Prober ===
+
+impl<P: Projection> Prober<P> {
+    pub(super) async fn run(mut self) {
+        let clock = self.shared.clock.clone();
+        let idle = self.shared.settings.idle_probe;
+        let mut probed = clock.now();
+        let mut riders = Vec::new();
+        loop {
+            let due = self.shared.pulse.confirmed().max(probed) + idle;
+            tokio::select! {
+                biased;
+                arrived = self.waiters.recv_many(&mut riders, MAX_WAITERS) => {
+                    if arrived == 0 {
+                        return;
+                    }
+                }
+                () = self.shared.probe_wanted.notified() => {}
+                () = clock.sleep_until(due) => {
+                    let ready = self.shared.reached().is_some();
+                    if !ready {
+                        probed = clock.now();
+                    }
+                    if !ready || self.shared.pulse.confirmed() + idle > clock.now() {
+                        continue;
+                    }
+                }
+            }
+            // Whoever asked before this probe is sent may ride on it.
+            while riders.len() < MAX_WAITERS {
+                match self.waiters.try_recv() {
+                    Ok(waiter) => riders.push(waiter),
+                    Err(_) => break,
+                }
+            }
+            probed = clock.now();
+            let answer = self.probe().await;
+            self.shared.counters.probe_waiters.add(riders.len());
+            for rider in riders.drain(..) {
+                // A reader that gave up needs no answer.
+                let _ = rider.send(answer.clone());
+            }
+        }
+    }
+
+    async fn probe(&self) -> Result<Revision, store::Error> {
+        let shared = &self.shared;
+        let sent = shared.now();
+        let breaks = shared.pulse.breaks();
+        let before = shared.published();
+        shared.counters.probes.add(1);
+        let found = match shared.probe() {
+            Some(probe) => probe.current_revision().await,
+            // Between two watches any linearizable read tells.
+            None => {
+                let any = RangeRequest::new(KeyRange::key(self.prefix.clone())).count_only();
+                self.store.range(any).await.map(|answer| answer.revision)
+            }
+        };
+        let found = found.inspect_err(|error| {
+            shared.counters.probe_failures.add(1);
+            tracing::debug!(%error, "the store could not be asked for its revision");
+        })?;
+        if let Some(before) = before
+            && found < before.revision
+        {
+            tracing::warn!(
+                found,
+                seen = before.revision,
+                "the store is before what it has shown: its history is another one"
+            );
+            let replaced = shared
+                .published()
+                .is_none_or(|now| now.generation != before.generation);
+            if !replaced {
+                shared.doubt(before.generation);
+            }
+        }
+        if shared.is_doubted() {
+            return Err(store::Error::Unavailable {
+                message: "the store's history is another one, it is being read anew".into(),
+                outcome: Outcome::NotDone,
+            });
+        }
+        shared
+            .pulse
+            .probed(found, sent, breaks, || shared.reached().unwrap_or_default());
+        Ok(found)
+    }
+}
+
+/// Asks for progress again and again while somebody waits: an answer may be lost.
+pub(super) async fn ask_for_progress<P: Projection>(shared: Arc<Shared<P>>) {
+    let interval = shared.settings.progress_interval;
+    let mut demand = shared.demand();
+    while demand.wait_for(|waiting| *waiting > 0).await.is_ok() {
+        shared.clock.sleep(interval / FIRST_ASK).await;
+        while *demand.borrow() > 0 {
+            if let Some(probe) = shared.probe() {
+                probe.request_progress().await;
+            }
+            shared.clock.sleep(interval).await;
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What the tasks of a cache, its readers and its cursors share.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    store::{self, Outcome, Probe, Revision},
+};
+
+use super::{
+    Error, Projection, Settings, View, published::Published, pulse::Pulse, stats::Counters,
+};
+
+/// Who waits for the next probe.
+pub(super) type Waiter = oneshot::Sender<Result<Revision, store::Error>>;
+
+pub(super) struct Shared<P: Projection> {
+    pub(super) settings: Settings,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) pulse: Pulse,
+    pub(super) counters: Counters,
+    /// Readers on their way to the next probe.
+    pub(super) waiters: mpsc::Sender<Waiter>,
+    /// Somebody wants to know now where the store is.
+    pub(super) probe_wanted: Notify,
+    /// Cancelled when cursors are to end.
+    pub(super) draining: CancellationToken,
+    /// Cancelled when nothing new will come.
+    pub(super) stopped: CancellationToken,
+    published: ArcSwapOption<Published<P>>,
+    revision: watch::Sender<Option<Revision>>,
+    kinds: Vec<watch::Sender<Revision>>,
+    probe: Mutex<Option<Arc<dyn Probe>>>,
+    /// How many wait for a revision.
+    demand: watch::Sender<usize>,
+    /// The generation that a probe proved not to be the store's history.
+    doubted: watch::Sender<Option<u64>>,
+}
+
+/// While it exists, the store is asked for progress.
+pub(super) struct Demand<P: Projection>(Arc<Shared<P>>);
+
+/// Counts a cursor while it exists.
+pub(super) struct Subscribed<P: Projection>(Arc<Shared<P>>);
+
+// === impl Shared ===
+
+impl<P: Projection> Shared<P> {
+    pub(super) fn new(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        waiters: mpsc::Sender<Waiter>,
+    ) -> Self {
+        Self {
+            pulse: Pulse::new(clock.now()),
+            settings,
+            clock,
+            counters: Counters::default(),
+            waiters,
+            probe_wanted: Notify::new(),
+            draining: CancellationToken::new(),
+            stopped: CancellationToken::new(),
+            published: ArcSwapOption::empty(),
+            revision: watch::Sender::new(None),
+            kinds: (0..P::KINDS).map(|_| watch::Sender::new(0)).collect(),
+            probe: Mutex::new(None),
+            demand: watch::Sender::new(0),
+            doubted: watch::Sender::new(None),
+        }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// What is published, if anything is yet.
+    pub(super) fn published(&self) -> Option<Arc<Published<P>>> {
+        self.published.load_full()
+    }
+
+    /// The published revision.
+    pub(super) fn reached(&self) -> Option<Revision> {
+        self.published.load().as_ref().map(|p| p.revision)
+    }
+
+    /// Replaces what is published, and wakes those whom it concerns.
+    pub(super) fn publish(&self, next: Arc<Published<P>>) {
+        let previous = self.published.swap(Some(next.clone()));
+        let replaced = previous
+            .as_ref()
+            .is_none_or(|previous| previous.generation != next.generation);
+        for (kind, log) in self.kinds.iter().zip(&next.logs) {
+            kind.send_if_modified(|last| {
+                let changed = replaced || *last != log.last();
+                *last = log.last();
+                changed
+            });
+        }
+        self.revision.send_replace(Some(next.revision));
+        self.counters.publications.add(1);
+    }
+
+    /// The view of what is published.
+    pub(super) fn view(&self) -> Result<View<P>, Error> {
+        // Read first: it may then belong to an older state, so that the age is never too small.
+        let confirmed = self.pulse.confirmed();
+        let published = self.published.load();
+        let published = published.as_ref().ok_or(Error::NotReady)?;
+        Ok(View {
+            state: published.state.clone(),
+            revision: published.revision,
+            age: self.now().saturating_duration_since(confirmed),
+        })
+    }
+
+    /// Follows the published revision; `None` before the first listing.
+    pub(super) fn revisions(&self) -> watch::Receiver<Option<Revision>> {
+        self.revision.subscribe()
+    }
+
+    /// Follows the revision that last changed `kind`.
+    pub(super) fn kind(&self, kind: usize) -> watch::Receiver<Revision> {
+        self.kinds[kind].subscribe()
+    }
+
+    /// The probe of the watch that runs, if one does.
+    pub(super) fn probe(&self) -> Option<Arc<dyn Probe>> {
+        self.probe
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn set_probe(&self, probe: Option<Arc<dyn Probe>>) {
+        *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = probe;
+    }
+
+    /// Notes that the store's history is not the one that `generation` shows.
+    pub(super) fn doubt(&self, generation: u64) {
+        self.doubted.send_replace(Some(generation));
+    }
+
+    /// Follows which generation is in doubt.
+    pub(super) fn doubts(&self) -> watch::Receiver<Option<u64>> {
+        self.doubted.subscribe()
+    }
+
+    /// Says whether what is published is known to be void.
+    pub(super) fn is_doubted(&self) -> bool {
+        let published = self.published.load();
+        let generation = published.as_ref().map(|published| published.generation);
+        generation.is_some() && *self.doubted.borrow() == generation
+    }
+
+    /// Follows how many wait for a revision.
+    pub(super) fn demand(&self) -> watch::Receiver<usize> {
+        self.demand.subscribe()
+    }
+
+    /// Has the store asked for progress while the guard lives.
+    pub(super) fn demand_progress(self: &Arc<Self>) -> Demand<P> {
+        self.demand.send_modify(|waiting| *waiting += 1);
+        Demand(self.clone())
+    }
+
+    /// Counts a cursor.
+    pub(super) fn subscribed(self: &Arc<Self>) -> Subscribed<P> {
+        self.counters.subscribers.add(1);
+        Subscribed(self.clone())
+    }
+
+    /// Waits until `revision` is published, at most until `deadline`. Says whether it is.
+    pub(super) async fn wait_for(self: &Arc<Self>, revision: Revision, deadline: Instant) -> bool {
+        if self.reached() >= Some(revision) {
+            return true;
+        }
+        let _demand = self.demand_progress();
+        let mut revisions = self.revisions();
+        tokio::select! {
+            biased;
+            // The sender is ours, so it cannot be gone.
+            reached = revisions.wait_for(|reached| *reached >= Some(revision)) => reached.is_ok(),
+            () = self.stopped.cancelled() => false,
+            () = self.clock.sleep_until(deadline) => self.reached() >= Some(revision),
+        }
+    }
+}
+
+// === impl Demand ===
+
+impl<P: Projection> Drop for Demand<P> {
+    fn drop(&mut self) {
+        self.0.demand.send_modify(|waiting| *waiting -= 1);
+    }
+}
+
+// === impl Subscribed ===
+
+impl<P: Projection> Drop for Subscribed<P> {
+    fn drop(&mut self) {
+        self.0.counters.subscribers.subtract(1);
+    }
+}
+
+/// What is answered when nobody asks the store any more.
+pub(super) fn stopping() -> store::Error {
+    store::Error::Unavailable {
+        message: "the cache is stopping".into(),
+        outcome: Outcome::NotDone,
+    }
+}

@@ -1,0 +1,99 @@
+//! Reads and compaction: the port's words in etcd's.
+
+use bytes::Bytes;
+use etcd_client::{GetOptions, proto::PbKeyValue, proto::PbRangeResponse};
+
+use super::pool::{Call, Pool, Prefer, Repeat};
+use crate::store::{Error, KeyRange, KeyValue, RangeRequest, RangeResponse, Revision};
+
+/// Reads keys, on any member: for a linearizable read it asks the leader how far it has to be.
+pub(super) async fn range(
+    pool: &Pool,
+    prefer: Prefer,
+    request: RangeRequest,
+) -> Result<RangeResponse, Error> {
+    let call = Call {
+        name: "etcd.range",
+        prefer,
+        repeat: Repeat::Read,
+    };
+    let mut response = pool
+        .call(call, |member| {
+            let (key, options) = get_options(&request);
+            let mut kv = member.kv.clone();
+            async move { kv.get(key, Some(options)).await }
+        })
+        .await?;
+    let revision = response.header().map_or(0, |header| header.revision());
+    Ok(range_response(std::mem::take(&mut response.0), revision))
+}
+
+/// The revision as a quorum knows it, by the cheapest read there is.
+pub(super) async fn current_revision(
+    pool: &Pool,
+    prefer: Prefer,
+    key: &Bytes,
+) -> Result<Revision, Error> {
+    let request = RangeRequest::new(KeyRange::key(key.clone()))
+        .limit(1)
+        .keys_only();
+    Ok(range(pool, prefer, request).await?.revision)
+}
+
+/// Forgets history; finding it forgotten is success.
+pub(super) async fn compact(pool: &Pool, revision: Revision) -> Result<(), Error> {
+    let call = Call {
+        name: "etcd.compact",
+        prefer: Prefer::Leader,
+        repeat: Repeat::Idempotent,
+    };
+    let result = pool
+        .call(call, |member| {
+            let mut kv = member.kv.clone();
+            async move { kv.compact(revision, None).await }
+        })
+        .await;
+    match result {
+        Ok(_) | Err(Error::Compacted { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn get_options(request: &RangeRequest) -> (Vec<u8>, GetOptions) {
+    let mut options = GetOptions::new()
+        .with_limit(i64::try_from(request.limit).unwrap_or(i64::MAX))
+        .with_revision(request.revision);
+    if let Some(end) = &request.keys.end {
+        options = options.with_range(end.to_vec());
+    }
+    if request.keys_only {
+        options = options.with_keys_only();
+    }
+    if request.count_only {
+        options = options.with_count_only();
+    }
+    if request.serializable {
+        options = options.with_serializable();
+    }
+    (request.keys.start.to_vec(), options)
+}
+
+pub(super) fn range_response(response: PbRangeResponse, revision: Revision) -> RangeResponse {
+    RangeResponse {
+        kvs: response.kvs.into_iter().map(key_value).collect(),
+        more: response.more,
+        count: usize::try_from(response.count).unwrap_or(0),
+        revision,
+    }
+}
+
+pub(super) fn key_value(kv: PbKeyValue) -> KeyValue {
+    KeyValue {
+        key: kv.key.into(),
+        value: kv.value.into(),
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+        version: kv.version,
+        lease: kv.lease,
+    }
+}

@@ -1,0 +1,62 @@
+//! Grants and revocations. Ids are chosen by us, so both may be repeated at will.
+
+use std::time::Duration;
+
+use etcd_client::LeaseGrantOptions;
+
+use super::{
+    error::is_lease_exists,
+    pool::{Call, Pool, Prefer, Repeat},
+};
+use crate::store::{Error, LeaseId};
+
+/// Creates a lease, or finds it, and returns its granted time to live.
+pub(super) async fn grant(pool: &Pool, id: LeaseId, ttl: Duration) -> Result<Duration, Error> {
+    let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    let call = Call {
+        name: "etcd.lease.grant",
+        prefer: Prefer::Leader,
+        repeat: Repeat::Idempotent,
+    };
+    let granted = pool
+        .call(call, |member| {
+            let mut lease = member.lease.clone();
+            async move {
+                let options = LeaseGrantOptions::new().with_id(id);
+                match lease.grant(seconds, Some(options)).await {
+                    Ok(granted) => Ok(granted.ttl()),
+                    Err(error) if is_lease_exists(&error) => {
+                        let found = lease.time_to_live(id, None).await?;
+                        Ok(found.granted_ttl())
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        })
+        .await?;
+    match u64::try_from(granted) {
+        Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        // It was there and ended before it could be looked at.
+        _ => Err(Error::LeaseNotFound),
+    }
+}
+
+/// Ends a lease; finding it ended is success.
+pub(super) async fn revoke(pool: &Pool, id: LeaseId) -> Result<(), Error> {
+    let call = Call {
+        name: "etcd.lease.revoke",
+        prefer: Prefer::Leader,
+        repeat: Repeat::Idempotent,
+    };
+    let result = pool
+        .call(call, |member| {
+            let mut lease = member.lease.clone();
+            async move { lease.revoke(id).await }
+        })
+        .await;
+    match result {
+        Ok(_) | Err(Error::LeaseNotFound) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

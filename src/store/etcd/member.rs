@@ -1,0 +1,221 @@
+//! One member of the cluster: its connections, and what is known of its health.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use etcd_client::{
+    Channel, Client, ClusterClient, ConnectOptions, KvClient, LeaseClient, MaintenanceClient,
+    WatchClient,
+};
+use tokio::{sync::Notify, time::timeout};
+use tonic::transport::Endpoint;
+
+use super::{
+    error::{self, unavailable},
+    settings::Settings,
+    version::Version,
+};
+use crate::store::{Error, Outcome};
+
+/// One endpoint, with a connection of its own for each lane, so that a watch that fills its
+/// connection cannot hold up calls (etcd issue 15402). Nothing connects before its first call, and
+/// each lane reconnects by itself.
+pub(super) struct Member {
+    /// As the settings name it.
+    pub(super) endpoint: String,
+    /// Lane kv.
+    pub(super) kv: KvClient,
+    /// Lane kv.
+    pub(super) cluster: ClusterClient,
+    maintenance: MaintenanceClient,
+    /// Lane watch; streams end when the member loses its leader.
+    pub(super) watch: WatchClient,
+    /// Lane lease.
+    pub(super) lease: LeaseClient,
+    /// Lane lease, for renewals of many leases on one stream.
+    pub(super) lease_channel: tonic::transport::Channel,
+    health: Mutex<Health>,
+    /// Wakes the probe when a call failed.
+    pub(super) suspected: Notify,
+}
+
+/// What the last probe or call said of a member.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Health {
+    /// Why the member is not used while others can be.
+    pub(super) broken: Option<String>,
+    /// What it said of itself when last asked.
+    pub(super) report: Option<Report>,
+}
+
+/// A member's own view.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Report {
+    pub(super) version: String,
+    pub(super) cluster_id: u64,
+    /// Whether it is the leader.
+    pub(super) leads: bool,
+    /// Whether it knows a leader.
+    pub(super) has_leader: bool,
+    pub(super) revision: i64,
+    /// The last raft entry it has applied.
+    pub(super) applied: i64,
+    /// Alarms and the like.
+    pub(super) errors: Vec<String>,
+}
+
+// === impl Member ===
+
+impl Member {
+    pub(super) async fn new(endpoint: &str, settings: &Settings) -> Result<Self, Error> {
+        let calls = client(connect(endpoint, settings)?, false).await?;
+        let streams = client(connect(endpoint, settings)?, true).await?;
+        let lease_channel = connect(endpoint, settings)?;
+        let leases = client(lease_channel.clone(), false).await?;
+        let max = settings.max_message;
+        Ok(Self {
+            endpoint: endpoint.to_owned(),
+            kv: calls.kv_client().max_decoding_message_size(max),
+            cluster: calls.cluster_client(),
+            maintenance: calls.maintenance_client(),
+            watch: streams.watch_client().max_decoding_message_size(max),
+            lease: leases.lease_client(),
+            lease_channel,
+            health: Mutex::default(),
+            suspected: Notify::new(),
+        })
+    }
+
+    pub(super) fn health(&self) -> Health {
+        self.lock().clone()
+    }
+
+    pub(super) fn version(&self) -> Option<Version> {
+        self.lock().report.as_ref()?.version.parse().ok()
+    }
+
+    /// Asks the member for its status and notes what came of it.
+    pub(super) async fn probe(&self, within: Duration) -> Result<Report, Error> {
+        let mut maintenance = self.maintenance.clone();
+        let result = match timeout(within, maintenance.status()).await {
+            Ok(Ok(status)) => Ok(Report::from(&status)),
+            Ok(Err(error)) => Err(error::from_client(error)),
+            Err(_) => Err(Error::Timeout {
+                outcome: Outcome::NotDone,
+            }),
+        };
+        let mut health = self.lock();
+        match &result {
+            Ok(report) => {
+                health.report = Some(report.clone());
+                health.mend(&self.endpoint);
+            }
+            Err(error) => health.fail(&self.endpoint, error),
+        }
+        result
+    }
+
+    /// Notes that a call failed in a way that may be this member's fault.
+    pub(super) fn suspect(&self, error: &Error) {
+        self.lock().fail(&self.endpoint, error);
+        self.suspected.notify_one();
+    }
+
+    /// Notes that a call succeeded.
+    pub(super) fn mend(&self) {
+        self.lock().mend(&self.endpoint);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Health ===
+
+impl Health {
+    /// Says whether calls should go to this member.
+    pub(super) fn is_good(&self) -> bool {
+        self.broken.is_none() && self.report.as_ref().is_none_or(|report| report.has_leader)
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| report.leads)
+    }
+
+    fn fail(&mut self, endpoint: &str, error: &Error) {
+        if self.broken.is_none() {
+            tracing::warn!(endpoint, %error, "an etcd member does not answer");
+        }
+        self.broken = Some(error.to_string());
+        // Whoever led may not lead any more.
+        if let Some(report) = &mut self.report {
+            report.leads = false;
+        }
+    }
+
+    fn mend(&mut self, endpoint: &str) {
+        if self.broken.take().is_some() {
+            tracing::info!(endpoint, "an etcd member answers again");
+        }
+    }
+}
+
+// === impl Report ===
+
+impl From<&etcd_client::StatusResponse> for Report {
+    fn from(status: &etcd_client::StatusResponse) -> Self {
+        let (cluster_id, member_id, revision) = status.header().map_or((0, 0, 0), |header| {
+            (header.cluster_id(), header.member_id(), header.revision())
+        });
+        // Indexes count raft entries: they do not reach the sign bit.
+        let applied = i64::try_from(status.raft_applied_index()).unwrap_or(i64::MAX);
+        Self {
+            version: status.version().to_owned(),
+            cluster_id,
+            leads: status.leader() == member_id,
+            has_leader: status.leader() != 0,
+            revision,
+            applied,
+            errors: status.errors().to_vec(),
+        }
+    }
+}
+
+/// A channel that connects with its first call, and again whenever it has to.
+fn connect(endpoint: &str, settings: &Settings) -> Result<tonic::transport::Channel, Error> {
+    let uri = if endpoint.contains("://") {
+        endpoint.to_owned()
+    } else {
+        format!("http://{endpoint}")
+    };
+    if !uri.starts_with("http://") {
+        return Err(Error::Invalid(format!(
+            "the etcd endpoint {endpoint} is neither host:port nor http://host:port"
+        )));
+    }
+    let endpoint = Endpoint::from_shared(uri)
+        .and_then(|e| e.user_agent(concat!("stanchion/", env!("CARGO_PKG_VERSION"))))
+        .map_err(|error| {
+            Error::Invalid(format!(
+                "the etcd endpoint {endpoint} is no address: {}",
+                error::describe(&error)
+            ))
+        })?;
+    Ok(endpoint
+        .connect_timeout(settings.connect_timeout)
+        .http2_keep_alive_interval(settings.ping_interval)
+        .keep_alive_timeout(settings.ping_timeout)
+        // etcd takes pings on idle connections for an attack.
+        .keep_alive_while_idle(false)
+        .connect_lazy())
+}
+
+async fn client(channel: tonic::transport::Channel, require_leader: bool) -> Result<Client, Error> {
+    let options = ConnectOptions::new().with_require_leader(require_leader);
+    Client::from_channel(Channel::Tonic(channel), Some(options))
+        .await
+        .map_err(|error| unavailable(error.to_string(), Outcome::NotDone))
+}

@@ -1,0 +1,83 @@
+//! What can be chosen about the way to an etcd cluster.
+
+use std::time::Duration;
+
+/// How the adapter reaches etcd, and how patient it is.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The members, as `host:port` or `http://host:port`. At least one; default none.
+    pub endpoints: Vec<String>,
+    /// Accepts members older than 3.5.13, whose progress reports cannot be trusted. Default false.
+    pub allow_old: bool,
+    /// How long a connection may take. Default 2 s.
+    pub connect_timeout: Duration,
+    /// How long one member may take to answer a read, a transaction, a grant, a revocation or a
+    /// renewal. Default 3 s, useful 1 s to 10 s.
+    pub kv_timeout: Duration,
+    /// How often a connection with open calls is pinged. Default 10 s; etcd drops connections that
+    /// ping more often than every 5 s.
+    pub ping_interval: Duration,
+    /// How long a ping may stay unanswered until the connection counts as lost. Default 4 s.
+    pub ping_timeout: Duration,
+    /// How often a healthy member is asked for its status. Default 3 s.
+    pub probe_interval: Duration,
+    /// How long a member may take to tell its status. Default 2 s.
+    pub probe_timeout: Duration,
+    /// The shortest pause before something that failed is tried again; it doubles up to
+    /// `backoff_max` and is jittered. Default 50 ms.
+    pub backoff_min: Duration,
+    /// The longest pause before something that failed is tried again. Default 2 s.
+    pub backoff_max: Duration,
+    /// Over how many streams the renewals of all leases are spread. Default 4, at least 1.
+    pub renewal_streams: usize,
+    /// How long a renewal stream may leave everything unanswered until it is reopened on another
+    /// member. Default 1.5 s, less than `kv_timeout`.
+    pub renewal_silence: Duration,
+    /// How long opening a watch on one member may take. Default 5 s.
+    pub watch_open_timeout: Duration,
+    /// How long a watch may be silent until it is asked for its progress. Default 10 s.
+    pub watch_silence: Duration,
+    /// How long a silent watch may leave that unanswered until it is reopened on another member.
+    /// Default 5 s.
+    pub watch_progress_timeout: Duration,
+    /// How many items of a watch wait for its reader until the watch stops reading. Default 256.
+    pub watch_buffer: usize,
+    /// The largest message accepted from etcd, in bytes. Default 64 MiB.
+    pub max_message: usize,
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// The defaults, for these members.
+    pub fn new<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> Self {
+        Self {
+            endpoints: endpoints.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            allow_old: false,
+            connect_timeout: Duration::from_secs(2),
+            kv_timeout: Duration::from_secs(3),
+            ping_interval: Duration::from_secs(10),
+            ping_timeout: Duration::from_secs(4),
+            probe_interval: Duration::from_secs(3),
+            probe_timeout: Duration::from_secs(2),
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(2),
+            renewal_streams: 4,
+            renewal_silence: Duration::from_millis(1500),
+            watch_open_timeout: Duration::from_secs(5),
+            watch_silence: Duration::from_secs(10),
+            watch_progress_timeout: Duration::from_secs(5),
+            watch_buffer: 256,
+            max_message: 64 * 1024 * 1024,
+        }
+    }
+}

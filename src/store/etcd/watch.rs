@@ -1,0 +1,372 @@
+//! Watches that survive their connections.
+//!
+//! One task follows one watch: it reads a stream until that breaks, and opens the next where the
+//! last whole revision ended, on another member if there is one. Each watch has a stream of its
+//! own, because etcd reports progress on request only when all watches of a stream are up to date.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use etcd_client::{WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
+use futures_util::FutureExt as _;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    error::{from_cancel, from_client, unavailable},
+    events::Assembler,
+    kv,
+    member::Member,
+    pool::{Backoff, Pool, Prefer, blame},
+    version::Version,
+};
+use crate::store::{Error, Outcome, Probe, Revision, Watch, WatchItem};
+
+/// Opens a watch and starts the task that follows it.
+pub(super) async fn watch(
+    pool: &Arc<Pool>,
+    prefix: Bytes,
+    from: Revision,
+    stop: &CancellationToken,
+) -> Result<Watch, Error> {
+    let stream = open_anywhere(pool, &prefix, from).await?;
+    // Pinned, so that a break before the first event leaves no gap either.
+    let complete = match from {
+        0 => stream.revision,
+        from => from - 1,
+    };
+    let link = Arc::new(Link {
+        pool: Arc::clone(pool),
+        key: prefix.clone(),
+        member: Mutex::default(),
+        wanted: Notify::new(),
+    });
+    let (sender, items) = mpsc::channel(pool.settings.watch_buffer.max(1));
+    let follower = Follower {
+        pool: Arc::clone(pool),
+        prefix,
+        assembler: Assembler::new(complete),
+        link: Arc::clone(&link),
+        items: sender,
+    };
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let dropped = follower.items.clone();
+        tokio::select! {
+            () = dropped.closed() => {}
+            () = stop.cancelled() => {}
+            () = follower.run(stream) => {}
+        }
+    });
+    Ok(Watch { items, probe: link })
+}
+
+/// What a watch's task and its reader share.
+struct Link {
+    pool: Arc<Pool>,
+    /// Any key: reading it tells the revision.
+    key: Bytes,
+    /// The member that carries the watch now.
+    member: Mutex<Option<Arc<Member>>>,
+    /// Somebody wants to know how far the watch is.
+    wanted: Notify,
+}
+
+struct Follower {
+    pool: Arc<Pool>,
+    prefix: Bytes,
+    assembler: Assembler,
+    link: Arc<Link>,
+    items: mpsc::Sender<Result<WatchItem, Error>>,
+}
+
+/// An open stream with its one watch.
+struct Stream {
+    member: Arc<Member>,
+    requests: WatchRequestSender,
+    frames: WatchResponseStream,
+    id: i64,
+    /// The member's revision when it created the watch.
+    revision: Revision,
+}
+
+/// Why a stream is not followed any more.
+enum End {
+    /// Nobody reads the watch.
+    Unread,
+    Broken(Error),
+}
+
+// === impl Link ===
+
+impl Link {
+    fn carried_by(&self, member: Option<&Arc<Member>>) {
+        *self.member.lock().unwrap_or_else(PoisonError::into_inner) = member.cloned();
+    }
+}
+
+#[async_trait]
+impl Probe for Link {
+    async fn current_revision(&self) -> Result<Revision, Error> {
+        // The member that carries the watch: another may be ahead of it by then.
+        let member = self
+            .member
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let prefer = member.map_or(Prefer::Any, Prefer::Member);
+        let revision = kv::current_revision(&self.pool, prefer, &self.key).await?;
+        self.wanted.notify_one();
+        Ok(revision)
+    }
+
+    async fn request_progress(&self) {
+        self.wanted.notify_one();
+    }
+}
+
+// === impl Follower ===
+
+impl Follower {
+    async fn run(mut self, mut stream: Stream) {
+        loop {
+            self.link.carried_by(Some(&stream.member));
+            let error = match self.follow(&mut stream).await {
+                End::Unread => return,
+                End::Broken(error) => error,
+            };
+            self.link.carried_by(None);
+            if self.cannot_go_on(&error).await {
+                return;
+            }
+            tracing::warn!(endpoint = stream.member.endpoint, %error, "an etcd watch broke and is resumed");
+            blame(&stream.member, &error);
+            let failed = Arc::clone(&stream.member);
+            // Frees the stream before another is opened.
+            drop(stream);
+            if self.items.send(Ok(WatchItem::Interrupted)).await.is_err() {
+                return;
+            }
+            stream = match self.reopen(failed).await {
+                Some(stream) => stream,
+                None => return,
+            };
+        }
+    }
+
+    /// Reads a stream until it breaks.
+    async fn follow(&mut self, stream: &mut Stream) -> End {
+        let quiet = self.pool.settings.watch_silence;
+        let answer = self.pool.settings.watch_progress_timeout;
+        let link = Arc::clone(&self.link);
+        let mut deadline = Instant::now() + quiet;
+        let mut asked = false;
+        loop {
+            tokio::select! {
+                frame = stream.frames.message() => {
+                    let items = match frame {
+                        Ok(Some(frame)) => self.take(stream, frame),
+                        Ok(None) => Err(unavailable("etcd ended the watch", Outcome::NotDone)),
+                        Err(error) => Err(from_client(error)),
+                    };
+                    match items {
+                        Ok(items) => for item in items {
+                            // A reader that lags stops us here, and through us etcd.
+                            if self.items.send(Ok(item)).await.is_err() {
+                                return End::Unread;
+                            }
+                        },
+                        Err(error) => return End::Broken(error),
+                    }
+                    deadline = Instant::now() + quiet;
+                    asked = false;
+                }
+                () = link.wanted.notified() => stream.ask(),
+                () = sleep_until(deadline) => {
+                    if !asked {
+                        stream.ask();
+                        asked = true;
+                        deadline = Instant::now() + answer;
+                    } else if let Err(error) = self.check_silence(stream).await {
+                        return End::Broken(error);
+                    } else {
+                        deadline = Instant::now() + quiet;
+                        asked = false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes items of a frame.
+    fn take(&mut self, stream: &Stream, frame: WatchResponse) -> Result<Vec<WatchItem>, Error> {
+        let frame = frame.0;
+        if frame.canceled {
+            return Err(from_cancel(frame.compact_revision, &frame.cancel_reason));
+        }
+        if !frame.events.is_empty() {
+            return self
+                .assembler
+                .frame(frame.events, !frame.fragment)
+                .map_err(|disorder| unavailable(disorder.0, Outcome::NotDone));
+        }
+        // Its own timer's reports keep their place among the events in every version; requested
+        // ones do only in some.
+        let trusted = frame.watch_id == stream.id || stream.has_safe_progress();
+        let revision = frame.header.map_or(0, |header| header.revision);
+        let progress = trusted && !frame.created && !frame.fragment;
+        Ok(Vec::from_iter(
+            progress
+                .then(|| self.assembler.progress(revision))
+                .flatten(),
+        ))
+    }
+
+    /// What to make of a watch that does not say how far it is. Old servers may rightly keep
+    /// silent: there it is enough that the member answers a read.
+    async fn check_silence(&self, stream: &Stream) -> Result<(), Error> {
+        if stream.has_safe_progress() {
+            return Err(Error::Timeout {
+                outcome: Outcome::NotDone,
+            });
+        }
+        let limit = self.pool.settings.watch_progress_timeout;
+        let mut member = stream.member.kv.clone();
+        match timeout(limit, member.get(self.prefix.to_vec(), None)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(from_client(error)),
+            Err(_) => Err(Error::Timeout {
+                outcome: Outcome::NotDone,
+            }),
+        }
+    }
+
+    /// Opens the watch again where its last whole revision ended, however long that takes; `None`
+    /// when it cannot go on and the reader knows.
+    async fn reopen(&mut self, mut failed: Arc<Member>) -> Option<Stream> {
+        let mut backoff = Backoff::new(&self.pool.settings);
+        loop {
+            backoff.pause().await;
+            let member = self.pool.pick(&Prefer::Any, Some(&failed))?;
+            let from = self.assembler.resume();
+            match open(&self.pool, &member, &self.prefix, from).await {
+                Ok(stream) => {
+                    if stream.revision < from - 1 {
+                        tracing::warn!(
+                            endpoint = member.endpoint,
+                            revision = stream.revision,
+                            expected = from - 1,
+                            "an etcd member is behind what the watch has seen"
+                        );
+                    }
+                    return Some(stream);
+                }
+                Err(error) => {
+                    if self.cannot_go_on(&error).await {
+                        return None;
+                    }
+                    tracing::debug!(endpoint = member.endpoint, %error, "a watch cannot be resumed yet");
+                    blame(&member, &error);
+                    failed = member;
+                }
+            }
+        }
+    }
+
+    /// Tells the reader when nothing can close the gap.
+    async fn cannot_go_on(&self, error: &Error) -> bool {
+        let ends = matches!(error, Error::Compacted { .. } | Error::Invalid(_));
+        if ends {
+            // A reader that left needs no reason.
+            let _ = self.items.send(Err(error.clone())).await;
+        }
+        ends
+    }
+}
+
+// === impl Stream ===
+
+impl Stream {
+    /// Asks for progress. When the requests of before are still unsent, one more changes nothing.
+    fn ask(&mut self) {
+        let _ = self.requests.request_progress().now_or_never();
+    }
+
+    fn has_safe_progress(&self) -> bool {
+        self.member
+            .version()
+            .is_some_and(Version::has_safe_progress)
+    }
+}
+
+/// Opens a watch on the first member that lets us, each asked once, a single one twice.
+async fn open_anywhere(pool: &Pool, prefix: &Bytes, from: Revision) -> Result<Stream, Error> {
+    let members = pool.ranked(&Prefer::Any);
+    let attempts = members.len().max(2);
+    let mut failure = unavailable("there is no etcd member", Outcome::NotDone);
+    for member in members.iter().chain(&members).take(attempts) {
+        match open(pool, member, prefix, from).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => {
+                blame(member, &error);
+                if !error.is_transient() {
+                    return Err(error);
+                }
+                failure = error;
+            }
+        }
+    }
+    Err(failure)
+}
+
+#[tracing::instrument(name = "etcd.watch", level = "info", skip_all, fields(server.address = member.endpoint, from), err(level = "debug"))]
+async fn open(
+    pool: &Pool,
+    member: &Arc<Member>,
+    prefix: &Bytes,
+    from: Revision,
+) -> Result<Stream, Error> {
+    let options = WatchOptions::new()
+        .with_prefix()
+        .with_start_revision(from)
+        .with_progress_notify()
+        .with_fragment();
+    let mut watch = member.watch.clone();
+    let opening = async {
+        let (requests, mut frames) = watch
+            .watch(prefix.to_vec(), Some(options))
+            .await
+            .map_err(from_client)?
+            .split();
+        let first = frames.message().await.map_err(from_client)?;
+        let Some(first) = first else {
+            return Err(unavailable("etcd ended the watch", Outcome::NotDone));
+        };
+        if first.canceled() {
+            return Err(from_cancel(first.compact_revision(), first.cancel_reason()));
+        }
+        if !first.created() {
+            return Err(unavailable(
+                "etcd did not confirm the watch",
+                Outcome::NotDone,
+            ));
+        }
+        Ok(Stream {
+            member: Arc::clone(member),
+            requests,
+            id: first.watch_id(),
+            revision: first.header().map_or(0, |header| header.revision()),
+            frames,
+        })
+    };
+    match timeout(pool.settings.watch_open_timeout, opening).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Timeout {
+            outcome: Outcome::NotDone,
+        }),
+    }
+}

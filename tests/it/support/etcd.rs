@@ -1,0 +1,365 @@
+//! Real etcd servers, started and stopped by the tests that need them.
+//!
+//! Each member runs under a small shell that kills it when the test process is gone, however that
+//! ended, and removes its data.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU16, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::OnceCell;
+
+/// The oldest etcd the tests accept from the PATH.
+const OLDEST: (u32, u32, u32) = (3, 5, 13);
+
+/// How long a member may take until it serves: generous, for busy machines.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Runs etcd until its standard input closes, then kills it and, unless told `keep`, removes its
+/// data.
+const KEEPER: &str = r#"
+dir=$1; shift
+"$@" >>"$dir/log" 2>&1 </dev/null &
+pid=$!
+echo "$pid"
+read -r word || word=
+kill -9 "$pid" 2>/dev/null
+wait "$pid" 2>/dev/null
+[ "$word" = keep ] || rm -rf "$dir"
+"#;
+
+/// One etcd cluster, gone with its data when dropped.
+pub struct Etcd {
+    members: Vec<Member>,
+}
+
+struct Member {
+    name: String,
+    dir: PathBuf,
+    client_port: u16,
+    peer_port: u16,
+    process: Option<Process>,
+}
+
+struct Process {
+    keeper: Child,
+    stdin: Option<ChildStdin>,
+    pid: u32,
+}
+
+// === impl Etcd ===
+
+impl Etcd {
+    /// A cluster of one, for tests that need only keys of their own (see [`unique_prefix`]). It
+    /// lives as long as the test process.
+    pub async fn shared() -> &'static Etcd {
+        static SHARED: OnceCell<Etcd> = OnceCell::const_new();
+        SHARED.get_or_init(Etcd::start).await
+    }
+
+    /// Starts a cluster of one.
+    pub async fn start() -> Etcd {
+        Self::start_cluster(1).await
+    }
+
+    /// Starts a cluster and waits until every member serves.
+    pub async fn start_cluster(size: usize) -> Etcd {
+        let members = (0..size).map(|index| Member::new(format!("m{index}")));
+        let mut etcd = Etcd {
+            members: members.collect(),
+        };
+        let cluster = etcd.initial_cluster();
+        for member in &mut etcd.members {
+            member.spawn(&cluster, size);
+        }
+        for member in &etcd.members {
+            member.wait_until_it_serves().await;
+        }
+        etcd
+    }
+
+    /// `host:port` of each member.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.members.iter().map(Member::endpoint).collect()
+    }
+
+    /// `host:port` of the first member.
+    pub fn endpoint(&self) -> String {
+        self.members[0].endpoint()
+    }
+
+    /// Kills a member at once; its data stays.
+    pub fn kill(&mut self, member: usize) {
+        self.members[member].stop("keep\n");
+    }
+
+    /// Starts a killed member again, on its ports and its data, and waits until it serves.
+    pub async fn restart(&mut self, member: usize) {
+        let cluster = self.initial_cluster();
+        let size = self.members.len();
+        self.members[member].spawn(&cluster, size);
+        self.members[member].wait_until_it_serves().await;
+    }
+
+    /// Stops a member's process without closing its connections.
+    pub fn pause(&self, member: usize) {
+        self.members[member].signal("-STOP");
+    }
+
+    /// Lets a paused member go on.
+    pub fn resume(&self, member: usize) {
+        self.members[member].signal("-CONT");
+    }
+
+    /// A plain client of one member.
+    pub async fn client(&self, member: usize) -> etcd_client::Client {
+        etcd_client::Client::connect([self.members[member].endpoint()], None)
+            .await
+            .unwrap()
+    }
+
+    /// The index of the member that leads.
+    pub async fn leader(&self) -> usize {
+        for index in 0..self.members.len() {
+            let status = self.client(index).await.status().await.unwrap();
+            if status.leader() == status.header().unwrap().member_id() {
+                return index;
+            }
+        }
+        panic!("no member leads");
+    }
+
+    /// Compacts all history before now and returns the revision it was compacted at.
+    pub async fn compact(&self) -> i64 {
+        let mut client = self.client(0).await;
+        let now = client.get("-", None).await.unwrap();
+        let revision = now.header().unwrap().revision();
+        let physical = etcd_client::CompactionOptions::new().with_physical();
+        client.compact(revision, Some(physical)).await.unwrap();
+        revision
+    }
+
+    /// A counter or gauge of the first member, summed over its labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        self.metric_with(name, "")
+    }
+
+    /// The same, of the series whose labels contain `label` (as in `grpc_method="Txn"`).
+    pub fn metric_with(&self, name: &str, label: &str) -> f64 {
+        let text = http_get(self.members[0].client_port, "/metrics").unwrap();
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let (labels, rest) = match rest.strip_prefix('{') {
+                Some(labelled) => labelled.split_once('}')?,
+                None => ("", rest),
+            };
+            let value = rest.strip_prefix(' ')?.trim().parse::<f64>().ok()?;
+            Some((labels.contains(label), value))
+        });
+        let values: Vec<_> = values.collect();
+        assert!(!values.is_empty(), "etcd has no metric {name}");
+        let wanted = values.iter().filter(|(wanted, _)| *wanted);
+        wanted.map(|(_, value)| value).sum()
+    }
+
+    fn initial_cluster(&self) -> String {
+        let members = self.members.iter();
+        let urls = members.map(|m| format!("{}=http://127.0.0.1:{}", m.name, m.peer_port));
+        urls.collect::<Vec<_>>().join(",")
+    }
+}
+
+// === impl Member ===
+
+impl Member {
+    fn new(name: String) -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("stanchion-etcd-")
+            .tempdir()
+            .unwrap()
+            // The keeper removes it, also when this process cannot.
+            .keep();
+        Self {
+            name,
+            dir,
+            client_port: free_port(),
+            peer_port: free_port(),
+            process: None,
+        }
+    }
+
+    fn endpoint(&self) -> String {
+        format!("127.0.0.1:{}", self.client_port)
+    }
+
+    fn spawn(&mut self, cluster: &str, size: usize) {
+        assert!(self.process.is_none(), "{} runs already", self.name);
+        let client = format!("http://127.0.0.1:{}", self.client_port);
+        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        // Fast elections where nobody can lose one, calmer ones on a busy machine otherwise.
+        let (heartbeat, election) = if size == 1 { (20, 200) } else { (50, 500) };
+        let mut keeper = Command::new("sh")
+            .args(["-c", KEEPER, "etcd-keeper"])
+            .arg(&self.dir)
+            .arg(binary())
+            .args(["--name", &self.name, "--data-dir"])
+            .arg(self.dir.join("data"))
+            .args(["--listen-client-urls", &client])
+            .args(["--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer])
+            .args(["--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", cluster])
+            .args(["--initial-cluster-token", cluster])
+            .args(["--log-level", "warn", "--unsafe-no-fsync"])
+            .arg(format!("--heartbeat-interval={heartbeat}"))
+            .arg(format!("--election-timeout={election}"))
+            .env_remove("ETCD")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = keeper.stdin.take();
+        let mut first_line = String::new();
+        let stdout = keeper.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut first_line).unwrap();
+        let pid = first_line.trim().parse().unwrap();
+        self.process = Some(Process { keeper, stdin, pid });
+    }
+
+    async fn wait_until_it_serves(&self) {
+        let started = Instant::now();
+        loop {
+            match http_get(self.client_port, "/health") {
+                Ok(answer) if answer.contains("\"true\"") => return,
+                _ if started.elapsed() < START_TIMEOUT => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                other => {
+                    let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+                    panic!("{} does not serve: {other:?}\n{log}", self.name);
+                }
+            }
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().unwrap();
+        let status = Command::new("kill")
+            .args([signal, &process.pid.to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success(), "kill {signal} failed");
+    }
+
+    fn stop(&mut self, word: &str) {
+        if let Some(mut process) = self.process.take() {
+            if let Some(mut stdin) = process.stdin.take() {
+                // A keeper that is gone has stopped etcd already.
+                let _ = stdin.write_all(word.as_bytes());
+            }
+            let _ = process.keeper.wait();
+        } else if word.is_empty() {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.stop("");
+    }
+}
+
+/// A key prefix that no other test uses.
+pub fn unique_prefix(name: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("/{name}-{}-{number}/", std::process::id())
+}
+
+/// The etcd to run: `$ETCD`, or the one on the PATH, or the one that `make test` builds.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("ETCD").filter(|path| !path.is_empty()) {
+            let path = PathBuf::from(path);
+            assert!(
+                version(&path).is_some(),
+                "$ETCD is {path:?}, which does not run"
+            );
+            return path;
+        }
+        if version(Path::new("etcd")).is_some_and(|version| version >= OLDEST) {
+            return "etcd".into();
+        }
+        let built = built();
+        assert!(
+            built.is_file(),
+            "These tests need an etcd: set ETCD to one, put one (3.5.13 or newer) on the PATH, or \
+             run `make etcd`, which builds one with Go 1.26 into {built:?}."
+        );
+        built
+    })
+}
+
+/// Where `make etcd` puts what it builds: named after `go.sum`, so that a new version is a new
+/// file.
+fn built() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sum = std::fs::read(root.join("tests/etcd/go.sum")).unwrap();
+    let hash: String = Sha256::digest(sum)
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    root.join("target/etcd").join(hash).join("etcd")
+}
+
+fn version(etcd: &Path) -> Option<(u32, u32, u32)> {
+    let output = Command::new(etcd).arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let version = text.lines().next()?.strip_prefix("etcd Version: ")?.trim();
+    let mut numbers = version.split(['.', '-']).map(str::parse);
+    Some((
+        numbers.next()?.ok()?,
+        numbers.next()?.ok()?,
+        numbers.next()?.ok()?,
+    ))
+}
+
+/// A port below the range that outgoing connections take theirs from, so that nobody has it while
+/// its etcd is down.
+fn free_port() -> u16 {
+    const FIRST: u16 = 12_000;
+    const COUNT: u16 = 20_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id().wrapping_mul(31) % u32::from(COUNT);
+    for _ in 0..COUNT {
+        let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let offset = (start + step) % u32::from(COUNT);
+        let port = FIRST + u16::try_from(offset).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
+}
+
+fn http_get(port: u16, path: &str) -> std::io::Result<String> {
+    let address = ([127, 0, 0, 1], port).into();
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
