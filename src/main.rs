@@ -1,2 +1,32 @@
-//! The `stanchion` binary.
-fn main() {}
+//! The `stanchion` binary: the server, and the commands that are its clients.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// Service registry, config centre and locks, as one gRPC service.
+#[derive(Debug, Parser)]
+#[command(name = "stanchion", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Client(cli::Command),
+}
+
+fn main() -> ExitCode {
+    let parser = Arguments::command().after_help(cli::exit_codes());
+    let arguments = match Arguments::from_arg_matches(&parser.get_matches()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    match arguments.command {
+        Command::Client(command) => cli::main(command),
+    }
+}
