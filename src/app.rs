@@ -1,49 +1,99 @@
 //! Wiring: the only place that names both an adapter and a handler.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceBuilder;
 
 use crate::{
     clock::Clock,
     domain::{
         Core,
+        compaction::Compaction,
         epoch::EpochKeeper,
         keyspace::Keyspace,
         names::ReplicaId,
+        presence::Presence,
+        session::Sessions,
         state::{Cache, StateProjection},
     },
-    rpc,
-    settings::Settings,
-    store::Store,
+    metrics::Metrics,
+    operations_http,
+    rpc::{
+        self,
+        layers::{CallMetrics, DeadlineLayer, ObserveLayer},
+        listener::Listener,
+    },
+    settings::{Settings, StoreChoice},
+    store::{
+        self, Store,
+        embedded::{self, Embedded, Location},
+        etcd::EtcdStore,
+    },
 };
 
 /// A running replica.
 pub struct App {
     /// Where gRPC is served.
     pub address: SocketAddr,
+    /// Where operations are served over HTTP.
+    pub operations_address: SocketAddr,
     /// The domain's shared part.
     pub core: Arc<Core>,
-    shutdown: CancellationToken,
-    tasks: TaskTracker,
+    shutdown_timeout: Duration,
+    drain: CancellationToken,
+    cut: CancellationToken,
+    /// What ends by itself once drained.
+    calls: TaskTracker,
+    /// What has to be told.
+    services: TaskTracker,
+    /// The sessions of all clients.
+    pub sessions: Sessions,
+    /// What goes on behind the calls, and ends after them.
+    background: CancellationToken,
+    background_tasks: TaskTracker,
 }
 
 /// Why a replica does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The embedded store does not open.
+    #[error(transparent)]
+    Open(#[from] embedded::OpenError),
+    /// The store cannot be reached, or not be used.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// The port is taken, or not ours.
     #[error("cannot listen on {address}: {error}")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// What the system said.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// A fault of ours.
     #[error("internal: {0}")]
     Internal(String),
+}
+
+/// Opens the store that the settings choose.
+pub async fn open_store(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Store>, StartError> {
+    let location = match &settings.store {
+        StoreChoice::Memory => Location::Memory,
+        StoreChoice::File(directory) => Location::File(directory.clone()),
+        StoreChoice::Etcd { endpoints, .. } => {
+            let mut etcd = settings.etcd.clone();
+            etcd.endpoints.clone_from(endpoints);
+            return Ok(Arc::new(EtcdStore::connect(etcd, clock).await?));
+        }
+    };
+    let store = Embedded::open(location, embedded::Settings::default(), clock).await?;
+    Ok(Arc::new(store))
 }
 
 // === impl App ===
@@ -55,70 +105,119 @@ impl App {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let listener =
-            TcpListener::bind(settings.listen)
-                .await
-                .map_err(|error| StartError::Listen {
-                    address: settings.listen,
-                    error,
-                })?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| StartError::Internal(error.to_string()))?;
-
-        let keys = Keyspace::new(settings.store.root());
-        let replica = format!("{:016x}", rand::random::<u64>());
-        let lineage = EpochKeeper::new(store.clone(), keys.clone(), clock.clone());
-        let core = Arc::new(Core {
-            cache: Cache::start(
-                store.clone(),
-                keys.state(),
-                StateProjection::new(keys.clone()),
-                Arc::new(lineage),
-                settings.cache,
-                clock.clone(),
-            ),
-            store,
-            keys,
-            clock,
-            settings: settings.domain,
-            replica: ReplicaId::parse(&replica)
-                .map_err(|error| StartError::Internal(error.to_string()))?,
-        });
-        core.cache.ready().await;
-
-        let shutdown = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let context = rpc::Context::new(core.clone(), settings.watch);
-        let routes =
+        let (listener, address) = listen(settings.listen).await?;
+        let (operations, operations_address) = listen(settings.operations_listen).await?;
+        let core = core(store, &settings, clock)?;
+        let context = rpc::Context::new(core.clone(), Arc::new(settings.rpc));
+        let mut metrics = Metrics::new();
+        metrics.add_core(core.clone());
+        let (routes, health) =
             rpc::routes(&context).map_err(|error| StartError::Internal(error.to_string()))?;
-        let stop = shutdown.clone();
-        tasks.spawn(async move {
-            let served = tonic::transport::Server::builder()
-                .tcp_nodelay(true)
-                .add_routes(routes)
-                .serve_with_incoming_shutdown(
-                    TcpListenerStream::new(listener),
-                    stop.cancelled_owned(),
-                )
-                .await;
-            if let Err(error) = served {
-                tracing::error!(%error, "the server ended");
+        let service = ServiceBuilder::new()
+            .layer(ObserveLayer::new(CallMetrics::new(metrics.registry())))
+            .layer(DeadlineLayer::new(context.settings.clone()))
+            .service(routes.prepare());
+
+        let app = Self {
+            address,
+            operations_address,
+            core: core.clone(),
+            shutdown_timeout: settings.shutdown_timeout,
+            drain: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            calls: TaskTracker::new(),
+            services: TaskTracker::new(),
+            sessions: context.sessions.clone(),
+            background: CancellationToken::new(),
+            background_tasks: TaskTracker::new(),
+        };
+        let (drain, cut) = (app.drain.clone(), app.cut.clone());
+        let metrics = Arc::new(metrics);
+        let serving = operations_http::serve(
+            operations,
+            core.clone(),
+            metrics,
+            drain.clone(),
+            cut.clone(),
+        );
+        app.services.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "operations are no longer served");
             }
         });
-        Ok(Self {
-            address,
-            core,
-            shutdown,
-            tasks,
-        })
+        core.cache.ready().await;
+        let background = |task| app.background_tasks.spawn(task);
+        background(app.sessions.clone().run(app.background.clone()).boxed());
+        let presence = Presence::new(core.clone(), address.to_string());
+        background(presence.run(app.background.clone()).boxed());
+        background(Compaction::new(core).run(app.background.clone()).boxed());
+        let report = rpc::health::report(context.clone(), health, drain.clone());
+        app.services.spawn(report);
+        let listener = Listener::new(listener, context.settings.clone(), drain, cut);
+        app.calls.spawn(listener.serve(service));
+        Ok(app)
     }
 
-    /// Stops serving: streams get their final message, calls finish.
-    pub async fn shutdown(self) {
+    /// Stops serving: health says so, streams get their final message, calls finish; what is not
+    /// done in time is cut. Says whether everything ended by itself.
+    pub async fn shutdown(self) -> bool {
+        self.drain.cancel();
         self.core.cache.drain();
-        self.shutdown.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.sessions.drain();
+        self.calls.close();
+        self.services.close();
+        let in_time = tokio::time::timeout(self.shutdown_timeout, self.calls.wait())
+            .await
+            .is_ok();
+        self.cut.cancel();
+        self.calls.wait().await;
+        self.services.wait().await;
+        self.background.cancel();
+        self.background_tasks.close();
+        self.background_tasks.wait().await;
+        in_time
     }
+}
+
+impl Drop for App {
+    /// Whoever drops a replica does not wait for it.
+    fn drop(&mut self) {
+        self.drain.cancel();
+        self.cut.cancel();
+        self.background.cancel();
+    }
+}
+
+fn core(
+    store: Arc<dyn Store>,
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Core>, StartError> {
+    let keys = Keyspace::new(settings.store.root());
+    let replica = format!("{:016x}", rand::random::<u64>());
+    let lineage = EpochKeeper::new(store.clone(), keys.clone(), clock.clone());
+    let cache = Cache::start(
+        store.clone(),
+        keys.state(),
+        StateProjection::new(keys.clone()),
+        Arc::new(lineage),
+        settings.cache.clone(),
+        clock.clone(),
+    );
+    Ok(Arc::new(Core {
+        store,
+        cache,
+        keys,
+        clock,
+        settings: settings.domain.clone(),
+        replica: ReplicaId::parse(&replica)
+            .map_err(|error| StartError::Internal(error.to_string()))?,
+    }))
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let error = |error| StartError::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(error)?;
+    let bound = listener.local_addr().map_err(error)?;
+    Ok((listener, bound))
 }

@@ -5,17 +5,20 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use stanchion::{serve, settings::ServeArgs};
 
 /// Service registry, config centre and locks, as one gRPC service.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "stanchion", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
+    /// Serve the API until told to stop
+    Serve(ServeArgs),
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -27,6 +30,12 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     match arguments.command {
+        Command::Serve(settings) => serve(settings),
         Command::Client(command) => cli::main(command),
     }
+}
+
+#[tokio::main]
+async fn serve(settings: ServeArgs) -> ExitCode {
+    serve::run(settings).await
 }

@@ -236,14 +236,22 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
         let Some((_, timer)) = &mut self.timer else {
             return;
         };
-        let ahead = matches!(self.phase, Phase::Ahead { .. });
-        let mut revisions = self.shared.revisions();
-        let told = self.told;
+        let arrival = async {
+            match &self.phase {
+                Phase::Ahead { .. } => {
+                    let mut revisions = self.shared.revisions();
+                    // The sender is in `shared`, so it cannot be gone.
+                    let _ = revisions
+                        .wait_for(|reached| *reached >= Some(self.told))
+                        .await;
+                }
+                _ => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            // The senders are in `shared`, so they cannot be gone.
+            // Changes, drains and new histories come this way.
             _ = self.woken.changed() => {}
-            _ = revisions.wait_for(|reached| *reached >= Some(told)), if ahead => {}
-            () = self.shared.draining.cancelled(), if self.closing.is_none() => {}
+            () = arrival => {}
             () = timer => self.timer = None,
         }
     }
@@ -262,7 +270,7 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
         };
         let now = self.shared.now();
         if self.closing.is_none() {
-            if self.shared.draining.is_cancelled() {
+            if self.shared.is_draining() {
                 self.closing = Some((FinalReason::Draining, published.revision));
             } else if now >= self.ends {
                 self.closing = Some((FinalReason::MaxAge, published.revision));

@@ -153,6 +153,10 @@ impl<P: Projection> Mirror<P> {
         };
         self.publish();
         self.shared.pulse.ready(sent);
+        if self.confirming.is_some() {
+            // The watch broke meanwhile.
+            self.shared.pulse.broken();
+        }
         tracing::info!(
             revision = self.working.revision,
             keys = self.known.len(),
@@ -186,7 +190,7 @@ impl<P: Projection> Mirror<P> {
                     }
                 }
                 WatchItem::Progress(revision) => self.progress(revision),
-                WatchItem::Interrupted => {}
+                WatchItem::Interrupted => self.broken(),
             }
             self.working.trim(&self.bounds, at);
         }
@@ -482,6 +486,13 @@ impl<P: Projection> Mirror<P> {
             clock: self.shared.clock.as_ref(),
             progress_interval: self.shared.settings.progress_interval,
         }
+    }
+}
+
+impl<P: Projection> Drop for Mirror<P> {
+    fn drop(&mut self) {
+        // Cursors may outlive us, and should not hold on to the store.
+        self.shared.set_probe(None);
     }
 }
 

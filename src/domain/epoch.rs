@@ -11,6 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::{
     cache::Lineage,
@@ -106,14 +107,18 @@ impl Lineage for EpochKeeper {
             return Ok(());
         }
         let epoch = self.begin(last, status.timeline);
-        tracing::warn!(
-            era = epoch.era,
-            last = ?last.map(|last| last.era),
-            timeline = status.timeline,
-            revision = found.revision,
-            seen,
-            "a new era of the store begins"
-        );
+        if last.is_none() && seen == 0 {
+            tracing::info!(era = epoch.era, "the first era of the store begins");
+        } else {
+            tracing::warn!(
+                era = epoch.era,
+                last = last.map(|last| last.era),
+                timeline = status.timeline,
+                revision = found.revision,
+                seen,
+                "a new era of the store begins"
+            );
+        }
         // Whoever comes second has nothing to add.
         let txn = Txn::new()
             .when(Compare::mod_revision(
@@ -123,5 +128,9 @@ impl Lineage for EpochKeeper {
             .then(Operation::put(key, records::encode_epoch(&epoch)));
         self.store.txn(txn).await?;
         Ok(())
+    }
+
+    fn witness(&self) -> Option<Bytes> {
+        Some(self.keys.epoch())
     }
 }

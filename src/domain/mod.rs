@@ -4,6 +4,7 @@
 //! Nothing here knows of the wire or of an adapter. A call comes in with parsed names, becomes one
 //! transaction ([`Core::commit`]), and its effect comes back through the cache as [`state::State`].
 
+pub mod compaction;
 pub mod config;
 pub mod epoch;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod guard;
 pub mod keyspace;
 pub mod lock;
 pub mod names;
+pub mod presence;
 pub mod records;
 pub mod registry;
 pub mod replica;

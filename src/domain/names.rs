@@ -115,6 +115,14 @@ impl Namespace {
 // === impl Label ===
 
 impl Label {
+    /// Parses a text that is a name (1–253 bytes of `[A-Za-z0-9._:@-]`) or nothing.
+    pub fn parse_name(text: &str) -> Result<Self, NameError> {
+        if !text.is_empty() {
+            check_name(text)?;
+        }
+        Ok(Self(text.into()))
+    }
+
     /// Says whether there is no text.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -21,6 +21,8 @@ use crate::{
 pub const DEFAULT_PAGE: usize = 100;
 /// How many entries a page has at most.
 pub const MAX_PAGE: usize = 1000;
+/// The longest request id, in bytes.
+pub const MAX_REQUEST_ID: usize = 128;
 /// The longest merge interval of a watch.
 const MAX_MIN_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -52,6 +54,14 @@ impl Violations {
         }
     }
 
+    /// Hands out what was parsed, or refuses the request.
+    pub fn give<T>(self, parsed: Option<T>) -> Result<T, Status> {
+        match parsed {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(status::invalid(self.0)),
+        }
+    }
+
     /// Takes the value out of a parse, or notes why there is none.
     pub fn take<T, E: ToString>(&mut self, field: &str, parsed: Result<T, E>) -> Option<T> {
         parsed
@@ -79,6 +89,14 @@ impl Violations {
 
     /// A request id; may be empty.
     pub fn request_id(&mut self, text: &str) -> String {
+        if text.len() > MAX_REQUEST_ID {
+            let length = text.len();
+            self.add(
+                "request_id",
+                format!("must be at most {MAX_REQUEST_ID} bytes, is {length}"),
+            );
+            return String::new();
+        }
         self.label("request_id", text).to_string()
     }
 
@@ -178,13 +196,15 @@ impl Violations {
         }
     }
 
-    /// The lock a mutation is bound to, if it is to one.
-    pub fn guard(&mut self, guard: Option<proto::Guard>) -> Option<Guard> {
+    /// The lock a mutation is bound to, if it is to one. A guard without a namespace means that
+    /// of the request.
+    pub fn guard(&mut self, guard: Option<proto::Guard>, namespace: &str) -> Option<Guard> {
         let guard = guard?;
-        let namespace = self.take(
-            "guard.namespace",
-            Namespace::parse_or_default(&guard.namespace),
-        );
+        let namespace = if guard.namespace.is_empty() {
+            Namespace::parse_or_default(namespace).ok()
+        } else {
+            self.take("guard.namespace", Namespace::parse(&guard.namespace))
+        };
         let name = self.take("guard.lock", LockName::parse(&guard.lock));
         if guard.fencing_token <= 0 {
             self.add("guard.fencing_token", "must be positive");

@@ -27,14 +27,23 @@ impl Header {
         self.build(view.state.epoch.name(), view.revision, view.age)
     }
 
+    /// The header of an answer that shows nothing of the state: where this replica is.
+    pub fn now(&self) -> ResponseHeader {
+        match self.0.cache.view() {
+            Ok(view) => self.of(&view),
+            Err(_) => self.build(String::new(), 0, Duration::ZERO),
+        }
+    }
+
     /// The header of a mutation that made `revision`, or found the state at it.
     pub fn at(&self, revision: Revision) -> ResponseHeader {
-        let epoch = self
-            .0
-            .cache
-            .view()
-            .map_or(String::new(), |view| view.state.epoch.name());
-        self.build(epoch, revision, Duration::ZERO)
+        self.build(self.epoch(), revision, Duration::ZERO)
+    }
+
+    /// The present epoch; empty before the store was read.
+    pub fn epoch(&self) -> String {
+        let view = self.0.cache.view();
+        view.map_or(String::new(), |view| view.state.epoch.name())
     }
 
     fn build(&self, epoch: String, revision: Revision, age: Duration) -> ResponseHeader {

@@ -1,67 +1,181 @@
 //! The public API: thin handlers, each decode → one call → encode.
 //!
 //! `convert` gives birth to every INVALID_ARGUMENT, `status` is the one table from outcomes to
-//! gRPC, `watch` the one implementation of watch streams.
+//! gRPC, `watch` the one implementation of watch streams, `layers` what happens to every call, and
+//! `listener` what happens to every connection.
 
+pub mod config;
 pub mod convert;
 pub mod header;
+pub mod health;
+pub mod layers;
+pub mod listener;
 pub mod page;
 pub mod server;
+pub mod session;
 pub mod status;
 pub mod watch;
 
-use std::sync::Arc;
+mod settings;
 
-use tonic::service::Routes;
+use std::{
+    collections::HashSet,
+    sync::{Arc, LazyLock},
+};
+
+use prost::Message;
+use tonic::service::{Routes, RoutesBuilder};
+use tonic_health::server::HealthReporter;
 
 use crate::{
-    domain::Core,
-    proto::{FILE_DESCRIPTOR_SET, server::server_service_server::ServerServiceServer},
+    domain::{Core, session::Sessions},
+    proto::{
+        FILE_DESCRIPTOR_SET,
+        server::{
+            config_service_server::ConfigServiceServer, server_service_server::ServerServiceServer,
+            session_service_server::SessionServiceServer,
+        },
+    },
 };
 
 use self::header::Header;
+pub use self::settings::Settings;
 
-/// The largest request taken, in bytes: a config item or release set with room to spare.
-pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
+/// The services of the API, by full name.
+pub const SERVICES: [&str; 5] = [
+    "stanchion.v1.ConfigService",
+    "stanchion.v1.LockService",
+    "stanchion.v1.RegistryService",
+    "stanchion.v1.ServerService",
+    "stanchion.v1.SessionService",
+];
 
 /// What every handler works with.
 #[derive(Clone)]
 pub struct Context {
     /// The domain's shared part.
     pub core: Arc<Core>,
+    /// The sessions of all clients.
+    pub sessions: Sessions,
     /// Writes headers.
     pub header: Header,
-    /// Times and bounds of watch streams.
-    pub watch: Arc<watch::Settings>,
+    /// Bounds of calls.
+    pub settings: Arc<Settings>,
 }
 
 // === impl Context ===
 
 impl Context {
     /// The context of the replica that `core` is.
-    pub fn new(core: Arc<Core>, watch: watch::Settings) -> Self {
+    pub fn new(core: Arc<Core>, settings: Arc<Settings>) -> Self {
         Self {
+            sessions: Sessions::new(core.clone()),
             header: Header::new(core.clone()),
             core,
-            watch: Arc::new(watch),
+            settings,
         }
     }
 }
 
-/// All services of the API, reflection included.
-pub fn routes(context: &Context) -> Result<Routes, tonic_reflection::server::Error> {
+/// Adds a service with the limits every service has.
+macro_rules! add {
+    ($routes:ident, $context:ident, $service:ident::new($handler:expr)) => {
+        $routes.add_service(
+            $service::new($handler)
+                .max_decoding_message_size($context.settings.max_message_bytes)
+                .max_encoding_message_size($context.settings.max_message_bytes),
+        )
+    };
+}
+
+/// All services of the API, health and reflection included.
+pub fn routes(
+    context: &Context,
+) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
+    let mut routes = Routes::builder();
+    let (reporter, health) = tonic_health::server::health_reporter();
+    routes.add_service(health);
+    if context.settings.reflection {
+        add_reflection(&mut routes)?;
+    }
+    add!(
+        routes,
+        context,
+        ServerServiceServer::new(server::ServerHandler::new(context.clone()))
+    );
+    add!(
+        routes,
+        context,
+        SessionServiceServer::new(session::SessionHandler::new(context.clone()))
+    );
+    add!(
+        routes,
+        context,
+        ConfigServiceServer::new(config::ConfigHandler::new(context.clone()))
+    );
+    Ok((routes.routes(), reporter))
+}
+
+/// Both versions, because clients in some languages know only the older one.
+fn add_reflection(routes: &mut RoutesBuilder) -> Result<(), tonic_reflection::server::Error> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let mut routes = Routes::builder();
     routes
         .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .add_service(
-            ServerServiceServer::new(server::ServerHandler::new(context.clone()))
-                .max_decoding_message_size(MAX_REQUEST_BYTES),
-        );
-    Ok(routes.routes())
+        .add_service(reflection().build_v1alpha()?);
+    Ok(())
+}
+
+/// Says whether `service/method` is one of ours.
+fn is_served(method: &str) -> bool {
+    static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        [FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET]
+            .into_iter()
+            .filter_map(|set| prost_types::FileDescriptorSet::decode(set).ok())
+            .flat_map(|set| set.file)
+            .flat_map(|file| {
+                let package = file.package().to_owned();
+                file.service.into_iter().flat_map(move |service| {
+                    let name = format!("{package}.{}", service.name());
+                    service
+                        .method
+                        .into_iter()
+                        .map(move |method| format!("{name}/{}", method.name()))
+                })
+            })
+            .collect()
+    });
+    METHODS.contains(method)
+        || method.starts_with("grpc.reflection.v1")
+            && method.ends_with(".ServerReflection/ServerReflectionInfo")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_methods_that_exist_are_told_apart() {
+        assert!(is_served("stanchion.v1.RegistryService/ListInstances"));
+        assert!(is_served("grpc.health.v1.Health/Check"));
+        assert!(!is_served("stanchion.v1.RegistryService/Nonsense"));
+        assert!(!is_served(""));
+    }
+
+    #[test]
+    fn the_list_of_services_is_complete() {
+        for service in SERVICES {
+            let any = format!("{service}/");
+            let set = prost_types::FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+            let found = set.file.iter().any(|file| {
+                file.service
+                    .iter()
+                    .any(|s| any == format!("{}.{}/", file.package(), s.name()))
+            });
+            assert!(found, "{service}");
+        }
+    }
 }

@@ -16,12 +16,6 @@ pub fn after(token: &str, digest: u64) -> Result<Option<Bytes>, Status> {
     if token.is_empty() {
         return Ok(None);
     }
-    let foreign = || {
-        status::invalid(vec![(
-            "page_token".into(),
-            "was not made by this list".into(),
-        )])
-    };
     let bytes = unhex(token).ok_or_else(foreign)?;
     match bytes.split_first_chunk::<8>() {
         Some((bound, key)) if u64::from_be_bytes(*bound) == digest => {
@@ -31,11 +25,24 @@ pub fn after(token: &str, digest: u64) -> Result<Option<Bytes>, Status> {
     }
 }
 
+/// The status of a call with a page token that is none of this list.
+pub fn foreign() -> Status {
+    status::invalid(vec![(
+        "page_token".into(),
+        "was not made by this list".into(),
+    )])
+}
+
 /// Writes the token of the page after `key`.
 pub fn token(key: &[u8], digest: u64) -> String {
+    hex(&[&digest.to_be_bytes(), key].concat())
+}
+
+/// Writes bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    let mut text = String::with_capacity((8 + key.len()) * 2);
-    for byte in digest.to_be_bytes().iter().chain(key) {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
     }

@@ -100,7 +100,7 @@ pub struct RangeRequest {
     pub limit: usize,
     /// As they were at this revision; `0`: now.
     pub revision: Revision,
-    /// Leaves the values out.
+    /// Leaves the values out; leases may be missing then too (etcd 3.7 does not look at them).
     pub keys_only: bool,
     /// Answers the count alone.
     pub count_only: bool,
@@ -134,7 +134,7 @@ pub struct KeyValue {
     pub mod_revision: Revision,
     /// How often the key was written in its present life, from 1.
     pub version: i64,
-    /// The lease it hangs on; `0`: none.
+    /// The lease it hangs on; `0`: none, or the request asked for keys only.
     pub lease: LeaseId,
 }
 

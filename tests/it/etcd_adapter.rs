@@ -198,6 +198,32 @@ async fn dropping_a_watch_ends_it_at_the_server() {
     drop(second);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_tells_of_data_that_was_lost() {
+    let mut etcd = Etcd::start().await;
+    let store = connect(etcd.endpoints()).await;
+    let mut watch = store.watch("/w/".into(), 0).await.unwrap();
+    for _ in 0..10 {
+        put(&store, "/w/a", "1").await;
+    }
+    let mut seen = 0;
+    for _ in 0..10 {
+        seen = next_change(&mut watch).await.0;
+    }
+    etcd.kill(0);
+    etcd.wipe(0);
+    etcd.restart(0).await;
+    assert_eq!(next(&mut watch).await, Ok(WatchItem::Interrupted));
+    let started = Instant::now();
+    let revision = loop {
+        match watch.probe.current_revision().await {
+            Ok(revision) => break revision,
+            Err(error) => assert!(error.is_transient() && started.elapsed() < PATIENCE),
+        }
+    };
+    assert!(revision < seen);
+}
+
 // Leases
 
 #[tokio::test(flavor = "multi_thread")]

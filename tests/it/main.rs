@@ -6,11 +6,14 @@
     unreachable_pub
 )]
 
+mod architecture;
+mod config;
 mod embedded_durability;
 mod embedded_store;
 mod etcd_adapter;
 mod generated;
 mod server;
+mod session;
 mod store_contract;
 mod store_differential;
 mod support;

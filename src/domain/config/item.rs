@@ -26,14 +26,10 @@ pub struct ConfigHead {
     pub mod_revision: Revision,
 }
 
-/// One version of a config item.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigVersion {
-    /// Counts from 1 and never starts again while any history is kept.
-    pub version: i64,
-    /// The version before; `0`: none.
-    pub prev_version: i64,
-    /// What it says.
+/// What an item says, apart from who said it and when.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Body {
+    /// The content.
     pub content: Bytes,
     /// How to read that.
     pub content_type: ContentType,
@@ -41,6 +37,19 @@ pub struct ConfigVersion {
     pub labels: BTreeMap<String, String>,
     /// For people.
     pub description: String,
+}
+
+/// One version of a config item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigVersion {
+    /// Counts from 1 and never starts again while any history is kept.
+    pub version: i64,
+    /// The version before; `0`: none.
+    pub prev_version: i64,
+    /// What it says; nothing if it is a deletion.
+    pub body: Body,
+    /// How many bytes the content has, also where it is left out.
+    pub size: usize,
     /// SHA-256 of the content; of a tombstone that of nothing.
     pub checksum: [u8; 32],
     /// Who wrote it, unverified.
@@ -97,12 +106,23 @@ pub enum Operation {
 pub struct RequestRecord {
     /// The request id.
     pub request_id: String,
-    /// The version it made or found.
+    /// The version it made.
     pub version: i64,
     /// What was asked for.
     pub operation: Operation,
-    /// True if nothing had to be written.
-    pub unchanged: bool,
     /// SHA-256 over what was asked for: tells a repetition from another request under the same id.
     pub digest: [u8; 32],
+}
+
+// === impl ConfigHead ===
+
+impl ConfigHead {
+    /// The version that readers see; `0` if the item is deleted.
+    pub fn visible_version(&self) -> i64 {
+        if self.current.deleted {
+            0
+        } else {
+            self.current.version
+        }
+    }
 }

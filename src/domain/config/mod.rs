@@ -1,5 +1,65 @@
 //! Configuration: items whose every change is a version.
+//!
+//! A change is one transaction that writes the head, which everybody watches, and the version,
+//! which nobody ever rewrites ([`write`]).
 
+mod change;
+mod history;
 mod item;
+mod list;
+mod prefix;
+mod seen;
+mod selection;
+mod write;
 
-pub use self::item::{ConfigHead, ConfigVersion, ContentType, Operation, RequestRecord};
+use std::sync::Arc;
+
+use crate::cache::Freshness;
+
+use super::{
+    Core,
+    error::{Error, Resource},
+    keyspace::ConfigPath,
+    state::View,
+};
+
+pub use self::{
+    change::{Deleted, Mutation, Written},
+    history::{Versions, VersionsPage},
+    item::{Body, ConfigHead, ConfigVersion, ContentType, Operation, RequestRecord},
+    list::{Listed, Resume},
+    prefix::ConfigPrefix,
+    selection::ConfigSelection,
+};
+
+/// The config centre. Clones share it.
+#[derive(Clone)]
+pub struct Configs {
+    core: Arc<Core>,
+}
+
+// === impl Configs ===
+
+impl Configs {
+    /// The config centre of one replica.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Reads an item. Errors: [`Error::NotFound`], for one that is deleted too.
+    pub async fn get(
+        &self,
+        path: &ConfigPath,
+        freshness: Freshness,
+    ) -> Result<(Arc<ConfigHead>, View), Error> {
+        let view = self.core.cache.read(freshness).await?;
+        let head = view.state.configs.get(path.path().as_bytes());
+        match head.filter(|head| !head.current.deleted).cloned() {
+            Some(head) => Ok((head, view)),
+            None => Err(Error::NotFound {
+                resource: Resource::Config,
+                name: path.path(),
+            }),
+        }
+    }
+}

@@ -1,5 +1,79 @@
 //! Sessions: one lease per client process, which carries all that must end with it.
+//!
+//! A session lives while its key and its lease do. Heartbeats arrive on any replica; the one they
+//! arrive at renews the lease (`renewal`). What sessions lose is seen by one task (`dispatch`) and
+//! told to the streams that named them (`notices`, `stream`).
 
+mod close;
+mod dispatch;
+mod heartbeat;
+mod list;
+mod loss;
+mod notices;
+mod open;
+mod renewal;
+mod require;
 mod session;
+mod stream;
 
-pub use self::session::Session;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use self::{notices::Notices, renewal::Renewals};
+use super::{Core, session_id::SessionId, state::Owned};
+
+pub use self::{
+    close::Closed,
+    list::{Possessions, SessionPage},
+    loss::{InstanceLost, LockLost, Loss, Lost, SessionLost},
+    open::{OpenSession, Opened},
+    renewal::Alive,
+    session::Session,
+    stream::{HeartbeatStream, Said},
+};
+
+/// The sessions of all clients, and the heartbeats that reach this replica. Clones share them; they
+/// live while [`Sessions::run`] does.
+#[derive(Clone)]
+pub struct Sessions {
+    core: Arc<Core>,
+    renewals: Arc<Renewals>,
+    notices: Arc<Notices>,
+    draining: CancellationToken,
+}
+
+// === impl Sessions ===
+
+impl Sessions {
+    /// The sessions in the store that `core` is about.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self {
+            renewals: Arc::new(Renewals::new(core.clock.clone())),
+            notices: Arc::default(),
+            draining: CancellationToken::new(),
+            core,
+        }
+    }
+
+    /// Renews what heartbeats ask for and tells what sessions lose, until `stop` is cancelled. The
+    /// cache has to be ready.
+    pub async fn run(self, stop: CancellationToken) {
+        let renew = self.renewals.run(self.core.store.as_ref(), stop.clone());
+        let (dispatched, ()) = tokio::join!(self.dispatch(stop.clone()), renew);
+        if let Err(error) = dispatched {
+            tracing::error!(%error, "nobody is told what sessions lose");
+        }
+    }
+
+    /// Ends every stream of heartbeats with a last word. The sessions live on.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// Notes that `session` itself is about to give `owned` up, on this replica, so that its
+    /// streams are not told of a loss. To be called before the transaction that does it.
+    pub fn leaving(&self, session: SessionId, owned: Owned) {
+        self.notices.leaving(session, owned, self.core.clock.now());
+    }
+}

@@ -62,6 +62,8 @@ pub struct State {
     pub sessions: OrdMap<SessionId, Arc<Session>>,
     /// The sessions by the request that opened them.
     pub sessions_by_request: OrdMap<String, SessionId>,
+    /// The sessions by the revision that opened them: each one has its own.
+    pub sessions_by_revision: OrdMap<Revision, SessionId>,
     /// What hangs on each session, whether it lives or not.
     pub owned: OrdMap<SessionId, OrdSet<Owned>>,
     /// All instances.
@@ -286,7 +288,7 @@ impl Projection for StateProjection {
             }
             Item::Service(service) => 32 + service.path.len(),
             Item::Config(head) => {
-                200 + head.current.content.len() + map_weight(&head.current.labels)
+                200 + head.current.body.content.len() + map_weight(&head.current.body.labels)
             }
             Item::Lock(queue) => 64 + queue.waiters.len() * 160,
         }

@@ -25,6 +25,12 @@ pub(super) fn put(
             .insert(session.request_id.clone(), id);
     }
     let before = state.sessions.insert(id, session.clone());
+    if let Some(before) = &before {
+        state.sessions_by_revision.remove(&before.create_revision);
+    }
+    state
+        .sessions_by_revision
+        .insert(session.create_revision, id);
     look_at_owned(state, touched, id);
     changes.push(Change {
         kind: Kind::Session as usize,
@@ -47,6 +53,7 @@ pub(super) fn delete(
     if state.sessions_by_request.get(&session.request_id) == Some(&id) {
         state.sessions_by_request.remove(&session.request_id);
     }
+    state.sessions_by_revision.remove(&session.create_revision);
     touched.closed.insert(id);
     look_at_owned(state, touched, id);
     changes.push(Change {

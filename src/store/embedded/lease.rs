@@ -35,7 +35,9 @@ struct Entry {
 /// Returns what is granted when `asked` for: whole seconds, rounded up, not below the minimum.
 pub(super) fn granted(asked: Duration, min: Duration) -> Duration {
     let ttl = asked.max(min);
-    let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+    let seconds = ttl
+        .as_secs()
+        .saturating_add(u64::from(ttl.subsec_nanos() > 0));
     Duration::from_secs(seconds.max(1))
 }
 

@@ -24,7 +24,7 @@ mod sync_tests;
 
 use std::{fmt, path::PathBuf, sync::Arc, thread, time::Duration};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -257,7 +257,8 @@ impl Store for Embedded {
     async fn txn(&self, request: Txn) -> Result<TxnResponse, Error> {
         txn::check(&request)?;
         if txn::reads_only(&request) {
-            return txn::apply(&mut self.shared.current()?, &request);
+            let mut state = State::clone(&*self.shared.current()?);
+            return txn::apply(&mut state, &request);
         }
         self.ask(|answer| Request::Txn(request, answer)).await
     }
@@ -266,17 +267,20 @@ impl Store for Embedded {
         if id <= 0 {
             return Err(Error::Invalid(format!("a lease id is positive, not {id}")));
         }
-        let ttl = lease::granted(ttl.min(lease::MAX_TTL), self.min_ttl);
+        let ttl = lease::granted(ttl, self.min_ttl);
+        if ttl > lease::MAX_TTL {
+            return Err(Error::Invalid(format!("a lease of {ttl:?} is too long")));
+        }
         self.ask(|answer| Request::Grant(id, ttl, answer)).await
     }
 
     async fn keep_alive(&self, id: LeaseId) -> Result<Renewal, Error> {
-        let state = self.shared.current()?;
+        let known = self.shared.current()?.lease(id).is_some();
         let sent = self.shared.clock.now();
         if let Some(ttl) = self.shared.deadlines.renew(id, sent) {
             return Ok(Renewal { ttl, sent });
         }
-        if state.lease(id).is_some() {
+        if known {
             // It is over but its keys are still seen: say so when they are not.
             self.ask(|answer| Request::Expire(id, answer)).await?;
         }
@@ -298,15 +302,12 @@ impl Store for Embedded {
 
     async fn status(&self) -> Result<Status, Error> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let promise = match self.location {
-            Location::File(_) => "embedded: durable on this disk, one replica",
-            Location::Memory => "embedded: in memory, gone at exit",
+        let (kind, promise) = match self.location {
+            Location::File(_) => (Kind::File, "embedded: durable on this disk, one replica"),
+            Location::Memory => (Kind::Memory, "embedded: in memory, gone at exit"),
         };
         Ok(Status {
-            kind: match self.location {
-                Location::File(_) => Kind::File,
-                Location::Memory => Kind::Memory,
-            },
+            kind,
             version: version.clone(),
             promise: promise.into(),
             members: vec![Member {
@@ -328,11 +329,11 @@ impl Store for Embedded {
 
 impl Shared {
     /// The latest state, unless the store is closed.
-    fn current(&self) -> Result<State, Error> {
+    fn current(&self) -> Result<Guard<Arc<State>>, Error> {
         if self.closed.is_cancelled() {
             return Err(closed());
         }
-        Ok(State::clone(&self.state.load()))
+        Ok(self.state.load())
     }
 
     fn publish(&self, state: State) {

@@ -215,7 +215,7 @@ async fn a_failed_sync_acknowledges_nothing_and_ends_the_store() {
     let error = put(&store, "k3").await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::NotDone);
     assert!(watch.items.recv().await.unwrap().is_err());
-    let failures = failures.lock().unwrap();
+    let failures = failures.lock().unwrap().clone();
     assert_eq!(failures.len(), 1);
     assert!(failures[0].contains("the disk is gone"), "{failures:?}");
 

@@ -26,6 +26,7 @@ struct Cursor {
     /// A report is due, even if it says nothing new.
     due: bool,
     asked: Arc<Notify>,
+    published: tokio::sync::watch::Receiver<Revision>,
 }
 
 struct ProgressBell {
@@ -57,6 +58,7 @@ pub(super) fn start(shared: Arc<Shared>, prefix: Bytes, from: Revision) -> Watch
         reported: next - 1,
         due: false,
         asked: asked.clone(),
+        published: shared.published.subscribe(),
     };
     tokio::spawn(cursor.run(sender));
     Watch {
@@ -88,9 +90,8 @@ impl Cursor {
     }
 
     async fn item(&mut self) -> Result<WatchItem, Error> {
-        let mut published = self.shared.published.subscribe();
         loop {
-            published.mark_unchanged();
+            self.published.mark_unchanged();
             match self.look()? {
                 Look::Item(item) => return Ok(item),
                 Look::More => tokio::task::yield_now().await,
@@ -103,7 +104,7 @@ impl Cursor {
                     }
                     tokio::select! {
                         // The sender is in `Shared`: it outlives this.
-                        _ = published.changed() => {}
+                        _ = self.published.changed() => {}
                         () = self.asked.notified() => self.due = true,
                     }
                 }

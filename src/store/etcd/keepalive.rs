@@ -116,7 +116,7 @@ impl Renewals {
     /// Renews a lease; callers that come while its renewal is under way share it.
     #[tracing::instrument(
         name = "etcd.lease.keep_alive",
-        level = "info",
+        level = "debug",
         skip_all,
         err(level = "debug")
     )]

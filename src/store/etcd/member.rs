@@ -42,12 +42,12 @@ pub(super) struct Member {
 }
 
 /// What the last probe or call said of a member.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Health {
+#[derive(Debug, Default)]
+struct Health {
     /// Why the member is not used while others can be.
-    pub(super) broken: Option<String>,
+    broken: Option<String>,
     /// What it said of itself when last asked.
-    pub(super) report: Option<Report>,
+    report: Option<Report>,
 }
 
 /// A member's own view.
@@ -55,6 +55,7 @@ pub(super) struct Health {
 pub(super) struct Report {
     pub(super) version: String,
     pub(super) cluster_id: u64,
+    pub(super) member_id: u64,
     /// Whether it is the leader.
     pub(super) leads: bool,
     /// Whether it knows a leader.
@@ -88,8 +89,18 @@ impl Member {
         })
     }
 
-    pub(super) fn health(&self) -> Health {
-        self.lock().clone()
+    /// Says whether calls should go to this member.
+    pub(super) fn is_good(&self) -> bool {
+        self.standing().0
+    }
+
+    /// Whether calls should go to this member, and whether it leads.
+    pub(super) fn standing(&self) -> (bool, bool) {
+        let health = self.lock();
+        match &health.report {
+            Some(report) => (health.broken.is_none() && report.has_leader, report.leads),
+            None => (health.broken.is_none(), false),
+        }
     }
 
     pub(super) fn version(&self) -> Option<Version> {
@@ -136,15 +147,6 @@ impl Member {
 // === impl Health ===
 
 impl Health {
-    /// Says whether calls should go to this member.
-    pub(super) fn is_good(&self) -> bool {
-        self.broken.is_none() && self.report.as_ref().is_none_or(|report| report.has_leader)
-    }
-
-    pub(super) fn leads(&self) -> bool {
-        self.report.as_ref().is_some_and(|report| report.leads)
-    }
-
     fn fail(&mut self, endpoint: &str, error: &Error) {
         if self.broken.is_none() {
             tracing::warn!(endpoint, %error, "an etcd member does not answer");
@@ -175,6 +177,7 @@ impl From<&etcd_client::StatusResponse> for Report {
         Self {
             version: status.version().to_owned(),
             cluster_id,
+            member_id,
             leads: status.leader() == member_id,
             has_leader: status.leader() != 0,
             revision,

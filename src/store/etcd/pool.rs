@@ -143,16 +143,12 @@ impl Pool {
         let mut members = self.members().to_vec();
         members.shuffle(&mut rand::rng());
         members.sort_by_cached_key(|member| {
-            let health = member.health();
-            let wanted = match prefer {
-                Prefer::Leader => health.leads(),
-                Prefer::Any => true,
-                Prefer::Member(wanted) => Arc::ptr_eq(wanted, member),
-            };
-            // A named member is asked whatever its health: the caller knows why.
+            let (good, leads) = member.standing();
             match prefer {
-                Prefer::Member(_) => (!wanted, !health.is_good()),
-                Prefer::Leader | Prefer::Any => (!health.is_good(), !wanted),
+                Prefer::Any => (!good, false),
+                Prefer::Leader => (!good, !leads),
+                // A named member is asked whatever its health: the caller knows why.
+                Prefer::Member(wanted) => (!Arc::ptr_eq(wanted, member), !good),
             }
         });
         members
@@ -166,7 +162,7 @@ impl Pool {
     ) -> Option<Arc<Member>> {
         let mut members = self.ranked(prefer);
         if let Some(failed) = failed {
-            members.sort_by_key(|member| Arc::ptr_eq(member, failed) || !member.health().is_good());
+            members.sort_by_key(|member| Arc::ptr_eq(member, failed) || !member.is_good());
         }
         members.into_iter().next()
     }
@@ -222,7 +218,8 @@ impl Pool {
             otel.name = name,
             otel.kind = "client",
             server.address = %member.endpoint,
-            error = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
+            otel.status_description = tracing::field::Empty,
         );
         let result = timeout(self.settings.kv_timeout, request)
             .instrument(span.clone())
@@ -237,7 +234,8 @@ impl Pool {
                 outcome: Outcome::Unknown,
             },
         };
-        span.record("error", tracing::field::display(&error));
+        span.record("otel.status_code", "ERROR");
+        span.record("otel.status_description", tracing::field::display(&error));
         blame(member, &error);
         Err(error)
     }
@@ -287,7 +285,7 @@ pub(super) fn blame(member: &Member, error: &Error) {
 async fn probe(member: Arc<Member>, settings: Settings) {
     let mut backoff = Backoff::new(&settings);
     loop {
-        if member.health().is_good() {
+        if member.is_good() {
             backoff.reset();
             let interval = settings
                 .probe_interval

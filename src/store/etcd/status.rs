@@ -1,6 +1,9 @@
 //! What the cluster says of itself.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 use tokio::time::timeout;
 
@@ -35,19 +38,26 @@ pub(super) async fn status(pool: &Pool, timeline: &Timeline) -> Result<Status, E
         .filter_map(|report| report.version.parse::<Version>().ok());
     let oldest = versions.min();
     let mut warnings = oldest.map_or_else(Vec::new, Version::warnings);
-    for (_, result) in &asked {
-        if let Ok(report) = result {
-            warnings.extend(report.errors.iter().cloned());
+    for report in asked.iter().filter_map(|(_, result)| result.as_ref().ok()) {
+        for error in &report.errors {
+            // Every member tells the alarms of all.
+            if !warnings.contains(error) {
+                warnings.push(error.clone());
+            }
         }
     }
-    warnings.dedup();
-    let members = asked
-        .iter()
-        .map(|(member, result)| describe(member, result));
-    let members: Vec<_> = members.collect();
     let (revision, timeline) = timeline.read(pool).await?;
+    // Without the list, names stay empty and the size is that of the settings.
+    let names = names(pool).await.unwrap_or_default();
+    let members: Vec<_> = asked
+        .iter()
+        .map(|(member, result)| describe(member, result, &names))
+        .collect();
     let version = oldest.map_or_else(String::new, |version| version.to_string());
-    let size = cluster_size(pool).await.unwrap_or(members.len());
+    let size = match names.len() {
+        0 => members.len(),
+        known => known,
+    };
     let plural = if size == 1 { "" } else { "s" };
     Ok(Status {
         kind: Kind::Etcd,
@@ -147,27 +157,30 @@ async fn look(pool: &Pool, member: &EtcdMember) -> Result<(Revision, Span), Erro
     Ok((now.revision, span))
 }
 
-fn describe(member: &EtcdMember, result: &Result<Report, Error>) -> Member {
+fn describe(
+    member: &EtcdMember,
+    result: &Result<Report, Error>,
+    names: &HashMap<u64, String>,
+) -> Member {
+    let endpoint = member.endpoint.clone();
     match result {
         Ok(report) => Member {
-            name: String::new(),
-            endpoint: member.endpoint.clone(),
+            name: names.get(&report.member_id).cloned().unwrap_or_default(),
+            endpoint,
             version: report.version.clone(),
             leader: report.leads,
             error: (!report.errors.is_empty()).then(|| report.errors.join("; ")),
         },
         Err(error) => Member {
-            name: String::new(),
-            endpoint: member.endpoint.clone(),
-            version: String::new(),
-            leader: false,
+            endpoint,
             error: Some(error.to_string()),
+            ..Member::default()
         },
     }
 }
 
-/// How many members the cluster has, which may be more than we were told of.
-async fn cluster_size(pool: &Pool) -> Result<usize, Error> {
+/// The names of all members of the cluster, by id; there may be more than we were told of.
+async fn names(pool: &Pool) -> Result<HashMap<u64, String>, Error> {
     let call = Call {
         name: "etcd.members",
         prefer: Prefer::Any,
@@ -179,7 +192,10 @@ async fn cluster_size(pool: &Pool) -> Result<usize, Error> {
             async move { cluster.member_list().await }
         })
         .await?;
-    Ok(list.members().len())
+    let members = list.members().iter();
+    Ok(members
+        .map(|member| (member.id(), member.name().to_owned()))
+        .collect())
 }
 
 #[cfg(test)]

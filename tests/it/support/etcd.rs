@@ -110,6 +110,13 @@ impl Etcd {
         self.members[member].wait_until_it_serves().await;
     }
 
+    /// Removes the data of a killed member: it starts again with nothing.
+    pub fn wipe(&self, member: usize) {
+        let member = &self.members[member];
+        assert!(member.process.is_none(), "{} runs", member.name);
+        std::fs::remove_dir_all(member.dir.join("data")).unwrap();
+    }
+
     /// Stops a member's process without closing its connections.
     pub fn pause(&self, member: usize) {
         self.members[member].signal("-STOP");

@@ -1,0 +1,44 @@
+# What is done with this repository, one target each. `make` alone lists them.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run test lint generate etcd
+
+# Pinned, because another version may find other things. BUF=/path/to/buf overrides.
+buf_version := 1.75.0
+BUF ?= target/node/node_modules/.bin/buf
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+run: ## Builds and starts a server on 127.0.0.1:7650 (needs cargo alone)
+	cargo run -- serve
+
+test: ## Runs all tests, on the embedded store and on a real etcd (needs Go 1.26 or an etcd)
+	@tests/etcd/find --check >/dev/null
+	@# etcd compiles while the tests do.
+	@tests/etcd/find >/dev/null & find=$$!; \
+	cargo test --workspace --no-run && wait $$find
+	ETCD="$$(tests/etcd/find)" cargo test --workspace
+
+lint: $(BUF) ## Checks format, lints, docs and protos (needs npm, for buf)
+	cargo fmt --all --check
+	$(BUF) lint proto
+	$(BUF) format --diff --exit-code proto
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
+
+generate: ## Writes the client's stubs anew after a change of the protos
+	STANCHION_UPDATE_STUBS=1 cargo check
+
+etcd: ## Finds or builds the etcd that the tests use, and prints its path
+	@tests/etcd/find
+
+target/node/node_modules/.bin/buf:
+	@command -v npm >/dev/null || { \
+		echo 'make lint checks the protos with buf $(buf_version), which it installs with npm.' >&2; \
+		echo 'There is no npm: install Node.js, or set BUF=/path/to/buf.' >&2; \
+		exit 1; \
+	}
+	npm install --prefix target/node --no-save --no-fund --no-audit --silent \
+		@bufbuild/buf@$(buf_version)

@@ -1,0 +1,132 @@
+//! The raw changes of some kinds, in order, for those inside the server who act on all of them.
+//!
+//! Like a cursor, a follower is a position, not a queue: nobody waits for it, and one that falls
+//! behind the log is told so.
+
+use std::sync::Arc;
+
+use futures_util::future::select_all;
+use tokio::sync::watch;
+
+use crate::store::Revision;
+
+use super::{
+    Cache, Change, Error, Projection, View,
+    published::{Published, Way},
+    shared::Shared,
+};
+
+/// One step of a follower.
+pub enum Followed<P: Projection> {
+    /// What happened since the last step.
+    Changes {
+        /// The changes, by revision; those of one revision by kind.
+        changes: Vec<Change<P>>,
+        /// The state after them.
+        view: View<P>,
+    },
+    /// What happened is not known: it was too much, or the history is another one.
+    Behind(View<P>),
+}
+
+/// Follows every change of some kinds.
+pub struct Follower<P: Projection> {
+    shared: Arc<Shared<P>>,
+    kinds: Vec<usize>,
+    woken: Vec<watch::Receiver<Revision>>,
+    epoch: u64,
+    generation: u64,
+    revision: Revision,
+}
+
+// === impl Cache ===
+
+impl<P: Projection> Cache<P> {
+    /// Follows the changes of `kinds` (each below [`Projection::KINDS`]), from the oldest that is
+    /// remembered of all of them. Errors: [`Error::NotReady`].
+    pub fn follow(&self, kinds: &[usize]) -> Result<Follower<P>, Error> {
+        let published = self.shared.published().ok_or(Error::NotReady)?;
+        let floors = kinds.iter().map(|&kind| published.logs[kind].floor());
+        let mut follower = Follower {
+            woken: kinds.iter().map(|&kind| self.shared.kind(kind)).collect(),
+            shared: self.shared.clone(),
+            kinds: kinds.to_vec(),
+            epoch: published.epoch,
+            generation: published.generation,
+            revision: floors.max().unwrap_or(published.revision),
+        };
+        if !follower.can_replay(&published) {
+            follower.revision = published.revision;
+        }
+        Ok(follower)
+    }
+}
+
+// === impl Follower ===
+
+impl<P: Projection> Follower<P> {
+    /// Waits until something happened; `None` when the cache has stopped. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Followed<P>> {
+        loop {
+            if let Some(followed) = self.step() {
+                return Some(followed);
+            }
+            let woken = self.woken.iter_mut().map(|kind| Box::pin(kind.changed()));
+            tokio::select! {
+                // The senders are in `shared`, so they cannot be gone.
+                _ = select_all(woken) => {}
+                () = self.shared.stopped.cancelled() => return None,
+            }
+        }
+    }
+
+    fn step(&mut self) -> Option<Followed<P>> {
+        // In this order, so that what is published after we looked wakes us.
+        for kind in &mut self.woken {
+            kind.mark_unchanged();
+        }
+        let published = self.shared.published()?;
+        let replaced = self.epoch != published.epoch || self.generation != published.generation;
+        if replaced || !self.can_replay(&published) {
+            self.epoch = published.epoch;
+            self.generation = published.generation;
+            self.revision = published.revision;
+            return Some(Followed::Behind(self.view(&published)));
+        }
+        let mut changes: Vec<_> = self
+            .kinds
+            .iter()
+            .flat_map(|&kind| published.logs[kind].after(self.revision))
+            .collect();
+        self.revision = published.revision;
+        if changes.is_empty() {
+            return None;
+        }
+        // Stable, so that the kinds keep their order within a revision.
+        changes.sort_by_key(|(revision, _)| *revision);
+        Some(Followed::Changes {
+            changes: changes
+                .iter()
+                .flat_map(|(_, entry)| entry.changes.iter().cloned())
+                .collect(),
+            view: self.view(&published),
+        })
+    }
+
+    fn can_replay(&self, published: &Published<P>) -> bool {
+        self.kinds
+            .iter()
+            .all(|&kind| published.way(kind, self.revision, false) == Way::Replay)
+    }
+
+    fn view(&self, published: &Published<P>) -> View<P> {
+        View {
+            state: published.state.clone(),
+            revision: published.revision,
+            age: self
+                .shared
+                .now()
+                .saturating_duration_since(self.shared.pulse.confirmed()),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The one task per replica that sees what sessions lose, in the order in which it happens.
+
+use std::collections::BTreeSet;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cache::{Change, Followed},
+    domain::{
+        Error,
+        session_id::SessionId,
+        state::{Item, Kind, State, StateProjection},
+    },
+};
+
+use super::{
+    Sessions,
+    loss::{self, LockLost, Loss, Lost, SessionLost},
+};
+
+const KINDS: [usize; 3] = [
+    Kind::Session as usize,
+    Kind::Instance as usize,
+    Kind::Lock as usize,
+];
+
+// === impl Sessions ===
+
+impl Sessions {
+    /// Tells losses until told to stop, or until the cache ends.
+    pub(super) async fn dispatch(&self, stop: CancellationToken) -> Result<(), Error> {
+        let mut follower = self.core.cache.follow(&KINDS)?;
+        let mut known = self.core.cache.view()?.state;
+        loop {
+            let followed = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                followed = follower.next() => followed,
+            };
+            match followed {
+                Some(Followed::Changes { changes, view }) => {
+                    for change in &changes {
+                        self.tell_change(change, &view.state);
+                    }
+                    known = view.state;
+                }
+                Some(Followed::Behind(view)) => {
+                    tracing::warn!(
+                        revision = view.revision,
+                        "what sessions lost is found by comparing: the changes are not known"
+                    );
+                    self.tell_difference(&known, &view.state);
+                    known = view.state;
+                }
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn tell_change(&self, change: &Change<StateProjection>, state: &State) {
+        if let (Some(Item::Session(session)), None) = (&change.before, &change.after) {
+            self.tell_session(session.id, None);
+            return;
+        }
+        let Some((owned, loss)) = loss::of_change(change) else {
+            return;
+        };
+        let left = self
+            .notices
+            .has_left(loss.session, owned, self.core.clock.now());
+        // With its session a thing goes without a word of its own.
+        if !left && state.sessions.contains_key(&loss.session) {
+            self.notices.tell(loss);
+        }
+    }
+
+    fn tell_difference(&self, before: &State, after: &State) {
+        let (gone, cause) = if before.epoch.id == after.epoch.id {
+            (None, LockLost::Removed)
+        } else {
+            (Some(SessionLost::EpochChanged), LockLost::EpochChanged)
+        };
+        let sessions: BTreeSet<SessionId> = before
+            .sessions
+            .keys()
+            .chain(before.owned.keys())
+            .copied()
+            .collect();
+        for session in sessions {
+            if !after.sessions.contains_key(&session) {
+                self.tell_session(session, gone);
+                continue;
+            }
+            for loss in loss::of_session(session, before, after, cause) {
+                self.notices.tell(loss);
+            }
+        }
+    }
+
+    /// Tells that a session is gone. A session that ends before its lease can have expired was
+    /// closed, by whichever replica.
+    fn tell_session(&self, session: SessionId, reason: Option<SessionLost>) {
+        let early = self.renewals.ended(&session);
+        let reason = reason.unwrap_or(if early {
+            SessionLost::Closed
+        } else {
+            SessionLost::Expired
+        });
+        self.notices.tell(Loss {
+            session,
+            what: Lost::Session(reason),
+        });
+    }
+}

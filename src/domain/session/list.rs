@@ -1,0 +1,111 @@
+//! Looking at sessions.
+
+use std::sync::Arc;
+
+use crate::{
+    cache::Freshness,
+    domain::{
+        error::Error,
+        hash64,
+        names::Label,
+        session_id::SessionId,
+        state::{Owned, View},
+    },
+    store::Revision,
+};
+
+use super::{Session, Sessions};
+
+/// A page of sessions.
+#[derive(Debug, Clone)]
+pub struct SessionPage {
+    /// The sessions, in the order in which they were opened.
+    pub sessions: Vec<Arc<Session>>,
+    /// Where the next page begins: after the session opened at this revision. `None`: this is the
+    /// last one.
+    pub next: Option<Revision>,
+}
+
+/// How much hangs on a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Possessions {
+    /// Instances that name it.
+    pub instances: usize,
+    /// Locks it holds or waits for.
+    pub locks: usize,
+}
+
+// === impl Sessions ===
+
+impl Sessions {
+    /// Reads a session. That it is not there is only believed after a linearizable probe.
+    ///
+    /// Errors: [`Error::LeaseExpired`].
+    pub async fn get(
+        &self,
+        id: SessionId,
+        freshness: Freshness,
+    ) -> Result<(Arc<Session>, View), Error> {
+        let mut view = self.core.cache.read(freshness).await?;
+        if !view.state.sessions.contains_key(&id) && freshness != Freshness::Linearizable {
+            view = self.core.cache.read(Freshness::Linearizable).await?;
+        }
+        let session = view.state.sessions.get(&id).cloned();
+        Ok((session.ok_or(Error::LeaseExpired)?, view))
+    }
+
+    /// Binds page tokens to the list that they were made by.
+    pub fn list_digest(client_id: &Label) -> u64 {
+        hash64(format!("sessions/{client_id}"))
+    }
+
+    /// Lists live sessions, at most `size`, after the one opened at the revision `after`; only
+    /// those of `client_id`, unless that is empty.
+    ///
+    /// Pages follow the revision at which sessions were opened, which names each of them without
+    /// giving its id away.
+    pub async fn list(
+        &self,
+        client_id: &Label,
+        after: Revision,
+        size: usize,
+        freshness: Freshness,
+    ) -> Result<(SessionPage, View), Error> {
+        let view = self.core.cache.read(freshness).await?;
+        let mut sessions = Vec::new();
+        let mut next = None;
+        let start = after.saturating_add(1);
+        for (_, id) in view.state.sessions_by_revision.range(start..) {
+            let Some(session) = view.state.sessions.get(id) else {
+                continue;
+            };
+            if !client_id.is_empty() && session.client_id != *client_id {
+                continue;
+            }
+            if sessions.len() == size {
+                next = sessions
+                    .last()
+                    .map(|last: &Arc<Session>| last.create_revision);
+                break;
+            }
+            sessions.push(session.clone());
+        }
+        Ok((SessionPage { sessions, next }, view))
+    }
+}
+
+// === impl Possessions ===
+
+impl Possessions {
+    /// What hangs on the session in `view`.
+    pub fn of(id: &SessionId, view: &View) -> Self {
+        let mut possessions = Self::default();
+        for owned in view.state.owned.get(id).into_iter().flatten() {
+            match owned {
+                Owned::Instance(_) => possessions.instances += 1,
+                Owned::Waiter(..) => possessions.locks += 1,
+            }
+        }
+        possessions
+    }
+}

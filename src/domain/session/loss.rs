@@ -1,0 +1,176 @@
+//! What a session can lose, and how that is seen in the changes of the state.
+
+use crate::{
+    cache::Change,
+    domain::{
+        keyspace::{InstanceKey, LockPath},
+        lock::{LockQueue, Waiter},
+        names::Label,
+        registry::Instance,
+        session_id::SessionId,
+        state::{Item, Owned, State, StateProjection},
+    },
+};
+
+/// Something that a session lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The session.
+    pub session: SessionId,
+    /// What it lost.
+    pub what: Lost,
+}
+
+/// What is lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    /// The session itself, and with it everything else.
+    Session(SessionLost),
+    /// An instance, while the session lives.
+    Instance {
+        /// Which one.
+        key: InstanceKey,
+        /// Why.
+        cause: InstanceLost,
+        /// How the session that has it now calls itself; may be empty.
+        client_id: Label,
+    },
+    /// A lock that it held, while the session lives.
+    Lock {
+        /// Which one.
+        lock: LockPath,
+        /// The token of the claim.
+        fencing_token: i64,
+        /// Why.
+        cause: LockLost,
+    },
+}
+
+/// Why a session is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionLost {
+    /// It was silent for too long, or never was.
+    Expired,
+    /// It was closed.
+    Closed,
+    /// The store lost it.
+    EpochChanged,
+}
+
+/// Why an instance is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstanceLost {
+    /// Another session registered it.
+    TakenOver,
+    /// It was deregistered.
+    Deregistered,
+}
+
+/// Why a lock is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockLost {
+    /// The claim was removed.
+    Removed,
+    /// The store lost it.
+    EpochChanged,
+}
+
+// === impl Loss ===
+
+impl Loss {
+    /// Says whether the session has it back, as `state` shows it.
+    pub(super) fn is_undone(&self, state: &State) -> bool {
+        match &self.what {
+            Lost::Instance { key, .. } => state
+                .instances
+                .get(key.path().as_bytes())
+                .is_some_and(|instance| instance.record.session == Some(self.session)),
+            Lost::Session(_) | Lost::Lock { .. } => false,
+        }
+    }
+}
+
+/// What `change` took from a session besides its life, if anything, and which thing that was.
+pub(super) fn of_change(change: &Change<StateProjection>) -> Option<(Owned, Loss)> {
+    match (&change.before, &change.after) {
+        (Some(Item::Instance(before)), after) => {
+            let after = match after {
+                Some(Item::Instance(after)) => Some(after.as_ref()),
+                _ => None,
+            };
+            let loss = of_instance(before, after)?;
+            Some((Owned::Instance(change.key.clone()), loss))
+        }
+        (Some(Item::Lock(before)), after) => {
+            let holder = before.holder()?;
+            let kept = match after {
+                Some(Item::Lock(after)) => has(after, holder),
+                _ => false,
+            };
+            let owned = Owned::Waiter(change.key.clone(), holder.key.clone());
+            (!kept).then(|| (owned, of_lock(&before.path, holder, LockLost::Removed)))
+        }
+        _ => None,
+    }
+}
+
+/// What `session`, which lives in both states, had in `before` and no longer has in `after`.
+pub(super) fn of_session(
+    session: SessionId,
+    before: &State,
+    after: &State,
+    cause: LockLost,
+) -> Vec<Loss> {
+    let owned = before.owned.get(&session).into_iter().flatten();
+    owned
+        .filter_map(|owned| match owned {
+            Owned::Instance(path) => of_instance(
+                before.instances.get(path)?,
+                after.instances.get(path).map(AsRef::as_ref),
+            ),
+            Owned::Waiter(path, key) => {
+                let queue = before.locks.get(path)?;
+                let holder = queue.holder().filter(|holder| holder.key == *key)?;
+                let kept = after
+                    .locks
+                    .get(path)
+                    .is_some_and(|queue| has(queue, holder));
+                (!kept).then(|| of_lock(&queue.path, holder, cause))
+            }
+        })
+        .collect()
+}
+
+fn of_instance(before: &Instance, after: Option<&Instance>) -> Option<Loss> {
+    let session = before.record.session?;
+    let (cause, client_id) = match after {
+        None => (InstanceLost::Deregistered, Label::default()),
+        Some(after) if after.record.session == Some(session) => return None,
+        Some(after) => (InstanceLost::TakenOver, after.record.client_id.clone()),
+    };
+    Some(Loss {
+        session,
+        what: Lost::Instance {
+            key: before.record.key.clone(),
+            cause,
+            client_id,
+        },
+    })
+}
+
+/// Says whether that very place is still in the queue: its key may have been made anew.
+fn has(queue: &LockQueue, place: &Waiter) -> bool {
+    let mut waiters = queue.waiters.iter();
+    waiters.any(|w| w.key == place.key && w.create_revision == place.create_revision)
+}
+
+fn of_lock(lock: &LockPath, holder: &Waiter, cause: LockLost) -> Loss {
+    Loss {
+        session: holder.session,
+        what: Lost::Lock {
+            lock: lock.clone(),
+            fencing_token: holder.fencing_token(),
+            cause,
+        },
+    }
+}

@@ -1,0 +1,218 @@
+//! Who is told what sessions lose: streams name sessions, losses are routed to the streams.
+//!
+//! A loss is remembered for a while, so that a client whose stream broke, and who comes back on a
+//! new one, is told what happened meanwhile.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc;
+
+use crate::domain::{
+    session_id::SessionId,
+    state::{Owned, State},
+};
+
+use super::loss::{Loss, Lost};
+
+/// How many losses may wait for a stream to take them. A stream has to read faster than its
+/// sessions lose things; what follows from a loss of data is still far below this.
+const MAX_WAITING: usize = 16 * 1024;
+/// How many losses of one session are remembered.
+const MAX_REMEMBERED_OF_ONE: usize = 64;
+/// How many losses are remembered in all.
+const MAX_REMEMBERED: usize = 10_000;
+/// For how long what a session gives up by itself is no loss. Far longer than any transaction.
+const LEAVING: Duration = Duration::from_secs(30);
+/// How many such notes are kept before those that have served are looked for.
+const MAX_LEAVING: usize = 4096;
+
+/// The routes from sessions to streams.
+#[derive(Default)]
+pub(super) struct Notices(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    last_number: u64,
+    streams: HashMap<u64, mpsc::Sender<Arc<Loss>>>,
+    sessions: HashMap<SessionId, HashSet<u64>>,
+    remembered: HashMap<SessionId, VecDeque<Arc<Loss>>>,
+    /// Whose losses are remembered, oldest first; once for each loss.
+    remembered_order: VecDeque<SessionId>,
+    leaving: BTreeMap<(SessionId, Owned), Instant>,
+}
+
+/// One stream. Dropping it ends its routes.
+pub(super) struct Subscription {
+    notices: Arc<Notices>,
+    number: u64,
+    losses: mpsc::Receiver<Arc<Loss>>,
+    sessions: HashSet<SessionId>,
+}
+
+// === impl Notices ===
+
+impl Notices {
+    /// Opens a stream that is told nothing yet.
+    pub(super) fn subscribe(self: &Arc<Self>) -> Subscription {
+        let (sender, losses) = mpsc::channel(MAX_WAITING);
+        let mut table = self.table();
+        table.last_number += 1;
+        let number = table.last_number;
+        table.streams.insert(number, sender);
+        Subscription {
+            notices: self.clone(),
+            number,
+            losses,
+            sessions: HashSet::new(),
+        }
+    }
+
+    /// Notes that the session itself is giving something up, so that it is not told of it.
+    pub(super) fn leaving(&self, session: SessionId, owned: Owned, now: Instant) {
+        let mut table = self.table();
+        if table.leaving.len() >= MAX_LEAVING {
+            table.leaving.retain(|_, until| *until > now);
+        }
+        if table.leaving.len() < MAX_LEAVING {
+            table.leaving.insert((session, owned), now + LEAVING);
+        }
+    }
+
+    /// Says whether the session gave the thing up by itself.
+    pub(super) fn has_left(&self, session: SessionId, owned: Owned, now: Instant) -> bool {
+        let left = self.table().leaving.remove(&(session, owned));
+        left.is_some_and(|until| until > now)
+    }
+
+    /// Tells a loss to every stream that named the session, and remembers it as long as the
+    /// session lives.
+    pub(super) fn tell(&self, loss: Loss) {
+        let mut table = self.table();
+        let loss = Arc::new(loss);
+        for number in table
+            .sessions
+            .get(&loss.session)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect::<Vec<_>>()
+        {
+            let told = table.streams.get(&number).map(|s| s.try_send(loss.clone()));
+            if let Some(Err(_)) = told {
+                // It does not read, or is going. Its receiver sees the end after what it has.
+                table.streams.remove(&number);
+            }
+        }
+        match loss.what {
+            Lost::Session(_) => table.forget(&loss.session),
+            Lost::Instance { .. } | Lost::Lock { .. } => table.remember(loss),
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    fn remember(&mut self, loss: Arc<Loss>) {
+        let session = loss.session;
+        let losses = self.remembered.entry(session).or_default();
+        losses.push_back(loss);
+        self.remembered_order.push_back(session);
+        let mut oldest = (losses.len() > MAX_REMEMBERED_OF_ONE).then_some(session);
+        if oldest.is_none() && self.remembered_order.len() > MAX_REMEMBERED {
+            oldest = self.remembered_order.front().copied();
+        }
+        let Some(oldest) = oldest else {
+            return;
+        };
+        if let Some(place) = self.remembered_order.iter().position(|id| *id == oldest) {
+            self.remembered_order.remove(place);
+        }
+        if let Some(losses) = self.remembered.get_mut(&oldest) {
+            losses.pop_front();
+            if losses.is_empty() {
+                self.remembered.remove(&oldest);
+            }
+        }
+    }
+
+    fn unroute(&mut self, session: &SessionId, number: u64) {
+        if let Some(streams) = self.sessions.get_mut(session) {
+            streams.remove(&number);
+            if streams.is_empty() {
+                self.sessions.remove(session);
+            }
+        }
+    }
+
+    fn forget(&mut self, session: &SessionId) {
+        if self.remembered.remove(session).is_some() {
+            self.remembered_order.retain(|id| id != session);
+        }
+    }
+}
+
+// === impl Subscription ===
+
+impl Subscription {
+    /// Has the stream told what `session` loses, beginning with what is remembered and still true
+    /// in `state`. Says whether it is new to the stream.
+    pub(super) fn name(&mut self, session: SessionId, state: Option<&State>) -> bool {
+        if !self.sessions.insert(session) {
+            return false;
+        }
+        let mut table = self.notices.table();
+        let Some(stream) = table.streams.get(&self.number) else {
+            return true;
+        };
+        let remembered = table.remembered.get(&session).into_iter().flatten();
+        for loss in remembered {
+            // A full channel shows at the next loss.
+            if !state.is_some_and(|state| loss.is_undone(state))
+                && stream.try_send(loss.clone()).is_err()
+            {
+                break;
+            }
+        }
+        table
+            .sessions
+            .entry(session)
+            .or_default()
+            .insert(self.number);
+        true
+    }
+
+    /// Ends the route of a session; says whether there was one.
+    pub(super) fn unname(&mut self, session: &SessionId) -> bool {
+        let named = self.sessions.remove(session);
+        if named {
+            let notices = self.notices.clone();
+            notices.table().unroute(session, self.number);
+        }
+        named
+    }
+
+    /// Waits for the next loss; `None` when the stream did not read what it was told.
+    pub(super) async fn next(&mut self) -> Option<Arc<Loss>> {
+        self.losses.recv().await
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let notices = self.notices.clone();
+        let mut table = notices.table();
+        table.streams.remove(&self.number);
+        for session in &self.sessions {
+            table.unroute(session, self.number);
+        }
+    }
+}

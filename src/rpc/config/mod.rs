@@ -1,0 +1,265 @@
+//! `ConfigService`: configuration with its history.
+
+mod decode;
+mod encode;
+
+use bytes::Bytes;
+use stanchion_client::proto::{
+    Config, DeleteConfigRequest, DeleteConfigResponse, GetConfigRequest, GetConfigResponse,
+    GetConfigVersionRequest, GetConfigVersionResponse, ListConfigVersionsRequest,
+    ListConfigVersionsResponse, ListConfigsRequest, ListConfigsResponse, PutConfigRequest,
+    PutConfigResponse, RollbackConfigRequest, RollbackConfigResponse, WatchConfigsRequest,
+    WatchConfigsResponse,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::{
+    domain::{
+        config::{Body, ConfigSelection, Configs, Resume, VersionsPage},
+        hash64,
+        watch::Selection,
+    },
+    proto::server::config_service_server::ConfigService,
+    rpc::{
+        Context,
+        convert::Violations,
+        page, status,
+        watch::{self, WatchStream, watch_response},
+    },
+};
+
+use self::decode::Asked;
+
+/// The handler of `ConfigService`.
+pub struct ConfigHandler {
+    context: Context,
+    configs: Configs,
+}
+
+watch_response!(
+    WatchConfigsResponse in watch_configs_response,
+    ConfigSnapshot { configs },
+    ConfigDelta,
+    ConfigEvent { config: Config }
+);
+
+// === impl ConfigHandler ===
+
+impl ConfigHandler {
+    /// A handler over one replica.
+    pub fn new(context: Context) -> Self {
+        Self {
+            configs: Configs::new(context.core.clone()),
+            context,
+        }
+    }
+}
+
+#[async_trait]
+impl ConfigService for ConfigHandler {
+    type WatchConfigsStream = WatchStream<WatchConfigsResponse>;
+
+    async fn put_config(
+        &self,
+        request: Request<PutConfigRequest>,
+    ) -> Result<Response<PutConfigResponse>, Status> {
+        let request = request.into_inner();
+        let mut fields = Violations::new();
+        let body = Body {
+            content: request.content,
+            content_type: decode::content_type(&mut fields, request.content_type),
+            labels: decode::labels(&mut fields, request.labels),
+            description: decode::description(&mut fields, request.description),
+        };
+        let asked = Asked {
+            namespace: request.namespace,
+            key: request.key,
+            expected_version: request.expected_version,
+            request_id: request.request_id,
+            guard: request.guard,
+            actor: request.actor,
+            comment: request.comment,
+        };
+        let mutation = decode::mutation(fields, asked, 0)?;
+        let path = mutation.path.clone();
+        let written = self.configs.put(mutation, body).await.map_err(status::of)?;
+        Ok(Response::new(PutConfigResponse {
+            header: Some(self.context.header.at(written.revision)),
+            unchanged: written.unchanged,
+            config: Some(encode::answer(&path, written)),
+        }))
+    }
+
+    async fn get_config(
+        &self,
+        request: Request<GetConfigRequest>,
+    ) -> Result<Response<GetConfigResponse>, Status> {
+        let request = request.into_inner();
+        let mut fields = Violations::new();
+        let path = decode::path(&mut fields, &request.namespace, &request.key);
+        let freshness = fields.freshness(request.consistency, request.min_revision);
+        let path = fields.give(path)?;
+        let found = self.configs.get(&path, freshness).await;
+        let (head, view) = found.map_err(status::of)?;
+        let token = self
+            .context
+            .core
+            .cache
+            .token(&view, &ConfigSelection::Key(path));
+        Ok(Response::new(GetConfigResponse {
+            header: Some(self.context.header.of(&view)),
+            config: Some(encode::whole(&head)),
+            resume_token: token.encode().into(),
+        }))
+    }
+
+    async fn list_configs(
+        &self,
+        request: Request<ListConfigsRequest>,
+    ) -> Result<Response<ListConfigsResponse>, Status> {
+        let request = request.into_inner();
+        let mut fields = Violations::new();
+        let selection = decode::prefix(&mut fields, &request.namespace, &request.prefix);
+        let size = fields.page_size(request.page_size);
+        let freshness = fields.freshness(request.consistency, request.min_revision);
+        let selection = fields.give(selection)?;
+        let digest = selection.digest();
+        let resume = match page::after(&request.page_token, digest)? {
+            None => None,
+            Some(bytes) => Some(Resume::decode(&bytes, &selection).ok_or_else(page::foreign)?),
+        };
+        let listed = self.configs.list(&selection, resume, size, freshness).await;
+        let listed = listed.map_err(status::of)?;
+        let content = !request.omit_content;
+        let configs = listed.configs.iter();
+        let configs = configs.map(|head| encode::config(&head.path, &head.current, content));
+        Ok(Response::new(ListConfigsResponse {
+            header: Some(self.context.header.of(&listed.view)),
+            configs: configs.collect(),
+            resume_token: match &listed.next {
+                None => listed.token.encode().into(),
+                Some(_) => Bytes::new(),
+            },
+            next_page_token: listed
+                .next
+                .map_or(String::new(), |next| page::token(&next.encode(), digest)),
+        }))
+    }
+
+    async fn delete_config(
+        &self,
+        request: Request<DeleteConfigRequest>,
+    ) -> Result<Response<DeleteConfigResponse>, Status> {
+        let request = request.into_inner();
+        let asked = Asked {
+            namespace: request.namespace,
+            key: request.key,
+            expected_version: request.expected_version,
+            request_id: request.request_id,
+            guard: request.guard,
+            actor: request.actor,
+            comment: request.comment,
+        };
+        let mutation = decode::mutation(Violations::new(), asked, 1)?;
+        let deleted = self.configs.delete(mutation).await.map_err(status::of)?;
+        Ok(Response::new(DeleteConfigResponse {
+            header: Some(self.context.header.at(deleted.revision)),
+            deleted: deleted.deleted,
+            version: deleted.version,
+        }))
+    }
+
+    async fn watch_configs(
+        &self,
+        request: Request<WatchConfigsRequest>,
+    ) -> Result<Response<Self::WatchConfigsStream>, Status> {
+        let request = request.into_inner();
+        let mut fields = Violations::new();
+        let selection = decode::selection(&mut fields, &request.namespace, request.selection);
+        let epoch = self.context.header.epoch();
+        let start = fields.start(request.start, &epoch);
+        let min_interval = fields.min_interval(request.min_interval);
+        let selection = fields.give(selection)?;
+        let Context { core, settings, .. } = &self.context;
+        let watch = &settings.watch;
+        let stream = watch::stream(core, watch, selection, start, min_interval, encode::whole)?;
+        Ok(Response::new(stream))
+    }
+
+    async fn list_config_versions(
+        &self,
+        request: Request<ListConfigVersionsRequest>,
+    ) -> Result<Response<ListConfigVersionsResponse>, Status> {
+        let request = request.into_inner();
+        let mut fields = Violations::new();
+        let path = decode::path(&mut fields, &request.namespace, &request.key);
+        let size = fields.page_size(request.page_size);
+        let freshness = fields.freshness(request.consistency, request.min_revision);
+        let path = fields.give(path)?;
+        let digest = hash64(format!("config versions\n{}", path.path()));
+        let before = match page::after(&request.page_token, digest)? {
+            None => None,
+            Some(bytes) => Some(decode::version_number(&bytes).ok_or_else(page::foreign)?),
+        };
+        let page = VersionsPage { before, size };
+        let listed = self.configs.versions(&path, page, freshness).await;
+        let listed = listed.map_err(status::of)?;
+        let versions = listed.versions.iter();
+        let versions = versions.map(|version| encode::config_version(&path, version, false));
+        Ok(Response::new(ListConfigVersionsResponse {
+            header: Some(self.context.header.at(listed.revision)),
+            versions: versions.collect(),
+            next_page_token: listed.next.map_or(String::new(), |next| {
+                page::token(&next.to_be_bytes(), digest)
+            }),
+        }))
+    }
+
+    async fn get_config_version(
+        &self,
+        request: Request<GetConfigVersionRequest>,
+    ) -> Result<Response<GetConfigVersionResponse>, Status> {
+        let request = request.into_inner();
+        let mut fields = Violations::new();
+        let path = decode::path(&mut fields, &request.namespace, &request.key);
+        decode::positive(&mut fields, "version", request.version);
+        let freshness = fields.freshness(request.consistency, request.min_revision);
+        let path = fields.give(path)?;
+        let found = self
+            .configs
+            .version(&path, request.version, freshness)
+            .await;
+        let (version, revision) = found.map_err(status::of)?;
+        Ok(Response::new(GetConfigVersionResponse {
+            header: Some(self.context.header.at(revision)),
+            version: Some(encode::config_version(&path, &version, true)),
+        }))
+    }
+
+    async fn rollback_config(
+        &self,
+        request: Request<RollbackConfigRequest>,
+    ) -> Result<Response<RollbackConfigResponse>, Status> {
+        let request = request.into_inner();
+        let mut fields = Violations::new();
+        decode::positive(&mut fields, "version", request.version);
+        let asked = Asked {
+            namespace: request.namespace,
+            key: request.key,
+            expected_version: request.expected_version,
+            request_id: request.request_id,
+            guard: request.guard,
+            actor: request.actor,
+            comment: request.comment,
+        };
+        let mutation = decode::mutation(fields, asked, 0)?;
+        let path = mutation.path.clone();
+        let written = self.configs.roll_back(mutation, request.version).await;
+        let written = written.map_err(status::of)?;
+        Ok(Response::new(RollbackConfigResponse {
+            header: Some(self.context.header.at(written.revision)),
+            unchanged: written.unchanged,
+            config: Some(encode::answer(&path, written)),
+        }))
+    }
+}

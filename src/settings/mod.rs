@@ -1,0 +1,141 @@
+//! What can be set, and from where: a TOML file < environment < flags.
+//!
+//! `knobs` lists every setting once, with its doc, range and place; the file's keys, the
+//! variables (`STANCHION_…`), the flags, `--help` and `--print-settings` all follow from that list.
+
+mod knobs;
+mod sources;
+mod store_choice;
+mod value;
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::{cache, domain, rpc, store::etcd, telemetry};
+
+pub use self::{
+    knobs::{KNOBS, Knob},
+    sources::{ServeArgs, SettingsError},
+    store_choice::StoreChoice,
+};
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the data is.
+    pub store: StoreChoice,
+    /// Where gRPC is served.
+    pub listen: SocketAddr,
+    /// Where operations are served over HTTP.
+    pub operations_listen: SocketAddr,
+    /// Serves beyond loopback without TLS and authentication.
+    pub insecure_i_know: bool,
+    /// Waits at start until the store can be reached.
+    pub wait_for_store: bool,
+    /// How long a shutdown may take.
+    pub shutdown_timeout: Duration,
+    /// The pool of connections to etcd; its endpoints come from `store`.
+    pub etcd: etcd::Settings,
+    /// Times and bounds of the domain.
+    pub domain: domain::Settings,
+    /// Times and bounds of the watch cache.
+    pub cache: cache::Settings,
+    /// Bounds of connections and calls.
+    pub rpc: rpc::Settings,
+    /// Logs, traces.
+    pub telemetry: telemetry::Settings,
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            store: StoreChoice::File("stanchion-data".into()),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7650)),
+            operations_listen: SocketAddr::from(([127, 0, 0, 1], 7651)),
+            insecure_i_know: false,
+            wait_for_store: false,
+            shutdown_timeout: Duration::from_secs(20),
+            etcd: etcd::Settings::default(),
+            domain: domain::Settings::default(),
+            cache: cache::Settings::default(),
+            rpc: rpc::Settings::default(),
+            telemetry: telemetry::Settings::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Checks each setting against its range and against the others.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        for knob in KNOBS {
+            knob.check(self)?;
+        }
+        let relation = |holds: bool, text: &str| {
+            if holds {
+                Ok(())
+            } else {
+                Err(SettingsError::Relation(text.to_owned()))
+            }
+        };
+        let domain = &self.domain;
+        relation(
+            domain.min_ttl <= domain.default_ttl && domain.default_ttl <= domain.max_ttl,
+            "session.min_ttl <= session.default_ttl <= session.max_ttl",
+        )?;
+        relation(
+            self.listen.port() == 0 || self.listen != self.operations_listen,
+            "listen and operations_listen must differ",
+        )?;
+        relation(
+            self.rpc.watch.part_bytes < self.rpc.max_message_bytes,
+            "watch.part_bytes < rpc.max_message_bytes",
+        )?;
+        relation(
+            domain.max_config_bytes < self.rpc.max_message_bytes,
+            "config.max_bytes < rpc.max_message_bytes",
+        )?;
+        relation(
+            self.etcd.backoff_min <= self.etcd.backoff_max,
+            "etcd.backoff_min <= etcd.backoff_max",
+        )?;
+        for (name, address) in [
+            ("listen", self.listen),
+            ("operations_listen", self.operations_listen),
+        ] {
+            if !address.ip().is_loopback() && !self.insecure_i_know {
+                return Err(SettingsError::Exposed { name, address });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_in_range_and_fit_together() {
+        Settings::default().check().unwrap();
+    }
+
+    #[test]
+    fn beyond_loopback_needs_to_be_asked_for() {
+        let mut settings = Settings {
+            listen: SocketAddr::from(([0, 0, 0, 0], 7650)),
+            ..Settings::default()
+        };
+        let error = settings.check().unwrap_err();
+        assert!(error.to_string().contains("insecure"), "{error}");
+        settings.insecure_i_know = true;
+        settings.check().unwrap();
+    }
+
+    #[test]
+    fn related_settings_are_checked_against_each_other() {
+        let mut settings = Settings::default();
+        settings.domain.min_ttl = Duration::from_secs(60);
+        assert!(settings.check().is_err());
+    }
+}

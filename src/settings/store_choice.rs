@@ -1,0 +1,127 @@
+//! The one knob that chooses the store.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+/// The root of the keys where none is named.
+const DEFAULT_ROOT: &str = "stanchion";
+
+/// Where the data is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd)]
+pub enum StoreChoice {
+    /// `memory:`: in this process, gone at exit.
+    Memory,
+    /// `file:DIR`: in this process, durable in that directory.
+    File(PathBuf),
+    /// `etcd://host:port,host:port/ROOT`: in an etcd cluster.
+    Etcd {
+        /// `host:port` of each member.
+        endpoints: Vec<String>,
+        /// Under which root the keys are; `stanchion` where none is named.
+        root: String,
+    },
+}
+
+// === impl StoreChoice ===
+
+impl StoreChoice {
+    /// Under which root the keys are.
+    pub fn root(&self) -> &str {
+        match self {
+            Self::Memory | Self::File(_) => DEFAULT_ROOT,
+            Self::Etcd { root, .. } => root,
+        }
+    }
+}
+
+impl FromStr for StoreChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "memory:" {
+            return Ok(Self::Memory);
+        }
+        if let Some(dir) = text.strip_prefix("file:") {
+            return match dir {
+                "" => Err("names no directory: file:DIR".into()),
+                dir => Ok(Self::File(dir.into())),
+            };
+        }
+        if text.starts_with("etcds://") {
+            return Err("etcd over TLS is not supported yet: etcd://…".into());
+        }
+        let Some(rest) = text.strip_prefix("etcd://") else {
+            return Err("is none of memory:, file:DIR, etcd://host:port,host:port/ROOT".into());
+        };
+        let (hosts, root) = rest.split_once('/').unwrap_or((rest, ""));
+        let endpoints: Vec<String> = hosts
+            .split(',')
+            .map(|host| host.trim().to_owned())
+            .collect();
+        if endpoints
+            .iter()
+            .any(|host| !host.contains(':') || host.starts_with(':'))
+        {
+            return Err("needs host:port of each member".into());
+        }
+        let root = match root.trim_matches('/') {
+            "" => DEFAULT_ROOT,
+            root => root,
+        };
+        if root
+            .split('/')
+            .any(|part| part.is_empty() || part.contains(char::is_whitespace))
+        {
+            return Err("the root has an empty part or a space".into());
+        }
+        Ok(Self::Etcd {
+            endpoints,
+            root: root.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for StoreChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            Self::File(dir) => write!(f, "file:{}", dir.display()),
+            Self::Etcd { endpoints, root } => write!(f, "etcd://{}/{root}", endpoints.join(",")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_is_read_and_written_back() {
+        for text in [
+            "memory:",
+            "file:data",
+            "etcd://a:2379,b:2379/stanchion",
+            "etcd://[::1]:2379/team/a",
+        ] {
+            assert_eq!(text.parse::<StoreChoice>().unwrap().to_string(), text);
+        }
+        assert_eq!(
+            "etcd://a:2379".parse::<StoreChoice>().unwrap().root(),
+            "stanchion"
+        );
+    }
+
+    #[test]
+    fn anything_else_is_refused_in_words() {
+        for text in [
+            "",
+            "file:",
+            "etcd://",
+            "etcd://a",
+            "redis://a:1",
+            "etcds://a:1",
+            "etcd://a:1/x//y",
+        ] {
+            assert!(text.parse::<StoreChoice>().is_err(), "{text}");
+        }
+    }
+}

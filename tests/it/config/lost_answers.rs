@@ -1,0 +1,152 @@
+//! Answers of the store that get lost on the way.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use stanchion::{
+    clock::SystemClock,
+    store::{
+        Error, LeaseId, Operation, Outcome, RangeRequest, RangeResponse, Renewal, Revision, Status,
+        Store, Txn, TxnResponse, Watch,
+    },
+};
+use tokio::sync::oneshot;
+
+use super::{delete, get, put, rollback};
+use crate::support::server::{Backend, on_both_stores};
+
+on_both_stores! {
+    a_lost_answer_never_writes_twice,
+    a_lost_answer_is_recognised_under_what_others_wrote_since,
+}
+
+/// Carries out transactions and loses the answers of the next ones that change a config.
+struct Lossy {
+    store: Arc<dyn Store>,
+    losses: AtomicUsize,
+    /// Told when an answer was lost; the caller hears of it when the answer to that comes.
+    lost: Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>,
+}
+
+impl Lossy {
+    async fn over(backend: &Backend) -> Arc<Self> {
+        Arc::new(Self {
+            store: backend.store().await,
+            losses: AtomicUsize::new(0),
+            lost: Mutex::new(None),
+        })
+    }
+}
+
+#[async_trait]
+impl Store for Lossy {
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
+        let changes_config = txn.success.iter().any(|step| match step {
+            Operation::Put { key, .. } => String::from_utf8_lossy(key).contains("/state/cfg/"),
+            _ => false,
+        });
+        let response = self.store.txn(txn).await?;
+        let lose = |left: usize| left.checked_sub(1);
+        let (set, fetch) = (Ordering::SeqCst, Ordering::SeqCst);
+        if !changes_config || self.losses.fetch_update(set, fetch, lose).is_err() {
+            return Ok(response);
+        }
+        let lost = self.lost.lock().unwrap().take();
+        if let Some(lost) = lost {
+            let (go_on, gone_on) = oneshot::channel();
+            lost.send(go_on).unwrap();
+            gone_on.await.unwrap();
+        }
+        Err(Error::Unavailable {
+            message: "the answer was lost".into(),
+            outcome: Outcome::Unknown,
+        })
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        self.store.range(request).await
+    }
+
+    async fn grant(&self, id: LeaseId, ttl: Duration) -> Result<Duration, Error> {
+        self.store.grant(id, ttl).await
+    }
+
+    async fn keep_alive(&self, id: LeaseId) -> Result<Renewal, Error> {
+        self.store.keep_alive(id).await
+    }
+
+    async fn revoke(&self, id: LeaseId) -> Result<(), Error> {
+        self.store.revoke(id).await
+    }
+
+    async fn watch(&self, prefix: Bytes, from: Revision) -> Result<Watch, Error> {
+        self.store.watch(prefix, from).await
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), Error> {
+        self.store.compact(revision).await
+    }
+
+    async fn status(&self) -> Result<Status, Error> {
+        self.store.status().await
+    }
+}
+
+async fn a_lost_answer_never_writes_twice(backend: Backend) {
+    let lossy = Lossy::over(&backend).await;
+    let clock = Arc::new(SystemClock);
+    let server = backend
+        .server_on(lossy.clone(), backend.settings(), clock)
+        .await;
+    // Without a request id of the caller's, too.
+    lossy.losses.store(2, Ordering::SeqCst);
+    let written = server.try_put(put("a", "1")).await.unwrap();
+    assert!(!written.unchanged);
+    let written = written.config.unwrap();
+    assert_eq!(written, {
+        let mut found = server.try_get(get("a")).await.unwrap();
+        found.content.clear();
+        found
+    });
+    lossy.losses.store(1, Ordering::SeqCst);
+    assert_eq!(server.put("a", "2").await.version, 2);
+    lossy.losses.store(1, Ordering::SeqCst);
+    let back = server.try_rollback(rollback("a", 1)).await.unwrap();
+    assert_eq!((back.unchanged, back.config.unwrap().version), (false, 3));
+    lossy.losses.store(1, Ordering::SeqCst);
+    let deleted = server.try_delete(delete("a")).await.unwrap();
+    assert_eq!((deleted.deleted, deleted.version), (true, 4));
+    assert_eq!(server.version_numbers("a").await, [4, 3, 2, 1]);
+    server.stop().await;
+}
+
+async fn a_lost_answer_is_recognised_under_what_others_wrote_since(backend: Backend) {
+    let lossy = Lossy::over(&backend).await;
+    let clock = Arc::new(SystemClock);
+    let server = backend
+        .server_on(lossy.clone(), backend.settings(), clock)
+        .await;
+    let other = backend.server().await;
+    let (lost, loss) = oneshot::channel();
+    *lossy.lost.lock().unwrap() = Some(lost);
+    lossy.losses.store(1, Ordering::SeqCst);
+    let mut configs = server.configs();
+    let put = tokio::spawn(async move { configs.put_config(put("a", "mine")).await });
+    let go_on = loss.await.unwrap();
+    for number in 0..20 {
+        other.put("a", format!("{number}")).await;
+    }
+    go_on.send(()).unwrap();
+    let mine = put.await.unwrap().unwrap().into_inner().config.unwrap();
+    assert_eq!((mine.version, mine.size_bytes), (1, 4));
+    assert_eq!(other.version_numbers("a").await.len(), 21);
+    server.stop().await;
+    other.stop().await;
+}

@@ -1,0 +1,232 @@
+//! What heartbeats cost the store, and that what clients are told of it is true.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, future::join_all, stream};
+use stanchion::{
+    clock::SystemClock,
+    store::{
+        Error, LeaseId, RangeRequest, RangeResponse, Renewal, Revision, Status, Store, Txn,
+        TxnResponse, Watch,
+    },
+};
+use stanchion_client::proto::{RenewSessionRequest, keep_alive_response::Message};
+
+use super::{KeepAlive, duration, gone, id, is_there, open_session};
+use crate::support::{
+    etcd::Etcd,
+    server::{Backend, Server, on_both_stores},
+};
+
+on_both_stores! {
+    a_client_is_never_told_more_than_is_true,
+    without_heartbeats_nothing_is_renewed,
+    heartbeats_at_the_same_moment_share_a_renewal,
+}
+
+/// A store that notes until when it promised leases to live.
+struct Noting {
+    inner: Arc<dyn Store>,
+    renewals: Mutex<Vec<(LeaseId, Renewal)>>,
+}
+
+// === impl Noting ===
+
+impl Noting {
+    async fn server(backend: &Backend) -> (Arc<Self>, Server) {
+        let store = Arc::new(Self {
+            inner: backend.store().await,
+            renewals: Mutex::default(),
+        });
+        let server = backend
+            .server_on(store.clone(), backend.settings(), Arc::new(SystemClock))
+            .await;
+        (store, server)
+    }
+
+    fn renewals_of(&self, lease: LeaseId) -> Vec<Renewal> {
+        let renewals = self.renewals.lock().unwrap();
+        let of_it = renewals.iter().filter(|(id, _)| *id == lease);
+        of_it.map(|(_, renewal)| *renewal).collect()
+    }
+}
+
+#[async_trait]
+impl Store for Noting {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        self.inner.range(request).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
+        self.inner.txn(txn).await
+    }
+
+    async fn grant(&self, id: LeaseId, ttl: Duration) -> Result<Duration, Error> {
+        self.inner.grant(id, ttl).await
+    }
+
+    async fn keep_alive(&self, id: LeaseId) -> Result<Renewal, Error> {
+        let renewal = self.inner.keep_alive(id).await?;
+        self.renewals.lock().unwrap().push((id, renewal));
+        Ok(renewal)
+    }
+
+    async fn revoke(&self, id: LeaseId) -> Result<(), Error> {
+        self.inner.revoke(id).await
+    }
+
+    async fn watch(&self, prefix: Bytes, from: Revision) -> Result<Watch, Error> {
+        self.inner.watch(prefix, from).await
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), Error> {
+        self.inner.compact(revision).await
+    }
+
+    async fn status(&self) -> Result<Status, Error> {
+        self.inner.status().await
+    }
+}
+
+async fn a_client_is_never_told_more_than_is_true(backend: Backend) {
+    const TTL: Duration = Duration::from_secs(3);
+    let (store, server) = Noting::server(&backend).await;
+    let before_grant = Instant::now();
+    let opened = open_session(&server, TTL.as_secs()).await;
+    let after_grant = Instant::now();
+    let session = opened.session_id;
+    assert!(before_grant + duration(opened.valid_for) <= after_grant + TTL);
+
+    let mut stream = KeepAlive::open(&server).await;
+    let mut promised = Vec::new();
+    for seq in 0..40 {
+        let sent = Instant::now();
+        let alive = stream.beat(&session, seq).await;
+        let valid_for = duration(alive.valid_for);
+        assert!(valid_for > TTL / 2, "told only {valid_for:?}");
+        promised.push(sent + valid_for);
+        let pause = rand::random_range(10..300);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    let renewals = store.renewals_of(id(&session).lease());
+    assert!(!renewals.is_empty());
+    let kept: Vec<_> = renewals.iter().map(|r| r.sent + r.ttl).collect();
+    for promise in &promised {
+        // Each rests on one renewal, or on the grant, and is at most what that one gave.
+        let limit = kept.iter().copied().chain([after_grant + TTL]).max();
+        assert!(Some(*promise) <= limit);
+    }
+    // What was promised last is kept, in silence.
+    let last = promised.into_iter().max().unwrap();
+    while Instant::now() + Duration::from_millis(50) < last {
+        assert!(is_there(&server, &session).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    gone(&server, &session).await;
+    server.stop().await;
+}
+
+async fn without_heartbeats_nothing_is_renewed(backend: Backend) {
+    let (store, server) = Noting::server(&backend).await;
+    let silent = open_session(&server, 1).await.session_id;
+    let once = open_session(&server, 1).await.session_id;
+    let mut stream = KeepAlive::open(&server).await;
+    stream.beat(&once, 1).await;
+    gone(&server, &silent).await;
+    gone(&server, &once).await;
+    assert_eq!(store.renewals_of(id(&silent).lease()).len(), 0);
+    // The one that its one heartbeat asked for.
+    assert_eq!(store.renewals_of(id(&once).lease()).len(), 1);
+    server.stop().await;
+}
+
+async fn heartbeats_at_the_same_moment_share_a_renewal(backend: Backend) {
+    let (store, server) = Noting::server(&backend).await;
+    let other = backend.server().await;
+    let session = open_session(&other, 60).await.session_id;
+    let renew = || async {
+        let mut sessions = server.sessions();
+        let session_id = session.clone();
+        sessions
+            .renew_session(RenewSessionRequest { session_id })
+            .await
+    };
+    for answer in join_all((0..50).map(|_| renew())).await {
+        assert!(!duration(answer.unwrap().into_inner().valid_for).is_zero());
+    }
+    assert_eq!(store.renewals_of(id(&session).lease()).len(), 1);
+    server.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_sessions_cost_etcd_little_more_than_a_renewal_per_third_of_their_ttl() {
+    const SESSIONS: usize = 2000;
+    const STREAMS: usize = 8;
+    const TTL: u64 = 6;
+    let etcd = Etcd::start().await;
+    let backend = Backend::on(etcd.endpoints(), ());
+    let server = backend.server().await;
+
+    let opened = stream::iter(0..SESSIONS).map(|_| open_session(&server, TTL));
+    let sessions: Vec<String> = opened
+        .buffer_unordered(64)
+        .map(|opened| opened.session_id)
+        .collect()
+        .await;
+    let mut clients = Vec::new();
+    for sessions in sessions.chunks(SESSIONS / STREAMS) {
+        clients.push((KeepAlive::open(&server).await, sessions.to_vec()));
+    }
+    // Once around, so that what is measured is not the start.
+    let mut clients = join_all(clients.into_iter().map(|client| heartbeats(client, 1))).await;
+
+    let renewed = || etcd.metric("etcd_debugging_lease_renewed_total");
+    let (before, started) = (renewed(), Instant::now());
+    clients = join_all(clients.into_iter().map(|client| heartbeats(client, TTL))).await;
+    let (after, elapsed) = (renewed(), started.elapsed());
+    drop(clients);
+
+    let thirds = elapsed.as_secs_f64() / (TTL as f64 / 3.0);
+    let each = (after - before) / SESSIONS as f64 / thirds;
+    assert!(each <= 1.2, "{each} renewals a session per TTL/3");
+    assert!(
+        each > 0.5,
+        "{each} renewals a session per TTL/3 keep nobody alive"
+    );
+    let streams = etcd.metric_with(
+        "grpc_server_started_total",
+        r#"grpc_method="LeaseKeepAlive""#,
+    );
+    assert!(streams <= 4.0, "{streams} streams");
+    server.stop().await;
+}
+
+/// One client that sends a heartbeat of each of its sessions every second, for so many rounds.
+async fn heartbeats(
+    (mut stream, sessions): (KeepAlive, Vec<String>),
+    rounds: u64,
+) -> (KeepAlive, Vec<String>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    for round in 0..rounds {
+        ticks.tick().await;
+        for session in &sessions {
+            stream.send(session, i64::try_from(round).unwrap()).await;
+        }
+        for _ in &sessions {
+            match stream.next().await {
+                Some(Message::Alive(alive)) => {
+                    assert!(!duration(alive.valid_for).is_zero());
+                }
+                other => panic!("no answer but {other:?}"),
+            }
+        }
+    }
+    ticks.tick().await;
+    (stream, sessions)
+}
