@@ -387,7 +387,7 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
         published: &Arc<Published<P>>,
         now: Instant,
     ) -> Step<Message<S::Item, P::Cause>> {
-        let merging = !self.options.min_interval.is_zero() && self.selection.conflates();
+        let merging = !self.options.min_interval.is_zero();
         let held = self
             .last_delta
             .map(|last| last + self.options.min_interval)
@@ -399,8 +399,11 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
                 self.selection.conflates(),
             );
             let delta = match way {
-                Way::Replay if merging => self.merge(published),
-                Way::Replay => match self.replay(published) {
+                Way::Replay => match if merging {
+                    self.merge(published)
+                } else {
+                    self.replay(published)
+                } {
                     Ok(delta) => delta,
                     Err(Torn) => return self.reset(ResetReason::Behind, published.clone()),
                 },
@@ -467,10 +470,18 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
     }
 
     /// Merges everything that happened since.
-    fn merge(&mut self, published: &Published<P>) -> Option<Delta<P, S>> {
+    fn merge(&mut self, published: &Published<P>) -> Result<Option<Delta<P, S>>, Torn> {
+        let log = &published.logs[self.selection.kind()];
+        let torn = !self.selection.conflates()
+            && log.after(self.scanned).any(|(_, entry)| {
+                entry.conflated && !events(&entry.changes, &self.selection).is_empty()
+            });
+        if torn {
+            return Err(Torn);
+        }
         let delta = merged(published, &self.selection, self.scanned);
         self.scanned = published.revision;
-        delta
+        Ok(delta)
     }
 
     /// Cuts a delta into parts.
