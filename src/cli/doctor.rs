@@ -253,13 +253,14 @@ async fn quorum(client: &Client, find: &Find<'_>) -> Finding {
             format!("a linearizable read took {:.1?}", asked.elapsed()),
             "the store is slow: look at its disks and at the network between its members",
         ),
-        Err(error) => find(
+        Err(error) if error.is_retryable() => find(
             "quorum",
             State::Unreachable,
             error.to_string(),
             "the store has no majority or cannot be reached: writes and linearizable reads fail, \
              cached reads go on",
         ),
+        Err(error) => find("quorum", State::Failed, error.to_string(), ""),
     }
 }
 

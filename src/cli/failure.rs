@@ -77,7 +77,7 @@ impl fmt::Display for Failure {
         f.write_str(&self.message)?;
         if let Some(code) = self.code {
             write!(f, " [{}", name_of(code))?;
-            if let Some(reason) = self.reason_name() {
+            if let Some(reason) = self.reason_name().filter(|name| *name != name_of(code)) {
                 write!(f, " {reason}")?;
             }
             f.write_str("]")?;
