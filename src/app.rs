@@ -2,7 +2,6 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
@@ -14,8 +13,10 @@ use crate::{
         compaction::Compaction,
         epoch::EpochKeeper,
         keyspace::Keyspace,
+        lock::Locks,
         names::ReplicaId,
         presence::Presence,
+        registry::Removal,
         session::Sessions,
         state::{Cache, StateProjection},
     },
@@ -51,6 +52,7 @@ pub struct App {
     services: TaskTracker,
     /// The sessions of all clients.
     pub sessions: Sessions,
+    locks: Locks,
     /// What goes on behind the calls, and ends after them.
     background: CancellationToken,
     background_tasks: TaskTracker,
@@ -128,6 +130,7 @@ impl App {
             calls: TaskTracker::new(),
             services: TaskTracker::new(),
             sessions: context.sessions.clone(),
+            locks: context.locks.clone(),
             background: CancellationToken::new(),
             background_tasks: TaskTracker::new(),
         };
@@ -146,16 +149,21 @@ impl App {
             }
         });
         core.cache.ready().await;
-        let background = |task| app.background_tasks.spawn(task);
-        background(app.sessions.clone().run(app.background.clone()).boxed());
-        let presence = Presence::new(core.clone(), address.to_string());
-        background(presence.run(app.background.clone()).boxed());
-        background(Compaction::new(core).run(app.background.clone()).boxed());
+        app.run_background();
         let report = rpc::health::report(context.clone(), health, drain.clone());
         app.services.spawn(report);
         let listener = Listener::new(listener, context.settings.clone(), drain, cut);
         app.calls.spawn(listener.serve(service));
         Ok(app)
+    }
+
+    fn run_background(&self) {
+        let (tasks, stop) = (&self.background_tasks, &self.background);
+        tasks.spawn(self.sessions.clone().run(stop.clone()));
+        tasks.spawn(self.locks.clone().run(stop.clone()));
+        tasks.spawn(Presence::new(self.core.clone(), self.address.to_string()).run(stop.clone()));
+        tasks.spawn(Removal::new(self.core.clone()).run(stop.clone()));
+        tasks.spawn(Compaction::new(self.core.clone()).run(stop.clone()));
     }
 
     /// Stops serving: health says so, streams get their final message, calls finish; what is not
@@ -164,6 +172,7 @@ impl App {
         self.drain.cancel();
         self.core.cache.drain();
         self.sessions.drain();
+        self.locks.drain();
         self.calls.close();
         self.services.close();
         let in_time = tokio::time::timeout(self.shutdown_timeout, self.calls.wait())

@@ -236,14 +236,22 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
         let Some((_, timer)) = &mut self.timer else {
             return;
         };
-        let ahead = matches!(self.phase, Phase::Ahead { .. });
-        let mut revisions = self.shared.revisions();
-        let told = self.told;
+        let arrival = async {
+            match &self.phase {
+                Phase::Ahead { .. } => {
+                    let mut revisions = self.shared.revisions();
+                    // The sender is in `shared`, so it cannot be gone.
+                    let _ = revisions
+                        .wait_for(|reached| *reached >= Some(self.told))
+                        .await;
+                }
+                _ => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            // The senders are in `shared`, so they cannot be gone.
+            // Changes, drains and new histories come this way.
             _ = self.woken.changed() => {}
-            _ = revisions.wait_for(|reached| *reached >= Some(told)), if ahead => {}
-            () = self.shared.draining.cancelled(), if self.closing.is_none() => {}
+            () = arrival => {}
             () = timer => self.timer = None,
         }
     }
@@ -262,7 +270,7 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
         };
         let now = self.shared.now();
         if self.closing.is_none() {
-            if self.shared.draining.is_cancelled() {
+            if self.shared.is_draining() {
                 self.closing = Some((FinalReason::Draining, published.revision));
             } else if now >= self.ends {
                 self.closing = Some((FinalReason::MaxAge, published.revision));
@@ -379,7 +387,7 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
         published: &Arc<Published<P>>,
         now: Instant,
     ) -> Step<Message<S::Item, P::Cause>> {
-        let merging = !self.options.min_interval.is_zero() && self.selection.conflates();
+        let merging = !self.options.min_interval.is_zero();
         let held = self
             .last_delta
             .map(|last| last + self.options.min_interval)
@@ -391,8 +399,11 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
                 self.selection.conflates(),
             );
             let delta = match way {
-                Way::Replay if merging => self.merge(published),
-                Way::Replay => match self.replay(published) {
+                Way::Replay => match if merging {
+                    self.merge(published)
+                } else {
+                    self.replay(published)
+                } {
                     Ok(delta) => delta,
                     Err(Torn) => return self.reset(ResetReason::Behind, published.clone()),
                 },
@@ -459,10 +470,18 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
     }
 
     /// Merges everything that happened since.
-    fn merge(&mut self, published: &Published<P>) -> Option<Delta<P, S>> {
+    fn merge(&mut self, published: &Published<P>) -> Result<Option<Delta<P, S>>, Torn> {
+        let log = &published.logs[self.selection.kind()];
+        let torn = !self.selection.conflates()
+            && log.after(self.scanned).any(|(_, entry)| {
+                entry.conflated && !events(&entry.changes, &self.selection).is_empty()
+            });
+        if torn {
+            return Err(Torn);
+        }
         let delta = merged(published, &self.selection, self.scanned);
         self.scanned = published.revision;
-        delta
+        Ok(delta)
     }
 
     /// Cuts a delta into parts.

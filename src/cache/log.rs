@@ -133,7 +133,13 @@ impl<P: Projection> Log<P> {
             return;
         }
         for (index, change) in changes.iter().enumerate() {
-            if let (Some(item), None) = (&change.before, &change.after) {
+            // A thing that was made anew between two listings is also one that is gone.
+            if let Some(item) = &change.before
+                && change
+                    .after
+                    .as_ref()
+                    .is_none_or(|after| P::create_revision(after) > P::create_revision(item))
+            {
                 let bytes = P::weight(item) + change.key.len() + OVERHEAD;
                 self.tombstone_bytes += bytes;
                 self.tombstones.insert(

@@ -28,7 +28,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     clock::Clock,
@@ -53,14 +53,13 @@ pub use self::{
 /// cursors once they have delivered what there is.
 pub struct Cache<P: Projection> {
     shared: Arc<Shared<P>>,
-    life: Arc<Life>,
+    life: Arc<Life<P>>,
 }
 
 /// The tasks of a cache.
-struct Life {
+struct Life<P: Projection> {
+    shared: Arc<Shared<P>>,
     tasks: [AbortOnDropHandle<()>; 3],
-    draining: CancellationToken,
-    stopped: CancellationToken,
 }
 
 /// How fresh an answer must be.
@@ -177,8 +176,7 @@ impl<P: Projection> Cache<P> {
                 AbortOnDropHandle::new(tokio::spawn(prober.run())),
                 AbortOnDropHandle::new(tokio::spawn(ask_for_progress(shared.clone()))),
             ],
-            draining: shared.draining.clone(),
-            stopped: shared.stopped.clone(),
+            shared: shared.clone(),
         };
         Self {
             shared,
@@ -288,7 +286,7 @@ impl<P: Projection> Cache<P> {
 
     /// Ends every cursor with a final bookmark, as soon as it has delivered what there is.
     pub fn drain(&self) {
-        self.shared.draining.cancel();
+        self.shared.drain();
     }
 
     /// Ends the tasks now; cursors end as by [`Cache::drain`], waiters with an error. What was
@@ -323,17 +321,17 @@ impl<P: Projection> Cache<P> {
 
 // === impl Life ===
 
-impl Life {
+impl<P: Projection> Life<P> {
     fn end(&self) {
-        self.draining.cancel();
-        self.stopped.cancel();
+        self.shared.drain();
+        self.shared.stopped.cancel();
         for task in &self.tasks {
             task.abort();
         }
     }
 }
 
-impl Drop for Life {
+impl<P: Projection> Drop for Life<P> {
     fn drop(&mut self) {
         self.end();
     }

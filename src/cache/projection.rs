@@ -92,8 +92,8 @@ pub trait Selection<P: Projection>: Send + Sync + 'static {
         after: Option<&Bytes>,
     ) -> Box<dyn Iterator<Item = (Bytes, P::Item)> + Send + 'a>;
 
-    /// False if intermediate states must not be merged: a cursor behind the log then starts over,
-    /// and `min_interval` is ignored.
+    /// False if no intermediate state may be lost unless the watcher asked for it with
+    /// `min_interval`: a cursor behind the log then starts over.
     fn conflates(&self) -> bool {
         true
     }

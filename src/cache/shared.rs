@@ -1,7 +1,10 @@
 //! What the tasks of a cache, its readers and its cursors share.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -30,10 +33,10 @@ pub(super) struct Shared<P: Projection> {
     pub(super) waiters: mpsc::Sender<Waiter>,
     /// Somebody wants to know now where the store is.
     pub(super) probe_wanted: Notify,
-    /// Cancelled when cursors are to end.
-    pub(super) draining: CancellationToken,
     /// Cancelled when nothing new will come.
     pub(super) stopped: CancellationToken,
+    /// Cursors are to end.
+    draining: AtomicBool,
     published: ArcSwapOption<Published<P>>,
     revision: watch::Sender<Option<Revision>>,
     kinds: Vec<watch::Sender<Revision>>,
@@ -65,7 +68,7 @@ impl<P: Projection> Shared<P> {
             counters: Counters::default(),
             waiters,
             probe_wanted: Notify::new(),
-            draining: CancellationToken::new(),
+            draining: AtomicBool::new(false),
             stopped: CancellationToken::new(),
             published: ArcSwapOption::empty(),
             revision: watch::Sender::new(None),
@@ -105,6 +108,20 @@ impl<P: Projection> Shared<P> {
         }
         self.revision.send_replace(Some(next.revision));
         self.counters.publications.add(1);
+    }
+
+    /// Has cursors end. They are woken as by a change: a signal of its own would cost each of them
+    /// a registration per message.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        for kind in &self.kinds {
+            kind.send_modify(|_| {});
+        }
+    }
+
+    /// Says whether cursors are to end.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     /// The view of what is published.

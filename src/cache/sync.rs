@@ -153,6 +153,10 @@ impl<P: Projection> Mirror<P> {
         };
         self.publish();
         self.shared.pulse.ready(sent);
+        if self.confirming.is_some() {
+            // The watch broke meanwhile.
+            self.shared.pulse.broken();
+        }
         tracing::info!(
             revision = self.working.revision,
             keys = self.known.len(),
@@ -186,7 +190,7 @@ impl<P: Projection> Mirror<P> {
                     }
                 }
                 WatchItem::Progress(revision) => self.progress(revision),
-                WatchItem::Interrupted => {}
+                WatchItem::Interrupted => self.broken(),
             }
             self.working.trim(&self.bounds, at);
         }

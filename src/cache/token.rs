@@ -14,14 +14,16 @@ pub struct Token {
 }
 
 const VERSION: u8 = 1;
-const LENGTH: usize = 25;
 
 // === impl Token ===
 
 impl Token {
+    /// How many bytes a token has on the wire.
+    pub const LENGTH: usize = 25;
+
     /// Writes the token for the wire.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(LENGTH);
+        let mut bytes = Vec::with_capacity(Self::LENGTH);
         bytes.push(VERSION);
         bytes.extend(self.epoch.to_be_bytes());
         bytes.extend(self.digest.to_be_bytes());
@@ -31,7 +33,7 @@ impl Token {
 
     /// Reads a token from the wire; `None` if it is not one.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() != LENGTH || bytes[0] != VERSION {
+        if bytes.len() != Self::LENGTH || bytes[0] != VERSION {
             return None;
         }
         let number = |at: usize| -> Option<[u8; 8]> { bytes.get(at..at + 8)?.try_into().ok() };

@@ -6,27 +6,44 @@ use crate::store::{self, Operation, OperationResponse, Outcome, Txn, TxnResponse
 
 use super::{Core, error::Error, guard::Guard};
 
+/// The store's answer to a transaction.
+struct Sent {
+    response: TxnResponse,
+    /// An earlier attempt was not answered: what this one found may be its work.
+    unknown: bool,
+}
+
+// === impl Core ===
+
 impl Core {
     /// Carries out `txn`, if `guard` holds at that very moment, and waits until this replica's
     /// cache shows what it did.
     ///
     /// When an answer is lost, the same transaction is sent again: its compares must make sure
     /// that it cannot happen twice, and its `otherwise` branch must read enough to recognise that
-    /// it has happened. Errors: [`Error::GuardFailed`], [`Error::LeaseExpired`] for a put under a
-    /// dead lease, [`Error::CommitUnknown`] when the last word of the store was no word.
+    /// it has happened. It runs inside the guard's transaction, so that `otherwise` means that the
+    /// guard holds and the mutation's own conditions do not.
+    ///
+    /// Errors: [`Error::GuardFailed`], [`Error::LeaseExpired`] for a put under a dead lease,
+    /// [`Error::CommitUnknown`] when the mutation may have happened and nothing tells.
     pub async fn commit(&self, guard: Option<&Guard>, txn: Txn) -> Result<TxnResponse, Error> {
         let response = match guard {
-            None => self.send(txn).await?,
+            None => self.send(txn).await?.response,
             Some(guard) => {
                 let guarded = Txn::new()
                     .when_all(self.guard_compares(guard).await?)
                     .then(Operation::Txn(txn));
-                let mut outer = self.send(guarded).await?;
-                match (outer.succeeded, outer.responses.pop()) {
+                let Sent {
+                    mut response,
+                    unknown,
+                } = self.send(guarded).await?;
+                match (response.succeeded, response.responses.pop()) {
                     (true, Some(OperationResponse::Txn(inner))) => TxnResponse {
-                        revision: outer.revision,
+                        revision: response.revision,
                         ..inner
                     },
+                    // The lost answer may have been a yes, after which the lock was given up.
+                    _ if unknown => return Err(Error::CommitUnknown(guard.failed().to_string())),
                     _ => return Err(guard.failed()),
                 }
             }
@@ -39,14 +56,14 @@ impl Core {
         Ok(response)
     }
 
-    async fn send(&self, txn: Txn) -> Result<TxnResponse, Error> {
+    async fn send(&self, txn: Txn) -> Result<Sent, Error> {
         txn.check_size()?;
         let deadline = self.clock.now() + self.settings.commit_timeout;
         let mut pause = Duration::from_millis(20);
         let mut unknown = false;
         loop {
             let error = match self.store.txn(txn.clone()).await {
-                Ok(response) => return Ok(response),
+                Ok(response) => return Ok(Sent { response, unknown }),
                 Err(error) => error,
             };
             unknown |= error.outcome() == Outcome::Unknown;
@@ -62,10 +79,10 @@ impl Core {
     }
 }
 
-/// An earlier attempt may have been carried out even if the last one certainly was not, unless the
-/// store has answered: then that answer stands.
+/// An earlier attempt may have been carried out even if the last one certainly was not. Only a dead
+/// lease settles it: what an earlier attempt put there is gone with it.
 fn give_up(error: store::Error, unknown: bool) -> Error {
-    if unknown && error.is_transient() {
+    if unknown && error != store::Error::LeaseNotFound {
         Error::CommitUnknown(error.to_string())
     } else {
         error.into()

@@ -11,6 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::{
     cache::Lineage,
@@ -127,5 +128,9 @@ impl Lineage for EpochKeeper {
             .then(Operation::put(key, records::encode_epoch(&epoch)));
         self.store.txn(txn).await?;
         Ok(())
+    }
+
+    fn witness(&self) -> Option<Bytes> {
+        Some(self.keys.epoch())
     }
 }

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::{cache::Freshness, store::Compare};
+use crate::{
+    cache::Freshness,
+    store::{Compare, Revision, Txn},
+};
 
 use super::{Core, error::Error, keyspace::LockPath, state::View};
 
@@ -29,9 +32,17 @@ impl Guard {
 // === impl Core ===
 
 impl Core {
+    /// Asks the store whether the guard holds, for a mutation that turns out to change nothing.
+    /// Errors: [`Error::GuardFailed`].
+    pub async fn check_guard(&self, guard: &Guard) -> Result<(), Error> {
+        self.commit(Some(guard), Txn::new()).await.map(|_| ())
+    }
+
     /// What a transaction compares so that it happens only while the guard holds: the holder's key
     /// is the one with that token, and nobody in the queue is older. The first alone would let a
     /// queued waiter pass.
+    ///
+    /// Which key has the token is looked up in the cache. That may be old: then the compares fail.
     pub(super) async fn guard_compares(&self, guard: &Guard) -> Result<[Compare; 2], Error> {
         let mut found = find(&self.cache.view()?, guard);
         if found.is_none() {
@@ -46,11 +57,10 @@ impl Core {
     }
 }
 
-fn find(view: &View, guard: &Guard) -> Option<(Bytes, i64)> {
+/// The key with the token. One of an earlier era is found only if its place outlived the loss of
+/// data: nothing in the store says more.
+fn find(view: &View, guard: &Guard) -> Option<(Bytes, Revision)> {
     let queue = view.state.locks.get(guard.lock.path().as_bytes())?;
-    queue
-        .waiters
-        .iter()
-        .find(|waiter| waiter.fencing_token() == guard.fencing_token)
-        .map(|waiter| (waiter.key.clone(), waiter.create_revision))
+    let waiter = &queue.find_token(guard.fencing_token)?.waiter;
+    Some((waiter.key.clone(), waiter.create_revision))
 }

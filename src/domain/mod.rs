@@ -64,6 +64,9 @@ pub struct Settings {
     pub max_session_keys: usize,
     /// How long an instance stays SUSPECT before it is removed. Default 15 s.
     pub suspect_grace: Duration,
+    /// After how long without word from the store removals are held, and graces then begin anew.
+    /// Default 3 s.
+    pub removal_hold: Duration,
     /// How long the next replica in rank waits before it does the work of the one before it.
     /// Default 2 s.
     pub rank_delay: Duration,
@@ -95,6 +98,7 @@ impl Default for Settings {
             max_ttl: Duration::from_secs(600),
             max_session_keys: 1000,
             suspect_grace: Duration::from_secs(15),
+            removal_hold: Duration::from_secs(3),
             rank_delay: Duration::from_secs(2),
             max_config_bytes: 64 * 1024,
             max_waiters: 1000,

@@ -5,7 +5,7 @@ use crate::cache;
 use super::state::{Cause, StateProjection};
 
 pub use crate::cache::{
-    Action, CursorOptions, FinalReason, Freshness, ResetReason, Selection, Start, Token,
+    Action, CursorOptions, FinalReason, Freshness, Projection, ResetReason, Selection, Start, Token,
 };
 
 /// A running watch of `S`.

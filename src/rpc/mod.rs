@@ -10,7 +10,9 @@ pub mod header;
 pub mod health;
 pub mod layers;
 pub mod listener;
+pub mod lock;
 pub mod page;
+pub mod registry;
 pub mod server;
 pub mod session;
 pub mod status;
@@ -28,11 +30,13 @@ use tonic::service::{Routes, RoutesBuilder};
 use tonic_health::server::HealthReporter;
 
 use crate::{
-    domain::{Core, session::Sessions},
+    domain::{Core, lock::Locks, session::Sessions},
     proto::{
         FILE_DESCRIPTOR_SET,
         server::{
-            config_service_server::ConfigServiceServer, server_service_server::ServerServiceServer,
+            config_service_server::ConfigServiceServer, lock_service_server::LockServiceServer,
+            registry_service_server::RegistryServiceServer,
+            server_service_server::ServerServiceServer,
             session_service_server::SessionServiceServer,
         },
     },
@@ -57,6 +61,8 @@ pub struct Context {
     pub core: Arc<Core>,
     /// The sessions of all clients.
     pub sessions: Sessions,
+    /// The locks of all clients.
+    pub locks: Locks,
     /// Writes headers.
     pub header: Header,
     /// Bounds of calls.
@@ -68,8 +74,10 @@ pub struct Context {
 impl Context {
     /// The context of the replica that `core` is.
     pub fn new(core: Arc<Core>, settings: Arc<Settings>) -> Self {
+        let sessions = Sessions::new(core.clone());
         Self {
-            sessions: Sessions::new(core.clone()),
+            locks: Locks::new(core.clone(), sessions.clone()),
+            sessions,
             header: Header::new(core.clone()),
             core,
             settings,
@@ -112,6 +120,16 @@ pub fn routes(
         routes,
         context,
         ConfigServiceServer::new(config::ConfigHandler::new(context.clone()))
+    );
+    add!(
+        routes,
+        context,
+        RegistryServiceServer::new(registry::RegistryHandler::new(context.clone()))
+    );
+    add!(
+        routes,
+        context,
+        LockServiceServer::new(lock::LockHandler::new(context.clone()))
     );
     Ok((routes.routes(), reporter))
 }

@@ -6,10 +6,14 @@ use tonic::Status;
 use crate::{
     domain::{
         state::{StateProjection, View},
-        watch::Selection,
+        watch::{Projection, Selection, Token},
     },
     rpc::status,
 };
+
+/// Roughly how many bytes of items a page has at most, however many it may have: far below the
+/// largest answer.
+const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
 /// Reads a page token of the list with this digest; no token is the first page.
 pub fn after(token: &str, digest: u64) -> Result<Option<Bytes>, Status> {
@@ -59,20 +63,86 @@ pub fn of<S: Selection<StateProjection>>(
 ) -> Result<(Vec<S::Item>, String), Status> {
     let digest = selection.digest();
     let after = after(page_token, digest)?;
+    let (items, last) = take(view, selection, after.as_ref(), size);
+    Ok((items, last.map_or(String::new(), |key| token(&key, digest))))
+}
+
+/// At most `size` items after a key, and the last key if more follow.
+fn take<S: Selection<StateProjection>>(
+    view: &View,
+    selection: &S,
+    after: Option<&Bytes>,
+    size: usize,
+) -> (Vec<S::Item>, Option<Bytes>) {
     let mut items = Vec::new();
+    let mut bytes = 0;
     let mut last = None;
-    for (key, item) in selection.list(&view.state, after.as_ref()) {
-        let Some(item) = selection.select(&item) else {
+    for (key, item) in selection.list(&view.state, after) {
+        let Some(selected) = selection.select(&item) else {
             continue;
         };
-        if items.len() == size {
-            let next = last.map_or(String::new(), |key: Bytes| token(&key, digest));
-            return Ok((items, next));
+        if items.len() == size || bytes > MAX_PAGE_BYTES {
+            return (items, last);
         }
-        items.push(item);
+        bytes += StateProjection::weight(&item);
+        items.push(selected);
         last = Some(key);
     }
-    Ok((items, String::new()))
+    (items, None)
+}
+
+/// A page of a list that a watch can continue from.
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// The token of the next page; empty after the last one.
+    pub next: String,
+    /// On the last page: where a watch of the same selection begins so that it misses nothing that
+    /// happened since the first page.
+    pub resume: Option<Token>,
+}
+
+/// Like [`of`], for lists that a watch can continue from: the page token also carries at which
+/// revision the first page was taken.
+pub fn resumable<S: Selection<StateProjection>>(
+    view: &View,
+    selection: &S,
+    page_token: &str,
+    size: usize,
+) -> Result<Page<S::Item>, Status> {
+    // A token of the plain kind is none of ours.
+    let digest = selection.digest().rotate_left(1);
+    let (first, after) = match after(page_token, digest)? {
+        None => {
+            let first = Token {
+                epoch: view.state.epoch.id,
+                digest: selection.digest(),
+                revision: view.revision,
+            };
+            (first, None)
+        }
+        Some(bytes) => {
+            let split = bytes.split_at_checked(Token::LENGTH);
+            let token = split.and_then(|(token, _)| Token::decode(token));
+            match token.filter(|token| token.digest == selection.digest()) {
+                Some(first) => (first, Some(bytes.slice(Token::LENGTH..))),
+                None => return Err(foreign()),
+            }
+        }
+    };
+    let (items, last) = take(view, selection, after.as_ref(), size);
+    let (next, resume) = match last {
+        Some(last) => {
+            let position = [first.encode().as_slice(), &last].concat();
+            (token(&position, digest), None)
+        }
+        None => (String::new(), Some(first)),
+    };
+    Ok(Page {
+        items,
+        next,
+        resume,
+    })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

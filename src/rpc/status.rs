@@ -110,7 +110,7 @@ fn row(error: &Error) -> Row {
         Error::AlreadyExists { name, holder, .. } => {
             Row::new(Code::AlreadyExists, R::InstanceAlreadyExists)
                 .with("name", name)
-                .with("client_id", holder)
+                .with("holder", holder)
         }
         Error::Mismatch {
             expected,

@@ -84,6 +84,8 @@ knobs! {
     "How many instances and queue places may hang on one session"
     "registry.suspect_grace": Duration = domain.suspect_grace, 100 * MS..=24 * HOUR;
     "How long an instance stays SUSPECT after its session's end before it is removed"
+    "registry.removal_hold": Duration = domain.removal_hold, 100 * MS..=10 * MIN;
+    "After how long without word from the store removals are held, and graces then begin anew"
     "config.max_bytes": usize = domain.max_config_bytes, KIB..=MIB;
     "Largest content of a config item, in bytes"
     "lock.max_waiters": usize = domain.max_waiters, 1..=100_000;

@@ -84,6 +84,10 @@ impl Settings {
             "session.min_ttl <= session.default_ttl <= session.max_ttl",
         )?;
         relation(
+            2 * self.cache.idle_probe <= domain.removal_hold,
+            "2 * cache.idle_probe <= registry.removal_hold",
+        )?;
+        relation(
             self.listen.port() == 0 || self.listen != self.operations_listen,
             "listen and operations_listen must differ",
         )?;

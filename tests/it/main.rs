@@ -12,6 +12,7 @@ mod embedded_durability;
 mod embedded_store;
 mod etcd_adapter;
 mod generated;
+mod registry;
 mod server;
 mod session;
 mod store_contract;

@@ -188,6 +188,7 @@ async fn put_waiter(server: &Server, lock: &str, session: &str, request_id: &str
         mode: LockMode::Exclusive,
         era: 1,
         attempt: 0,
+        call: 0,
         enqueue_time: core.clock.system_time(),
         metadata: [].into(),
         format: records::FORMAT,

@@ -5,6 +5,7 @@
 
 mod cursor;
 mod fake;
+mod flaky;
 mod follow;
 mod freshness;
 mod mirror;

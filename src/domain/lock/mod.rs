@@ -1,5 +1,66 @@
 //! Locks: queues in the store, ownership decided by who came first.
+//!
+//! A call costs one transaction, in which it queues. From then on the cache decides whose turn it
+//! is, without asking the store again: nobody ever steps in before a place, so that a queue in
+//! which nobody is older is final even when it is read late. A call that breaks off keeps its place
+//! for a moment, in which the same request may be repeated on any replica.
 
+mod abandoned;
+mod acquire;
 mod queue;
+mod release;
+mod selection;
+mod turnstile;
 
-pub use self::queue::{LockMode, LockQueue, Waiter};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use self::{abandoned::Abandoned, turnstile::Turnstile};
+use super::{Core, session::Sessions};
+
+pub use self::{
+    acquire::{Acquire, Granted, Wait},
+    queue::{Claim, LockMode, LockQueue, MAX_ERA, Place, Standing, Waiter},
+    release::{Release, Released, Which},
+    selection::{ClaimsOf, HeldLocks},
+};
+
+/// The locks of all clients, and the calls that wait for one at this replica.
+#[derive(Clone)]
+pub struct Locks {
+    core: Arc<Core>,
+    sessions: Sessions,
+    turnstile: Arc<Turnstile>,
+    abandoned: Arc<Abandoned>,
+    draining: CancellationToken,
+}
+
+// === impl Locks ===
+
+impl Locks {
+    /// The locks in the store that `core` is about. Somebody has to [`run`](Self::run) them.
+    pub fn new(core: Arc<Core>, sessions: Sessions) -> Self {
+        Self {
+            turnstile: Arc::default(),
+            abandoned: Arc::new(Abandoned::new(core.clone())),
+            draining: CancellationToken::new(),
+            core,
+            sessions,
+        }
+    }
+
+    /// Calls waiting calls when it is their turn, and gives up the places of those that broke off,
+    /// until `shutdown`. Then it only gives up the places that are left, each at its time.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let follow = self.turnstile.follow(&self.core, &shutdown);
+        let clean = self.abandoned.run(&shutdown);
+        tokio::join!(follow, clean);
+    }
+
+    /// Ends every waiting call, and every one to come, with
+    /// [`Error::Draining`](super::Error::Draining). Their places are kept as if they had broken off.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+}

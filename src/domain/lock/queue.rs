@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
+use imbl::OrdMap;
 
 use crate::{
     domain::{keyspace::LockPath, names::Label, session_id::SessionId},
@@ -11,19 +12,43 @@ use crate::{
 
 /// How far the era stands above the create-revision in a fencing token.
 const ERA_SHIFT: u32 = 40;
+/// The largest era whose tokens are positive.
+pub const MAX_ERA: i64 = (1 << (63 - ERA_SHIFT)) - 1;
 
 /// A lock that somebody holds. A free lock is no queue at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockQueue {
     /// Which lock.
     pub path: LockPath,
-    /// Who wants it, by create-revision. Never empty.
-    pub waiters: Vec<Arc<Waiter>>,
-    /// The revision at which the queue last changed.
+    /// Who wants it, in order. Never empty.
+    pub claims: OrdMap<Place, Arc<Claim>>,
+    /// The revision at which what can be seen of the queue last changed.
     pub visible_revision: Revision,
 }
 
-/// A place in the queue of a lock.
+/// Where a claim stands: earlier revisions come first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The revision at which it queued.
+    pub create_revision: Revision,
+    /// Its key in the store. Decides nothing: no two places of a lock have the same revision.
+    pub key: Bytes,
+}
+
+/// A place in the queue, as others see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// In the queue of which lock.
+    pub lock: LockPath,
+    /// Who stands there.
+    pub waiter: Waiter,
+    /// True if it holds the lock.
+    pub held: bool,
+    /// The revision at which what can be seen of it last changed.
+    pub visible_revision: Revision,
+}
+
+/// What is stored of a place in the queue of a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiter {
     /// The whole key of the place in the store.
@@ -42,6 +67,8 @@ pub struct Waiter {
     pub era: i64,
     /// How often the call was taken up again, by this replica or another.
     pub attempt: i64,
+    /// Names the call that wrote the record last.
+    pub call: u64,
     /// When it queued.
     pub enqueue_time: SystemTime,
     /// Anything the client says.
@@ -62,21 +89,143 @@ pub enum LockMode {
     Exclusive,
 }
 
+/// How a place stands at one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It holds the lock.
+    Held(Arc<Claim>),
+    /// Somebody is before it.
+    Waiting,
+    /// It is no longer there.
+    Gone,
+}
+
 // === impl LockQueue ===
 
 impl LockQueue {
+    /// A queue nobody is in yet.
+    pub fn new(path: LockPath) -> Self {
+        Self {
+            path,
+            claims: OrdMap::new(),
+            visible_revision: 0,
+        }
+    }
+
     /// Who holds the lock.
-    pub fn holder(&self) -> Option<&Arc<Waiter>> {
-        self.waiters.first()
+    pub fn holder(&self) -> Option<&Arc<Claim>> {
+        self.claims.get_min().map(|(_, claim)| claim)
+    }
+
+    /// How many stand behind the holder.
+    pub fn waiting(&self) -> usize {
+        self.claims.len().saturating_sub(1)
+    }
+
+    /// Who stands at the key.
+    pub fn find(&self, key: &[u8]) -> Option<&Arc<Claim>> {
+        self.claims.values().find(|claim| claim.waiter.key == key)
+    }
+
+    /// Who has the token.
+    pub fn find_token(&self, token: i64) -> Option<&Arc<Claim>> {
+        self.claims
+            .values()
+            .find(|claim| claim.waiter.fencing_token() == token)
+    }
+
+    /// How the place stands. Only the queue of a revision that has reached the place can say; from
+    /// then on an older queue is as good as the newest, because nobody ever steps in before it.
+    pub fn standing(&self, place: &Place) -> Standing {
+        match (self.claims.get_min(), self.claims.get(place)) {
+            (_, None) => Standing::Gone,
+            (Some((first, _)), Some(claim)) if first == place => Standing::Held(claim.clone()),
+            _ => Standing::Waiting,
+        }
+    }
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// A claim that holds its lock.
+    pub fn held(lock: LockPath, waiter: Waiter) -> Self {
+        Self {
+            lock,
+            held: true,
+            visible_revision: waiter.mod_revision,
+            waiter,
+        }
+    }
+
+    /// The owner in words fit for strangers.
+    pub fn describe(&self) -> String {
+        let Waiter {
+            owner,
+            client_id,
+            session,
+            ..
+        } = &self.waiter;
+        match (owner.is_empty(), client_id.is_empty()) {
+            (false, false) => format!("{owner} ({client_id})"),
+            (false, true) => owner.to_string(),
+            (true, false) => client_id.to_string(),
+            (true, true) => format!("session {}", session.fingerprint()),
+        }
     }
 }
 
 // === impl Waiter ===
 
 impl Waiter {
+    /// Someone of whom nothing can be read but where it stands. It counts as everybody else: to
+    /// overlook it would let two hold the lock.
+    pub fn unreadable(
+        key: Bytes,
+        session: SessionId,
+        create_revision: Revision,
+        mod_revision: Revision,
+    ) -> Self {
+        Self {
+            key,
+            session,
+            client_id: Label::default(),
+            request_id: String::new(),
+            owner: Label::default(),
+            mode: LockMode::Exclusive,
+            era: 0,
+            attempt: 0,
+            call: 0,
+            enqueue_time: SystemTime::UNIX_EPOCH,
+            metadata: BTreeMap::new(),
+            format: u32::MAX,
+            create_revision,
+            mod_revision,
+        }
+    }
+
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        Place {
+            create_revision: self.create_revision,
+            key: self.key.clone(),
+        }
+    }
+
     /// The fencing token: grows with every new holder, data resets included, because the era
     /// stands above the revision.
     pub fn fencing_token(&self) -> i64 {
         (self.era << ERA_SHIFT) + self.create_revision
+    }
+
+    /// Says whether others see the same in both.
+    pub fn looks_like(&self, other: &Self) -> bool {
+        self.create_revision == other.create_revision
+            && self.era == other.era
+            && self.owner == other.owner
+            && self.client_id == other.client_id
+            && self.mode == other.mode
+            && self.enqueue_time == other.enqueue_time
+            && self.metadata == other.metadata
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
-    domain::lock::{LockMode, Waiter},
+    domain::lock::{LockMode, MAX_ERA, Waiter},
     proto::store as wire,
     store::KeyValue,
 };
@@ -16,6 +16,10 @@ pub fn waiter(kv: &KeyValue) -> Result<Waiter, DecodeError> {
     let mode = match record.mode() {
         wire::LockMode::Exclusive | wire::LockMode::Unspecified => LockMode::Exclusive,
     };
+    // A token above 63 bits would be no token.
+    if !(0..=MAX_ERA).contains(&record.era) {
+        return Err(DecodeError::Field("era"));
+    }
     Ok(Waiter {
         key: kv.key.clone(),
         session: session_id(&record.session_id)?,
@@ -25,6 +29,7 @@ pub fn waiter(kv: &KeyValue) -> Result<Waiter, DecodeError> {
         mode,
         era: record.era,
         attempt: record.attempt,
+        call: record.call,
         enqueue_time: time(record.create_time, "create_time")?,
         metadata: record.metadata,
         format: record.format,
@@ -49,5 +54,6 @@ pub fn encode_waiter(waiter: &Waiter) -> Bytes {
         create_time: Some(waiter.enqueue_time.into()),
         attempt: waiter.attempt,
         metadata: waiter.metadata.clone(),
+        call: waiter.call,
     })
 }

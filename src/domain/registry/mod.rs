@@ -1,7 +1,116 @@
 //! The registry: who serves what, where, and how they are.
+//!
+//! A registration (its record) and its liveness (its session) are separate. Who may have an id is
+//! decided in `claim`, and made true by one transaction (`attempt`); when a session ends, the
+//! state shows its instances as suspect at once, and [`Removal`] deletes them after the grace.
 
+mod attempt;
+mod claim;
+mod deregister;
 mod instance;
+mod register;
+mod removal;
+mod selection;
+mod suspects;
+mod update;
 
-pub use self::instance::{
-    Health, Instance, InstanceRecord, InstanceSpec, OperatorState, Port, Service,
+use std::sync::Arc;
+
+use crate::{
+    cache::Freshness,
+    store::{KeyValue, Revision},
 };
+
+use super::{
+    Core,
+    error::{Error, Resource},
+    keyspace::InstanceKey,
+    records,
+    session::Sessions,
+    state::View,
+};
+
+pub use self::{
+    deregister::{Deregistered, Deregistration},
+    instance::{Health, Instance, InstanceRecord, InstanceSpec, OperatorState, Port, Service},
+    register::{Liveness, NewInstance, Registered, Support, Terms},
+    removal::Removal,
+    selection::{InstanceView, Instances, Services},
+    update::{InstancePatch, Update, Updated},
+};
+
+/// How often others may get in between before a mutation gives up.
+const ROUNDS: usize = 8;
+
+/// The instances of all services.
+#[derive(Clone)]
+pub struct Registry {
+    core: Arc<Core>,
+    sessions: Sessions,
+}
+
+// === impl Registry ===
+
+impl Registry {
+    /// The registry in the store that `core` is about.
+    pub fn new(core: Arc<Core>, sessions: Sessions) -> Self {
+        Self { core, sessions }
+    }
+
+    /// Reads one instance, whatever its health, and the view it was found in.
+    pub async fn get(
+        &self,
+        key: &InstanceKey,
+        freshness: Freshness,
+    ) -> Result<(Arc<Instance>, View), Error> {
+        let view = self.core.cache.read(freshness).await?;
+        match view.state.instances.get(key.path().as_bytes()) {
+            Some(instance) => Ok((instance.clone(), view)),
+            None => Err(not_found(key)),
+        }
+    }
+
+    /// The state that lists are taken from.
+    pub async fn read(&self, freshness: Freshness) -> Result<View, Error> {
+        Ok(self.core.cache.read(freshness).await?)
+    }
+
+    /// What is seen of a record that was just written or confirmed at `revision`. The cache mostly
+    /// shows it already; if not, it is derived from what it shows of the rest.
+    fn shown(&self, record: Arc<InstanceRecord>, revision: Revision) -> Arc<Instance> {
+        let path = record.key.path();
+        match self.core.cache.view() {
+            Ok(view) => match view.state.instances.get(path.as_bytes()) {
+                Some(instance) if instance.record.mod_revision == record.mod_revision => {
+                    instance.clone()
+                }
+                _ => Arc::new(view.state.instance_of(record, revision)),
+            },
+            Err(_) => Arc::new(super::state::State::default().instance_of(record, revision)),
+        }
+    }
+}
+
+fn decode(key: InstanceKey, kv: &KeyValue) -> Result<InstanceRecord, Error> {
+    let name = key.path();
+    records::instance(key, kv)
+        .map_err(|error| Error::Internal(format!("the record of instance {name}: {error}")))
+}
+
+fn not_found(key: &InstanceKey) -> Error {
+    Error::NotFound {
+        resource: Resource::Instance,
+        name: key.path(),
+    }
+}
+
+/// A name for a request of a caller who gave none.
+fn random_request_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+/// What marks an undone registration. The id is part of it, so that a batch can be undone one by
+/// one, and a lock request of the same name is another thing.
+fn fence_name(key: &InstanceKey, request_id: &str) -> String {
+    format!("register {} {request_id}", key.path())
+}

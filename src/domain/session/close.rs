@@ -47,7 +47,10 @@ impl Sessions {
             });
         };
         let mut removals = self.removals(&session, &view.state);
-        removals.push(Operation::delete(self.core.keys.session(&id)));
+        // In the last chunk and there the first: so claims on locks tell a session that is closed
+        // from one that expires.
+        let last = removals.len() / CHUNK * CHUNK;
+        removals.insert(last, Operation::delete(self.core.keys.session(&id)));
         let mut revision = self.remove(&removals, guard).await?;
         // Nobody adds to a session without a key, but somebody may have done so before it went.
         for _ in 0..ROUNDS {

@@ -1,10 +1,12 @@
 //! What a session can lose, and how that is seen in the changes of the state.
 
+use bytes::Bytes;
+
 use crate::{
     cache::Change,
     domain::{
         keyspace::{InstanceKey, LockPath},
-        lock::{LockQueue, Waiter},
+        lock::Claim,
         names::Label,
         registry::Instance,
         session_id::SessionId,
@@ -101,14 +103,10 @@ pub(super) fn of_change(change: &Change<StateProjection>) -> Option<(Owned, Loss
             let loss = of_instance(before, after)?;
             Some((Owned::Instance(change.key.clone()), loss))
         }
-        (Some(Item::Lock(before)), after) => {
-            let holder = before.holder()?;
-            let kept = match after {
-                Some(Item::Lock(after)) => has(after, holder),
-                _ => false,
-            };
-            let owned = Owned::Waiter(change.key.clone(), holder.key.clone());
-            (!kept).then(|| (owned, of_lock(&before.path, holder, LockLost::Removed)))
+        (Some(Item::Claim(before)), None) if before.held => {
+            let path = Bytes::from(before.lock.path());
+            let owned = Owned::Waiter(path, before.waiter.key.clone());
+            Some((owned, of_lock(before, LockLost::Removed)))
         }
         _ => None,
     }
@@ -129,13 +127,13 @@ pub(super) fn of_session(
                 after.instances.get(path).map(AsRef::as_ref),
             ),
             Owned::Waiter(path, key) => {
-                let queue = before.locks.get(path)?;
-                let holder = queue.holder().filter(|holder| holder.key == *key)?;
-                let kept = after
-                    .locks
-                    .get(path)
-                    .is_some_and(|queue| has(queue, holder));
-                (!kept).then(|| of_lock(&queue.path, holder, cause))
+                let holder = before.locks.get(path)?.holder()?;
+                let holder = Some(holder).filter(|holder| holder.waiter.key == *key)?;
+                // The key may have been made anew.
+                let place = holder.waiter.place();
+                let queue = after.locks.get(path);
+                let kept = queue.is_some_and(|queue| queue.claims.contains_key(&place));
+                (!kept).then(|| of_lock(holder, cause))
             }
         })
         .collect()
@@ -158,18 +156,12 @@ fn of_instance(before: &Instance, after: Option<&Instance>) -> Option<Loss> {
     })
 }
 
-/// Says whether that very place is still in the queue: its key may have been made anew.
-fn has(queue: &LockQueue, place: &Waiter) -> bool {
-    let mut waiters = queue.waiters.iter();
-    waiters.any(|w| w.key == place.key && w.create_revision == place.create_revision)
-}
-
-fn of_lock(lock: &LockPath, holder: &Waiter, cause: LockLost) -> Loss {
+fn of_lock(holder: &Claim, cause: LockLost) -> Loss {
     Loss {
-        session: holder.session,
+        session: holder.waiter.session,
         what: Lost::Lock {
-            lock: lock.clone(),
-            fencing_token: holder.fencing_token(),
+            lock: holder.lock.clone(),
+            fencing_token: holder.waiter.fencing_token(),
             cause,
         },
     }

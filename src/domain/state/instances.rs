@@ -80,7 +80,7 @@ pub(super) fn settle(
             (Touch::LookAt, Some(before)) => Some(before.record.clone()),
             (Touch::Deleted, _) | (Touch::LookAt, None) => None,
         }
-        .map(|record| derive(state, &path, record, before.as_deref(), revision));
+        .map(|record| derive(state, record, before.as_deref(), revision));
         match &after {
             Some(after) => {
                 state.instances.insert(path.clone(), after.clone());
@@ -121,22 +121,11 @@ pub(super) fn settle(
 
 fn derive(
     state: &State,
-    path: &Bytes,
     record: Arc<InstanceRecord>,
     before: Option<&Instance>,
     revision: Revision,
 ) -> Arc<Instance> {
-    let health = match record.session {
-        Some(session) if !state.sessions.contains_key(&session) => Health::Suspect,
-        Some(_) => *state.health.get(path).unwrap_or(&Health::Healthy),
-        None => *state.health.get(path).unwrap_or(&Health::Unknown),
-    };
-    let mut instance = Instance {
-        record,
-        operator: state.operators.get(path).copied().unwrap_or_default(),
-        health,
-        visible_revision: revision,
-    };
+    let mut instance = state.instance_of(record, revision);
     if let Some(before) = before
         && before.looks_like(&instance)
     {
@@ -201,6 +190,31 @@ fn settle_service(
         after: after.map(Item::Service),
         cause: Cause::Empty,
     });
+}
+
+// === impl State ===
+
+impl State {
+    /// What is seen of a record, given all else that is known. Changed last at `revision`.
+    pub(in crate::domain) fn instance_of(
+        &self,
+        record: Arc<InstanceRecord>,
+        revision: Revision,
+    ) -> Instance {
+        let path = record.key.path();
+        let path = path.as_bytes();
+        let health = match record.session {
+            Some(session) if !self.sessions.contains_key(&session) => Health::Suspect,
+            Some(_) => *self.health.get(path).unwrap_or(&Health::Healthy),
+            None => *self.health.get(path).unwrap_or(&Health::Unknown),
+        };
+        Instance {
+            record,
+            operator: self.operators.get(path).copied().unwrap_or_default(),
+            health,
+            visible_revision: revision,
+        }
+    }
 }
 
 // === impl Counts ===

@@ -1,103 +1,185 @@
 //! Locks in the state.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
+use imbl::ordmap::DiffItem;
 
 use crate::{
     cache::Change,
     domain::{
         keyspace::LockPath,
-        lock::{LockQueue, Waiter},
+        lock::{Claim, LockQueue, Waiter},
+        records,
+        session_id::SessionId,
     },
-    store::Revision,
+    store::{KeyValue, Revision},
 };
 
 use super::{Cause, Item, Kind, Owned, State, StateProjection};
 
-/// The locks a revision touched, with the queue as it was before.
-pub(super) type TouchedLocks = BTreeMap<Bytes, Option<Arc<LockQueue>>>;
+/// The locks a revision touched.
+#[derive(Default)]
+pub(super) struct TouchedLocks {
+    /// The queues as they were before.
+    queues: BTreeMap<Bytes, Option<Arc<LockQueue>>>,
+    /// The places that went after their session in the same revision: a session that is closed
+    /// goes first, while all keys of an expired one go in key order, in which it is last.
+    closed: BTreeSet<Bytes>,
+}
 
-pub(super) fn put(state: &mut State, touched: &mut TouchedLocks, lock: LockPath, waiter: Waiter) {
+/// Where a claim sorts among all claims: by lock, then by place.
+pub(crate) fn claim_key(path: &[u8], waiter: &Waiter) -> Bytes {
+    let place = format!("/{:016x}", waiter.create_revision);
+    [path, place.as_bytes()].concat().into()
+}
+
+pub(super) fn put(
+    state: &mut State,
+    touched: &mut TouchedLocks,
+    lock: LockPath,
+    id: &[u8],
+    kv: &KeyValue,
+) -> Result<(), records::DecodeError> {
+    let (waiter, result) = match records::waiter(kv) {
+        Ok(waiter) => (waiter, Ok(())),
+        Err(error) => {
+            let Some(session) = session_of(id) else {
+                return Err(error);
+            };
+            let (created, modified) = (kv.create_revision, kv.mod_revision);
+            let waiter = Waiter::unreadable(kv.key.clone(), session, created, modified);
+            (waiter, Err(error))
+        }
+    };
     let path = Bytes::from(lock.path());
     state.own(
         waiter.session,
         Owned::Waiter(path.clone(), waiter.key.clone()),
     );
-    let before = state.locks.get(&path).cloned();
-    let mut waiters = before.as_ref().map_or(Vec::new(), |q| q.waiters.clone());
-    waiters.retain(|other| other.key != waiter.key);
-    let place = waiters.partition_point(|other| other.create_revision < waiter.create_revision);
-    waiters.insert(place, Arc::new(waiter));
-    replace(state, touched, path, lock, before, waiters);
-}
-
-pub(super) fn delete(state: &mut State, touched: &mut TouchedLocks, lock: LockPath, key: &Bytes) {
-    let path = Bytes::from(lock.path());
-    let Some(before) = state.locks.get(&path).cloned() else {
-        return;
+    let mut queue = touch(state, touched, &path).unwrap_or_else(|| LockQueue::new(lock.clone()));
+    let before = queue.find(&waiter.key).cloned();
+    let mut claim = Claim {
+        lock,
+        held: false,
+        visible_revision: waiter.mod_revision,
+        waiter,
     };
-    let (gone, waiters): (Vec<_>, Vec<_>) = before
-        .waiters
-        .iter()
-        .cloned()
-        .partition(|waiter| waiter.key == *key);
-    for waiter in gone {
-        state.disown(
-            waiter.session,
-            &Owned::Waiter(path.clone(), waiter.key.clone()),
-        );
+    if let Some(before) = before {
+        queue.claims.remove(&before.waiter.place());
+        if before.waiter.looks_like(&claim.waiter) {
+            claim.held = before.held;
+            claim.visible_revision = before.visible_revision;
+        }
     }
-    replace(state, touched, path, lock, Some(before), waiters);
+    queue.claims.insert(claim.waiter.place(), Arc::new(claim));
+    state.locks.insert(path, Arc::new(queue));
+    result
 }
 
-fn replace(
+pub(super) fn delete(
     state: &mut State,
     touched: &mut TouchedLocks,
-    path: Bytes,
-    lock: LockPath,
-    before: Option<Arc<LockQueue>>,
-    waiters: Vec<Arc<Waiter>>,
+    closed: &BTreeSet<SessionId>,
+    lock: &LockPath,
+    key: &Bytes,
 ) {
-    if waiters.is_empty() {
+    let path = Bytes::from(lock.path());
+    let Some(mut queue) = touch(state, touched, &path) else {
+        return;
+    };
+    if let Some(gone) = queue.find(key).cloned() {
+        let session = gone.waiter.session;
+        state.disown(session, &Owned::Waiter(path.clone(), key.clone()));
+        if closed.contains(&session) {
+            touched.closed.insert(key.clone());
+        }
+        queue.claims.remove(&gone.waiter.place());
+    }
+    if queue.claims.is_empty() {
         state.locks.remove(&path);
     } else {
-        let queue = LockQueue {
-            path: lock,
-            waiters,
-            visible_revision: 0,
-        };
-        state.locks.insert(path.clone(), Arc::new(queue));
+        state.locks.insert(path, Arc::new(queue));
     }
-    touched.entry(path).or_insert(before);
 }
 
-/// Tells one change for every lock whose queue is another one now.
+/// Finds who holds each touched lock now, and tells one change for every claim that looks
+/// different.
 pub(super) fn settle(
     state: &mut State,
     touched: TouchedLocks,
+    closed: &BTreeSet<SessionId>,
     changes: &mut Vec<Change<StateProjection>>,
     revision: Revision,
 ) {
-    for (path, before) in touched {
-        let after = state.locks.get(&path).map(|queue| {
-            Arc::new(LockQueue {
+    for (path, before) in touched.queues {
+        let mut after = match state.locks.get(&path) {
+            Some(queue) => LockQueue::clone(queue),
+            None => match &before {
+                Some(before) => LockQueue::new(before.path.clone()),
+                None => continue,
+            },
+        };
+        if let Some(holder) = after.holder().filter(|holder| !holder.held) {
+            let holder = Claim {
+                held: true,
                 visible_revision: revision,
-                ..LockQueue::clone(queue)
-            })
-        });
-        if let Some(after) = &after {
-            state.locks.insert(path.clone(), after.clone());
+                ..Claim::clone(holder)
+            };
+            after.claims.insert(holder.waiter.place(), Arc::new(holder));
         }
-        if before.is_none() && after.is_none() {
+        let none = imbl::OrdMap::new();
+        let old = before.as_ref().map_or(&none, |queue| &queue.claims);
+        let told = changes.len();
+        for difference in old.diff(&after.claims) {
+            let (before, after) = match difference {
+                DiffItem::Add(_, after) => (None, Some(after)),
+                DiffItem::Remove(_, before) => (Some(before), None),
+                DiffItem::Update { old, new } => (Some(old.1), Some(new.1)),
+            };
+            let looks = |claim: Option<&Arc<Claim>>| claim.map(|claim| claim.visible_revision);
+            let Some(either) = after.or(before).filter(|_| looks(before) != looks(after)) else {
+                continue;
+            };
+            changes.push(Change {
+                kind: Kind::Lock as usize,
+                key: claim_key(&path, &either.waiter),
+                before: before.cloned().map(Item::Claim),
+                after: after.cloned().map(Item::Claim),
+                cause: if touched.closed.contains(&either.waiter.key) {
+                    Cause::SessionClosed
+                } else if closed.contains(&either.waiter.session) {
+                    Cause::Expired
+                } else {
+                    Cause::Released
+                },
+            });
+        }
+        if after.claims.is_empty() {
             continue;
         }
-        changes.push(Change {
-            kind: Kind::Lock as usize,
-            key: path,
-            before: before.map(Item::Lock),
-            after: after.map(Item::Lock),
-            cause: Cause::Released,
-        });
+        if changes.len() > told {
+            after.visible_revision = revision;
+        }
+        state.locks.insert(path, Arc::new(after));
     }
+}
+
+/// The queue as it is, to be changed; remembers how it was.
+fn touch(state: &State, touched: &mut TouchedLocks, path: &Bytes) -> Option<LockQueue> {
+    let queue = state.locks.get(path);
+    touched
+        .queues
+        .entry(path.clone())
+        .or_insert_with(|| queue.cloned());
+    queue.map(|queue| LockQueue::clone(queue))
+}
+
+/// The session in the last segment of a waiter's key.
+fn session_of(id: &[u8]) -> Option<SessionId> {
+    let (session, _) = std::str::from_utf8(id).ok()?.split_once('.')?;
+    SessionId::parse(session)
 }

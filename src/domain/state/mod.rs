@@ -18,11 +18,13 @@ use crate::{
     store::{Event, KeyValue, Revision},
 };
 
+pub(super) use self::locks::claim_key;
+
 use super::{
     config::ConfigHead,
     epoch::Epoch,
     keyspace::{Keyspace, StateKey},
-    lock::LockQueue,
+    lock::{Claim, LockQueue},
     names::ReplicaId,
     records,
     registry::{Health, Instance, OperatorState, Service},
@@ -48,7 +50,7 @@ pub enum Kind {
     Service,
     /// [`ConfigHead`]
     Config,
-    /// [`LockQueue`]
+    /// [`Claim`]
     Lock,
 }
 
@@ -104,8 +106,10 @@ pub enum Item {
     Service(Arc<Service>),
     /// A config item that is not deleted.
     Config(Arc<ConfigHead>),
-    /// A lock that is held.
+    /// A lock that is held, in lists.
     Lock(Arc<LockQueue>),
+    /// A claim on a lock, in watches.
+    Claim(Arc<Claim>),
 }
 
 /// Why a thing disappeared.
@@ -123,7 +127,7 @@ pub enum Cause {
     Deleted,
     /// A service lost its last instance.
     Empty,
-    /// A lock became free.
+    /// A claim on a lock was given up.
     Released,
 }
 
@@ -177,8 +181,8 @@ impl StateProjection {
             Some(StateKey::Config(path)) => {
                 configs::put(state, changes, records::config_head(path, kv)?);
             }
-            Some(StateKey::Waiter(lock, _)) => {
-                locks::put(state, &mut touched.locks, lock, records::waiter(kv)?);
+            Some(StateKey::Waiter(lock, id)) => {
+                locks::put(state, &mut touched.locks, lock, &id, kv)?;
             }
             Some(StateKey::Replica(id)) => {
                 state
@@ -212,7 +216,9 @@ impl StateProjection {
                 touched.instances.look_at(path);
             }
             Some(StateKey::Config(path)) => configs::delete(state, changes, &path),
-            Some(StateKey::Waiter(lock, _)) => locks::delete(state, &mut touched.locks, lock, key),
+            Some(StateKey::Waiter(lock, _)) => {
+                locks::delete(state, &mut touched.locks, &touched.closed, &lock, key);
+            }
             Some(StateKey::Replica(id)) => {
                 state.replicas.remove(&id);
             }
@@ -240,7 +246,10 @@ impl Projection for StateProjection {
                     Err(error) => {
                         let key = String::from_utf8_lossy(&kv.key);
                         tracing::error!(%key, %error, "a stored record is hidden because it cannot be decoded");
-                        self.delete(state, &mut touched, &mut changes, &kv.key);
+                        // A place in a queue that cannot be read still stands in the way.
+                        if !matches!(self.keys.parse(&kv.key), Some(StateKey::Waiter(..))) {
+                            self.delete(state, &mut touched, &mut changes, &kv.key);
+                        }
                         state.undecodable.insert(kv.key.clone());
                     }
                 },
@@ -251,7 +260,8 @@ impl Projection for StateProjection {
             }
         }
         instances::settle(state, &mut touched, &mut changes, revision);
-        locks::settle(state, touched.locks, &mut changes, revision);
+        let Touched { locks, closed, .. } = touched;
+        locks::settle(state, locks, &closed, &mut changes, revision);
         changes
     }
 
@@ -266,6 +276,7 @@ impl Projection for StateProjection {
             Item::Service(service) => service.visible_revision,
             Item::Config(head) => head.mod_revision,
             Item::Lock(queue) => queue.visible_revision,
+            Item::Claim(claim) => claim.visible_revision,
         }
     }
 
@@ -276,6 +287,7 @@ impl Projection for StateProjection {
             Item::Service(service) => service.create_revision,
             Item::Config(head) => head.create_revision,
             Item::Lock(queue) => queue.visible_revision,
+            Item::Claim(claim) => claim.waiter.create_revision,
         }
     }
 
@@ -290,7 +302,8 @@ impl Projection for StateProjection {
             Item::Config(head) => {
                 200 + head.current.body.content.len() + map_weight(&head.current.body.labels)
             }
-            Item::Lock(queue) => 64 + queue.waiters.len() * 160,
+            Item::Lock(queue) => 64 + queue.claims.len() * 160,
+            Item::Claim(claim) => 96 + map_weight(&claim.waiter.metadata),
         }
     }
 
@@ -307,7 +320,7 @@ impl State {
         self.sessions.len()
             + self.instances.len()
             + self.configs.len()
-            + self.locks.values().map(|q| q.waiters.len()).sum::<usize>()
+            + self.locks.values().map(|q| q.claims.len()).sum::<usize>()
     }
 
     /// Says whether it shows none.

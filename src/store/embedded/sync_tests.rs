@@ -78,7 +78,10 @@ impl Disk {
     /// Waits until a sync stands at the gate.
     fn wait_for_a_sync(&self) {
         let gate = self.0.gate.lock().unwrap();
-        drop(self.0.moved.wait_while(gate, |gate| !gate.waiting).unwrap());
+        let patience = Duration::from_secs(30);
+        let moved = &self.0.moved;
+        let waited = moved.wait_timeout_while(gate, patience, |gate| !gate.waiting);
+        assert!(!waited.unwrap().1.timed_out(), "nothing is synced");
     }
 
     fn fail(&self) {

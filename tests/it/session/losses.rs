@@ -78,6 +78,7 @@ async fn a_session_is_told_that_its_lock_was_taken_away(backend: Backend) {
     let token = state.locks[b"default/nightly".as_slice()]
         .holder()
         .unwrap()
+        .waiter
         .fencing_token();
     let mut stream = KeepAlive::open(&server).await;
     stream.beat(&holder, 1).await;

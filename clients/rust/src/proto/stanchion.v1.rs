@@ -26,7 +26,8 @@ pub enum ErrorReason {
     /// Stop.
     ConfigVersionNotFound = 12,
     /// `ALREADY_EXISTS`: the instance id belongs to another live session;
-    /// `metadata` names its `client_id`. Use another id, or `takeover`.
+    /// `metadata` names the `holder`, by its `client_id` or a fingerprint. Use
+    /// another id, or `takeover`.
     InstanceAlreadyExists = 20,
     /// `ABORTED`: `expected_revision` is not the current one; `metadata` has
     /// `expected_revision` and `current_revision`. Read again, then retry.
@@ -2175,7 +2176,8 @@ pub struct Service {
     /// also shows suspect and unhealthy ones.
     #[prost(bool, tag = "5")]
     pub protected: bool,
-    /// Output only. Revision at which this message last changed.
+    /// Output only. Revision at which this message last changed, as far as the
+    /// replica knows: one that started later may say a later one.
     #[prost(int64, tag = "6")]
     pub revision: i64,
 }

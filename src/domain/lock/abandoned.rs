@@ -1,0 +1,206 @@
+//! Places of calls that broke off: kept for a moment, then given up.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::Core,
+    store::{Compare, KeyRange, Operation, Relation, Target, Txn},
+};
+
+/// How many deletions are under way at the same time.
+const PARALLEL: usize = 16;
+/// After how long a deletion that the store did not answer is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long a write may still arrive after its call broke off.
+const ARRIVAL: Duration = Duration::from_secs(10);
+/// How many places may wait to be given up. One above that ends with its session.
+const MAX_PLACES: usize = 100_000;
+
+/// The places that are to be given up, and the one task that does it.
+pub(super) struct Abandoned {
+    core: Arc<Core>,
+    /// By due time; the number tells those of one instant apart.
+    places: Mutex<BTreeMap<(Instant, u64), Left>>,
+    changed: Notify,
+    /// How many calls have a place that they may yet leave behind.
+    open: AtomicUsize,
+}
+
+/// What a call leaves behind if it is dropped: its place is given up later, unless another call
+/// of the same request takes it up.
+pub(super) struct Pending {
+    abandoned: Arc<Abandoned>,
+    left: Option<Left>,
+    keep: Duration,
+}
+
+/// A place that nobody waits at.
+#[derive(Debug, Clone)]
+struct Left {
+    key: Bytes,
+    /// What the call wrote. Every call writes something else, so that it finds its own place alone.
+    value: Bytes,
+    /// Whether the write was answered; else it may yet arrive.
+    written: bool,
+    /// Until when it may.
+    arrival: Option<Instant>,
+}
+
+// === impl Abandoned ===
+
+impl Abandoned {
+    pub(super) fn new(core: Arc<Core>) -> Self {
+        Self {
+            core,
+            places: Mutex::default(),
+            changed: Notify::new(),
+            open: AtomicUsize::new(0),
+        }
+    }
+
+    /// Gives up what is due, until `shutdown` and then until nothing is left.
+    pub(super) async fn run(&self, shutdown: &CancellationToken) {
+        loop {
+            let next = self.lock().first_key_value().map(|((due, _), _)| *due);
+            let ending = shutdown.is_cancelled();
+            let Some(next) = next else {
+                if ending && self.open.load(Ordering::Acquire) == 0 && self.lock().is_empty() {
+                    return;
+                }
+                tokio::select! {
+                    () = self.changed.notified() => {}
+                    () = shutdown.cancelled(), if !ending => {}
+                }
+                continue;
+            };
+            if next > self.core.clock.now() {
+                tokio::select! {
+                    () = self.core.clock.sleep_until(next) => {}
+                    () = self.changed.notified() => {}
+                }
+                continue;
+            }
+            let due = self.take_due();
+            stream::iter(due)
+                .for_each_concurrent(PARALLEL, |left| self.give_up(left, ending))
+                .await;
+        }
+    }
+
+    /// Tries once more later if need be; not when the process is `ending`.
+    async fn give_up(&self, left: Left, ending: bool) {
+        let txn = Txn::new()
+            .when(wrote(&left.key, &left.value))
+            .then(Operation::delete(left.key.clone()));
+        let now = self.core.clock.now();
+        match self.core.store.txn(txn).await {
+            Ok(response) if response.succeeded || left.written => {}
+            // It may still be on its way: look once more when it cannot be any longer.
+            Ok(_) => match left.arrival {
+                Some(arrival) if arrival > now && !ending => self.leave(arrival, left),
+                _ => {}
+            },
+            Err(error) if error.is_transient() && !ending => self.leave(now + RETRY, left),
+            Err(error) => {
+                tracing::error!(%error, "an abandoned place in a queue stays until its session ends");
+            }
+        }
+    }
+
+    fn take_due(&self) -> Vec<Left> {
+        let mut places = self.lock();
+        let later = places.split_off(&(self.core.clock.now(), u64::MAX));
+        std::mem::replace(&mut *places, later)
+            .into_values()
+            .collect()
+    }
+
+    fn leave(&self, due: Instant, left: Left) {
+        let mut places = self.lock();
+        if places.len() >= MAX_PLACES {
+            tracing::warn!("too many abandoned places: one stays until its session ends");
+        } else {
+            places.insert((due, rand::random()), left);
+        }
+        drop(places);
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Instant, u64), Left>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Pending ===
+
+impl Pending {
+    /// A call that is about to write `value` at `key`; should it break off, its place is kept for
+    /// `keep`.
+    pub(super) fn new(
+        abandoned: &Arc<Abandoned>,
+        key: Bytes,
+        value: Bytes,
+        keep: Duration,
+    ) -> Self {
+        abandoned.open.fetch_add(1, Ordering::AcqRel);
+        Self {
+            abandoned: abandoned.clone(),
+            left: Some(Left {
+                key,
+                value,
+                written: false,
+                arrival: None,
+            }),
+            keep,
+        }
+    }
+
+    /// The write was answered.
+    pub(super) fn written(&mut self) {
+        if let Some(left) = &mut self.left {
+            left.written = true;
+        }
+    }
+
+    /// There is nothing to give up: the call has its answer, or the place is not there.
+    pub(super) fn settled(mut self) {
+        self.left = None;
+    }
+
+    /// The condition that the place is there as this call wrote it.
+    pub(super) fn is_mine(&self) -> Option<Compare> {
+        self.left.as_ref().map(|left| wrote(&left.key, &left.value))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(mut left) = self.left.take() {
+            let now = self.abandoned.core.clock.now();
+            left.arrival = (!left.written).then(|| now + self.keep + ARRIVAL);
+            self.abandoned.leave(now + self.keep, left);
+        }
+        self.abandoned.open.fetch_sub(1, Ordering::AcqRel);
+        self.abandoned.changed.notify_one();
+    }
+}
+
+fn wrote(key: &Bytes, value: &Bytes) -> Compare {
+    Compare {
+        keys: KeyRange::key(key.clone()),
+        relation: Relation::Equal,
+        target: Target::Value(value.clone()),
+    }
+}

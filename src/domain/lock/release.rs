@@ -1,0 +1,200 @@
+//! Giving a lock up, or the place in its queue.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    cache::Freshness,
+    domain::{
+        error::Error,
+        guard::Guard,
+        keyspace::LockPath,
+        records,
+        session_id::SessionId,
+        state::{Owned, View},
+    },
+    store::{self, Compare, LeaseId, Operation, OperationResponse, Revision, Txn},
+};
+
+use super::{Claim, Locks};
+
+/// What is to be given up.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// The lock.
+    pub lock: LockPath,
+    /// Whose claim it is; `None`: of a session that cannot be.
+    pub session: Option<SessionId>,
+    /// Which of its claims.
+    pub which: Which,
+    /// Only while this holds.
+    pub guard: Option<Guard>,
+}
+
+/// How a claim is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// By its fencing token.
+    Token(i64),
+    /// By the request that made it, or would have made it.
+    Request(String),
+}
+
+/// A claim is no longer there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Released {
+    /// True if it was there before.
+    pub released: bool,
+    /// The revision at which it was not.
+    pub revision: Revision,
+}
+
+// === impl Locks ===
+
+impl Locks {
+    /// Gives up a claim, held or waiting. One that is gone is no error.
+    ///
+    /// Named by its request, the claim need not have arrived: a mark is left that refuses it when
+    /// it does. Only that mark needs room in the store. Errors: [`Error::LockNotHeld`] for a token
+    /// of another session, [`Error::GuardFailed`].
+    pub async fn release(&self, release: Release) -> Result<Released, Error> {
+        match &release.which {
+            Which::Token(token) => self.release_token(&release, *token).await,
+            Which::Request(request_id) => self.release_request(&release, request_id).await,
+        }
+    }
+
+    async fn release_token(&self, release: &Release, token: i64) -> Result<Released, Error> {
+        let find = |view: &View| {
+            let queue = view.state.locks.get(release.lock.path().as_bytes())?;
+            queue.find_token(token).cloned()
+        };
+        let mut view = self.core.cache.view()?;
+        let mut claim = find(&view);
+        if claim.is_none() {
+            view = self.core.cache.read(Freshness::Linearizable).await?;
+            claim = find(&view);
+        }
+        match claim {
+            None => self.nothing_there(release, view.revision).await,
+            Some(claim) if Some(claim.waiter.session) != release.session => {
+                Err(Error::LockNotHeld {
+                    name: release.lock.path(),
+                })
+            }
+            Some(claim) => {
+                let waiter = &claim.waiter;
+                self.leaving(&claim);
+                let there = Compare::create_revision(waiter.key.clone(), waiter.create_revision);
+                self.delete(release, there, &waiter.key).await
+            }
+        }
+    }
+
+    async fn release_request(
+        &self,
+        release: &Release,
+        request_id: &str,
+    ) -> Result<Released, Error> {
+        let view = self.core.cache.view()?;
+        let Some(session) = release.session else {
+            return self.nothing_there(release, view.revision).await;
+        };
+        let key = self.core.keys.waiter(&release.lock, &session, request_id);
+        let claim = find_key(&view, &release.lock, &key);
+        if let Some(claim) = &claim {
+            self.leaving(claim);
+        }
+        let gone = self
+            .delete(release, Compare::exists(key.clone()), &key)
+            .await?;
+        // One that held the lock has arrived and was decided. Without a request id nothing would
+        // tell a late call from the next one of the same session.
+        let decided = gone.released && claim.is_some_and(|claim| claim.held);
+        if decided || request_id.is_empty() || self.sessions.require(session).await.is_err() {
+            return Ok(gone);
+        }
+        match self.leave_fence(session, request_id, &key).await {
+            Ok(fenced) => Ok(Released {
+                released: gone.released || fenced.released,
+                revision: fenced.revision.max(gone.revision),
+            }),
+            // What has no room for the mark has none for the claim either.
+            Err(Error::Store(store::Error::Full(_)) | Error::LeaseExpired) => Ok(gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// There is nothing to give up; but that, too, was asked only while the guard holds.
+    async fn nothing_there(
+        &self,
+        release: &Release,
+        revision: Revision,
+    ) -> Result<Released, Error> {
+        if release.guard.is_some() {
+            self.core.commit(release.guard.as_ref(), Txn::new()).await?;
+        }
+        Ok(Released {
+            released: false,
+            revision,
+        })
+    }
+
+    /// What a session gives up it does not lose.
+    fn leaving(&self, claim: &Claim) {
+        let path = Bytes::from(claim.lock.path());
+        let owned = Owned::Waiter(path, claim.waiter.key.clone());
+        self.sessions.leaving(claim.waiter.session, owned);
+    }
+
+    /// Without a put in any branch, because a full store takes nothing else.
+    async fn delete(
+        &self,
+        release: &Release,
+        there: Compare,
+        key: &Bytes,
+    ) -> Result<Released, Error> {
+        let txn = Txn::new().when(there).then(Operation::delete(key.clone()));
+        let response = self.core.commit(release.guard.as_ref(), txn).await?;
+        Ok(Released {
+            released: response.succeeded,
+            revision: response.revision,
+        })
+    }
+
+    /// Marks the request as undone, for as long as it may be on its way, and takes with it what
+    /// arrived in between. The guard was asked when the claim itself was deleted.
+    async fn leave_fence(
+        &self,
+        session: SessionId,
+        request_id: &str,
+        key: &Bytes,
+    ) -> Result<Released, Error> {
+        let lease = rand::random_range(1..LeaseId::MAX);
+        self.core
+            .store
+            .grant(lease, self.core.settings.fence_ttl)
+            .await?;
+        let fence = self.core.keys.fence(&session, request_id);
+        let txn = Txn::new()
+            .when(Compare::exists(self.core.keys.session(&session)))
+            .then(Operation::put_leased(fence, records::encode_fence(), lease))
+            .then(Operation::delete(key.clone()));
+        let response = self.core.commit(None, txn).await?;
+        let deleted = response
+            .responses
+            .iter()
+            .any(|response| matches!(response, OperationResponse::Delete(1..)));
+        Ok(Released {
+            released: deleted,
+            revision: response.revision,
+        })
+    }
+}
+
+/// Who stands at the key in a lock's queue.
+pub(super) fn find_key(view: &View, lock: &LockPath, key: &Bytes) -> Option<Arc<Claim>> {
+    let queue = view.state.locks.get(lock.path().as_bytes())?;
+    queue.find(key).cloned()
+}

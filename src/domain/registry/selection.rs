@@ -1,0 +1,222 @@
+//! What watches and lists of the registry are about.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    cache::Selection,
+    domain::{
+        names::{Namespace, ServiceName},
+        state::{Item, Kind, State, StateProjection},
+    },
+};
+
+use super::{Instance, Service};
+
+/// Which instances of a service are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InstanceView {
+    /// Those to send traffic to.
+    #[default]
+    Serving,
+    /// All of them.
+    All,
+}
+
+/// The instances of one service, seen one way.
+#[derive(Debug, Clone)]
+pub struct Instances {
+    /// `namespace/service/`
+    prefix: Bytes,
+    view: InstanceView,
+}
+
+/// The services of one namespace whose names begin in one way.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// `namespace/` and the beginning of the name.
+    prefix: Bytes,
+}
+
+/// Every instance whose session is gone, wherever it is: what [`super::Removal`] follows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Suspects;
+
+// === impl Instances ===
+
+impl Instances {
+    /// The instances of `service`.
+    pub fn of(namespace: &Namespace, service: &ServiceName, view: InstanceView) -> Self {
+        Self {
+            prefix: format!("{namespace}/{service}/").into(),
+            view,
+        }
+    }
+}
+
+impl Selection<StateProjection> for Instances {
+    type Item = Arc<Instance>;
+
+    fn kind(&self) -> usize {
+        Kind::Instance as usize
+    }
+
+    fn digest(&self) -> u64 {
+        let view: &[u8] = match self.view {
+            InstanceView::Serving => b"serving",
+            InstanceView::All => b"all",
+        };
+        crate::domain::hash64([b"instances ", view, b" ", &self.prefix].concat())
+    }
+
+    fn covers(&self, key: &[u8]) -> bool {
+        key.starts_with(&self.prefix)
+    }
+
+    fn select(&self, item: &Item) -> Option<Arc<Instance>> {
+        match item {
+            Item::Instance(instance) if self.view == InstanceView::All || instance.is_serving() => {
+                Some(instance.clone())
+            }
+            _ => None,
+        }
+    }
+
+    fn list<'a>(
+        &self,
+        state: &'a State,
+        after: Option<&Bytes>,
+    ) -> Box<dyn Iterator<Item = (Bytes, Item)> + Send + 'a> {
+        let prefix = self.prefix.clone();
+        Box::new(walk(&state.instances, prefix, after).map(|(path, i)| (path, Item::Instance(i))))
+    }
+}
+
+// === impl Services ===
+
+impl Services {
+    /// The services of `namespace` whose names begin with `prefix`.
+    pub fn of(namespace: &Namespace, prefix: &str) -> Self {
+        Self {
+            prefix: format!("{namespace}/{prefix}").into(),
+        }
+    }
+}
+
+impl Selection<StateProjection> for Services {
+    type Item = Arc<Service>;
+
+    fn kind(&self) -> usize {
+        Kind::Service as usize
+    }
+
+    fn digest(&self) -> u64 {
+        crate::domain::hash64([b"services ", self.prefix.as_ref()].concat())
+    }
+
+    fn covers(&self, key: &[u8]) -> bool {
+        key.starts_with(&self.prefix)
+    }
+
+    fn select(&self, item: &Item) -> Option<Arc<Service>> {
+        match item {
+            Item::Service(service) => Some(service.clone()),
+            _ => None,
+        }
+    }
+
+    fn list<'a>(
+        &self,
+        state: &'a State,
+        after: Option<&Bytes>,
+    ) -> Box<dyn Iterator<Item = (Bytes, Item)> + Send + 'a> {
+        let prefix = self.prefix.clone();
+        Box::new(walk(&state.services, prefix, after).map(|(path, s)| (path, Item::Service(s))))
+    }
+}
+
+// === impl Suspects ===
+
+impl Selection<StateProjection> for Suspects {
+    type Item = Arc<Instance>;
+
+    fn kind(&self) -> usize {
+        Kind::Instance as usize
+    }
+
+    fn digest(&self) -> u64 {
+        crate::domain::hash64(b"suspects")
+    }
+
+    fn covers(&self, _key: &[u8]) -> bool {
+        true
+    }
+
+    fn select(&self, item: &Item) -> Option<Arc<Instance>> {
+        match item {
+            Item::Instance(instance) if instance.health == super::Health::Suspect => {
+                Some(instance.clone())
+            }
+            _ => None,
+        }
+    }
+
+    fn list<'a>(
+        &self,
+        state: &'a State,
+        after: Option<&Bytes>,
+    ) -> Box<dyn Iterator<Item = (Bytes, Item)> + Send + 'a> {
+        let instances = walk(&state.instances, Bytes::new(), after);
+        Box::new(instances.map(|(path, i)| (path, Item::Instance(i))))
+    }
+}
+
+/// [`State::under`] for a prefix that does not outlive the call.
+fn walk<'a, V: Clone + Send + Sync>(
+    map: &'a imbl::OrdMap<Bytes, V>,
+    prefix: Bytes,
+    after: Option<&Bytes>,
+) -> impl Iterator<Item = (Bytes, V)> + Send + use<'a, V> {
+    use std::ops::Bound;
+    let start = match after {
+        Some(after) if *after >= prefix => Bound::Excluded(after.clone()),
+        _ => Bound::Included(prefix.clone()),
+    };
+    map.range((start, Bound::Unbounded))
+        .take_while(move |(path, _)| path.starts_with(&prefix))
+        .map(|(path, value)| (path.clone(), value.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selections_that_differ_have_digests_that_differ() {
+        let namespace = |text| Namespace::parse(text).unwrap();
+        let service = |text| ServiceName::parse(text).unwrap();
+        let digests = [
+            Instances::of(&namespace("a"), &service("b"), InstanceView::All).digest(),
+            Instances::of(&namespace("a"), &service("b"), InstanceView::Serving).digest(),
+            Instances::of(&namespace("a"), &service("c"), InstanceView::All).digest(),
+            Services::of(&namespace("a"), "").digest(),
+            Services::of(&namespace("a"), "b").digest(),
+            Suspects.digest(),
+        ];
+        let distinct: std::collections::BTreeSet<_> = digests.into_iter().collect();
+        assert_eq!(distinct.len(), digests.len());
+    }
+
+    #[test]
+    fn a_service_does_not_cover_the_instances_of_one_whose_name_is_longer() {
+        let namespace = Namespace::parse("a").unwrap();
+        let web = Instances::of(
+            &namespace,
+            &ServiceName::parse("web").unwrap(),
+            InstanceView::All,
+        );
+        assert!(web.covers(b"a/web/1"));
+        assert!(!web.covers(b"a/web-2/1"));
+    }
+}

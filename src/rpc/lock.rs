@@ -1,0 +1,277 @@
+//! `LockService`: locks, their holders and those who wait.
+
+use std::sync::Arc;
+
+use stanchion_client::proto::{
+    self, AcquireLockRequest, AcquireLockResponse, GetLockRequest, GetLockResponse,
+    ListLocksRequest, ListLocksResponse, ReleaseLockRequest, ReleaseLockResponse, WatchLockRequest,
+    WatchLockResponse, acquire_lock_request, release_lock_request,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::{
+    domain::{
+        Error,
+        keyspace::LockPath,
+        lock::{
+            Acquire, Claim, ClaimsOf, HeldLocks, LockMode, LockQueue, Locks, Release, Wait, Which,
+        },
+        names::{LockName, MAX_NAME},
+    },
+    proto::server::lock_service_server::LockService,
+    rpc::{
+        Context,
+        convert::{Violations, wire_count},
+        page, status,
+        watch::{self, WatchStream, watch_response},
+    },
+};
+
+/// The most entries of a claim's metadata.
+const MAX_METADATA: usize = 64;
+/// The most bytes of a claim's metadata.
+const MAX_METADATA_BYTES: usize = 4096;
+
+watch_response!(WatchLockResponse in watch_lock_response, LockSnapshot { claims }, LockDelta, LockEvent { claim: proto::LockClaim });
+
+/// The handler of `LockService`.
+pub struct LockHandler {
+    context: Context,
+    locks: Locks,
+}
+
+// === impl LockHandler ===
+
+impl LockHandler {
+    /// A handler over one replica.
+    pub fn new(context: Context) -> Self {
+        Self {
+            locks: context.locks.clone(),
+            context,
+        }
+    }
+}
+
+#[async_trait]
+impl LockService for LockHandler {
+    type WatchLockStream = WatchStream<WatchLockResponse>;
+
+    async fn acquire_lock(
+        &self,
+        request: Request<AcquireLockRequest>,
+    ) -> Result<Response<AcquireLockResponse>, Status> {
+        let acquire = acquire(request.into_inner())?;
+        let granted = self.locks.acquire(acquire).await.map_err(status::of)?;
+        Ok(Response::new(AcquireLockResponse {
+            header: Some(self.context.header.at(granted.revision)),
+            fencing_token: granted.claim.waiter.fencing_token(),
+            claim: Some(claim(&granted.claim)),
+        }))
+    }
+
+    async fn release_lock(
+        &self,
+        request: Request<ReleaseLockRequest>,
+    ) -> Result<Response<ReleaseLockResponse>, Status> {
+        let release = release(request.into_inner())?;
+        let released = self.locks.release(release).await.map_err(status::of)?;
+        Ok(Response::new(ReleaseLockResponse {
+            header: Some(self.context.header.at(released.revision)),
+            released: released.released,
+        }))
+    }
+
+    async fn get_lock(
+        &self,
+        request: Request<GetLockRequest>,
+    ) -> Result<Response<GetLockResponse>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::new();
+        let path = path(&mut violations, &request.namespace, &request.lock);
+        let freshness = violations.freshness(request.consistency, request.min_revision);
+        let path = violations.give(path)?;
+        let cache = &self.context.core.cache;
+        let read = cache.read(freshness).await;
+        let view = read.map_err(|error| status::of(error.into()))?;
+        let lock = match view.state.locks.get(path.path().as_bytes()) {
+            Some(queue) => whole_lock(queue),
+            None => proto::Lock {
+                namespace: path.namespace.to_string(),
+                lock: path.name.to_string(),
+                ..Default::default()
+            },
+        };
+        let token = cache.token(&view, &ClaimsOf { lock: path });
+        Ok(Response::new(GetLockResponse {
+            header: Some(self.context.header.of(&view)),
+            lock: Some(lock),
+            resume_token: token.encode().into(),
+        }))
+    }
+
+    async fn list_locks(
+        &self,
+        request: Request<ListLocksRequest>,
+    ) -> Result<Response<ListLocksResponse>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::new();
+        let namespace = violations.namespace(&request.namespace);
+        let prefix = violations.text("prefix", request.prefix, MAX_NAME);
+        let size = violations.page_size(request.page_size);
+        let freshness = violations.freshness(request.consistency, request.min_revision);
+        let selection = HeldLocks {
+            namespace: violations.give(namespace)?,
+            prefix,
+        };
+        let read = self.context.core.cache.read(freshness).await;
+        let view = read.map_err(|error| status::of(error.into()))?;
+        let (locks, next_page_token) = page::of(&view, &selection, &request.page_token, size)?;
+        Ok(Response::new(ListLocksResponse {
+            header: Some(self.context.header.of(&view)),
+            locks: locks.iter().map(|queue| lock(queue)).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn watch_lock(
+        &self,
+        request: Request<WatchLockRequest>,
+    ) -> Result<Response<Self::WatchLockStream>, Status> {
+        let request = request.into_inner();
+        let core = &self.context.core;
+        let view = core.cache.view();
+        let epoch = view.map_err(|error| status::of(error.into()))?.state.epoch;
+        let mut violations = Violations::new();
+        let path = path(&mut violations, &request.namespace, &request.lock);
+        let start = violations.start(request.start, &epoch.name());
+        let min_interval = violations.min_interval(request.min_interval);
+        let selection = ClaimsOf {
+            lock: violations.give(path)?,
+        };
+        let settings = &self.context.settings.watch;
+        let watch = |held: &Arc<Claim>| claim(held);
+        watch::stream(core, settings, selection, start, min_interval, watch).map(Response::new)
+    }
+}
+
+fn acquire(request: AcquireLockRequest) -> Result<Acquire, Status> {
+    let mut violations = Violations::new();
+    let lock = path(&mut violations, &request.namespace, &request.lock);
+    let session = violations.session_id(&request.session_id);
+    let request_id = violations.request_id(&request.request_id);
+    let wait = match request.wait {
+        None | Some(acquire_lock_request::Wait::NoWait(false)) => Wait::Forever,
+        Some(acquire_lock_request::Wait::NoWait(true)) => Wait::No,
+        Some(acquire_lock_request::Wait::WaitTimeout(timeout)) => violations
+            .duration("wait_timeout", Some(timeout))
+            .map_or(Wait::No, Wait::For),
+    };
+    let mode = match proto::LockMode::try_from(request.mode) {
+        Ok(proto::LockMode::Exclusive | proto::LockMode::Unspecified) => LockMode::Exclusive,
+        Err(_) => {
+            violations.add("mode", "is not a known value");
+            LockMode::default()
+        }
+    };
+    let owner = violations.label("owner", &request.owner);
+    let metadata = violations.metadata(
+        "metadata",
+        request.metadata,
+        MAX_METADATA,
+        MAX_METADATA_BYTES,
+    );
+    let guard = violations.guard(request.guard, &request.namespace);
+    Ok(Acquire {
+        lock: violations.give(lock)?,
+        // One that cannot be is as good as one that is gone.
+        session: session.ok_or_else(|| status::of(Error::LeaseExpired))?,
+        request_id,
+        wait,
+        mode,
+        owner,
+        metadata,
+        guard,
+    })
+}
+
+fn release(request: ReleaseLockRequest) -> Result<Release, Status> {
+    let mut violations = Violations::new();
+    let lock = path(&mut violations, &request.namespace, &request.lock);
+    let session = violations.session_id(&request.session_id);
+    let which = match request.claim {
+        None => Which::Request(String::new()),
+        Some(release_lock_request::Claim::RequestId(id)) => {
+            Which::Request(violations.request_id(&id))
+        }
+        Some(release_lock_request::Claim::FencingToken(token)) => {
+            if token <= 0 {
+                violations.add("fencing_token", "must be positive");
+            }
+            Which::Token(token)
+        }
+    };
+    let guard = violations.guard(request.guard, &request.namespace);
+    Ok(Release {
+        lock: violations.give(lock)?,
+        session,
+        which,
+        guard,
+    })
+}
+
+fn path(violations: &mut Violations, namespace: &str, lock: &str) -> Option<LockPath> {
+    let namespace = violations.namespace(namespace);
+    let name = violations.take("lock", LockName::parse(lock));
+    Some(LockPath {
+        namespace: namespace?,
+        name: name?,
+    })
+}
+
+/// A lock without its waiters.
+fn lock(queue: &LockQueue) -> proto::Lock {
+    proto::Lock {
+        namespace: queue.path.namespace.to_string(),
+        lock: queue.path.name.to_string(),
+        holder: queue.holder().map(|holder| claim(holder)),
+        waiters: Vec::new(),
+        waiter_count: wire_count(queue.waiting()),
+        revision: queue.visible_revision,
+    }
+}
+
+fn whole_lock(queue: &LockQueue) -> proto::Lock {
+    let waiters = queue.claims.values().enumerate().skip(1);
+    proto::Lock {
+        waiters: waiters
+            .map(|(position, waiter)| proto::LockClaim {
+                position: wire_count(position),
+                ..claim(waiter)
+            })
+            .collect(),
+        ..lock(queue)
+    }
+}
+
+fn claim(claim: &Claim) -> proto::LockClaim {
+    let Claim {
+        waiter,
+        held,
+        visible_revision,
+        ..
+    } = claim;
+    let mode = match waiter.mode {
+        LockMode::Exclusive => proto::LockMode::Exclusive,
+    };
+    proto::LockClaim {
+        fencing_token: waiter.fencing_token(),
+        owner: waiter.owner.to_string(),
+        client_id: waiter.client_id.to_string(),
+        mode: mode.into(),
+        held: *held,
+        position: 0,
+        create_time: Some(waiter.enqueue_time.into()),
+        metadata: waiter.metadata.clone(),
+        revision: *visible_revision,
+    }
+}

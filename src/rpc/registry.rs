@@ -1,0 +1,302 @@
+//! `RegistryService`.
+
+use std::{sync::Arc, time::Instant};
+
+use stanchion_client::proto::{
+    BatchRegisterInstancesRequest, BatchRegisterInstancesResponse, DeregisterInstanceRequest,
+    DeregisterInstanceResponse, GetInstanceRequest, GetInstanceResponse, ListInstancesRequest,
+    ListInstancesResponse, ListServicesRequest, ListServicesResponse, RegisterInstanceRequest,
+    RegisterInstanceResponse, RegisterOutcome, UpdateInstanceRequest, UpdateInstanceResponse,
+    WatchInstancesRequest, WatchInstancesResponse, WatchServicesRequest, WatchServicesResponse,
+    register_outcome::Outcome,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::{
+    domain::{
+        Error,
+        registry::{Instance, Registered, Registry, Support},
+    },
+    proto::server::registry_service_server::RegistryService,
+    rpc::{
+        Context,
+        convert::{Violations, wire_duration},
+        page, status,
+        watch::{self, WatchStream},
+    },
+};
+
+use self::{
+    decode::{
+        batch_request, deregister_request, instance_selection, key, register_request,
+        service_selection, update_request,
+    },
+    encode::{wire_error, wire_instance, wire_service},
+};
+
+mod decode;
+mod encode;
+
+/// The handler of `RegistryService`.
+pub struct RegistryHandler {
+    context: Context,
+    registry: Registry,
+}
+
+// === impl RegistryHandler ===
+
+impl RegistryHandler {
+    /// A handler over one replica.
+    pub fn new(context: Context) -> Self {
+        Self {
+            registry: Registry::new(context.core.clone(), context.sessions.clone()),
+            context,
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.context.core.clock.now()
+    }
+
+    fn epoch(&self) -> String {
+        let view = self.context.core.cache.view();
+        view.map_or(String::new(), |view| view.state.epoch.name())
+    }
+}
+
+#[async_trait]
+impl RegistryService for RegistryHandler {
+    async fn register_instance(
+        &self,
+        request: Request<RegisterInstanceRequest>,
+    ) -> Result<Response<RegisterInstanceResponse>, Status> {
+        let received = self.now();
+        let (instance, terms) = register_request(request.into_inner())?;
+        let registered = self.registry.register(vec![instance], terms).await;
+        let (instance, support, revision) = single(registered).map_err(status::of)?;
+        let (session_id, ttl, valid_for) = carrier(support, received);
+        Ok(Response::new(RegisterInstanceResponse {
+            header: Some(self.context.header.at(revision)),
+            instance: Some(wire_instance(&instance)),
+            session_id,
+            ttl,
+            valid_for,
+        }))
+    }
+
+    async fn batch_register_instances(
+        &self,
+        request: Request<BatchRegisterInstancesRequest>,
+    ) -> Result<Response<BatchRegisterInstancesResponse>, Status> {
+        let received = self.now();
+        let (instances, terms) = batch_request(request.into_inner())?;
+        let registered = self.registry.register(instances, terms).await;
+        let registered = registered.map_err(status::of)?;
+        let outcome = |outcome: Result<Arc<Instance>, Error>| RegisterOutcome {
+            outcome: Some(match outcome {
+                Ok(instance) => Outcome::Instance(wire_instance(&instance)),
+                Err(error) => Outcome::Error(wire_error(&error)),
+            }),
+        };
+        let (session_id, ttl, valid_for) = carrier(registered.support, received);
+        Ok(Response::new(BatchRegisterInstancesResponse {
+            header: Some(self.context.header.at(registered.revision)),
+            outcomes: registered.outcomes.into_iter().map(outcome).collect(),
+            session_id,
+            ttl,
+            valid_for,
+        }))
+    }
+
+    async fn update_instance(
+        &self,
+        request: Request<UpdateInstanceRequest>,
+    ) -> Result<Response<UpdateInstanceResponse>, Status> {
+        let update = update_request(request.into_inner())?;
+        let updated = self.registry.update(update).await.map_err(status::of)?;
+        Ok(Response::new(UpdateInstanceResponse {
+            header: Some(self.context.header.at(updated.revision)),
+            instance: Some(wire_instance(&updated.instance)),
+        }))
+    }
+
+    async fn deregister_instance(
+        &self,
+        request: Request<DeregisterInstanceRequest>,
+    ) -> Result<Response<DeregisterInstanceResponse>, Status> {
+        let request = deregister_request(request.into_inner())?;
+        let deregistered = self.registry.deregister(request).await;
+        let deregistered = deregistered.map_err(status::of)?;
+        Ok(Response::new(DeregisterInstanceResponse {
+            header: Some(self.context.header.at(deregistered.revision)),
+            deregistered: deregistered.removed,
+        }))
+    }
+
+    async fn get_instance(
+        &self,
+        request: Request<GetInstanceRequest>,
+    ) -> Result<Response<GetInstanceResponse>, Status> {
+        let request = request.into_inner();
+        let mut v = Violations::new();
+        let freshness = v.freshness(request.consistency, request.min_revision);
+        let key = key(
+            &mut v,
+            ("", &request.namespace),
+            &request.service,
+            &request.instance_id,
+        );
+        let key = decode::checked(v, key)?;
+        let found = self.registry.get(&key, freshness).await;
+        let (instance, view) = found.map_err(status::of)?;
+        Ok(Response::new(GetInstanceResponse {
+            header: Some(self.context.header.of(&view)),
+            instance: Some(wire_instance(&instance)),
+        }))
+    }
+
+    async fn list_instances(
+        &self,
+        request: Request<ListInstancesRequest>,
+    ) -> Result<Response<ListInstancesResponse>, Status> {
+        let request = request.into_inner();
+        let mut v = Violations::new();
+        let freshness = v.freshness(request.consistency, request.min_revision);
+        let size = v.page_size(request.page_size);
+        let selection =
+            instance_selection(&mut v, &request.namespace, &request.service, request.view);
+        let selection = decode::checked(v, selection)?;
+        let view = self.registry.read(freshness).await.map_err(status::of)?;
+        let page = page::resumable(&view, &selection, &request.page_token, size)?;
+        Ok(Response::new(ListInstancesResponse {
+            header: Some(self.context.header.of(&view)),
+            instances: page.items.iter().map(wire_instance).collect(),
+            next_page_token: page.next,
+            resume_token: page
+                .resume
+                .map(|token| token.encode())
+                .unwrap_or_default()
+                .into(),
+            protected: false,
+        }))
+    }
+
+    async fn list_services(
+        &self,
+        request: Request<ListServicesRequest>,
+    ) -> Result<Response<ListServicesResponse>, Status> {
+        let request = request.into_inner();
+        let mut v = Violations::new();
+        let freshness = v.freshness(request.consistency, request.min_revision);
+        let size = v.page_size(request.page_size);
+        let selection = service_selection(&mut v, &request.namespace, &request.prefix);
+        let selection = decode::checked(v, selection)?;
+        let view = self.registry.read(freshness).await.map_err(status::of)?;
+        let page = page::resumable(&view, &selection, &request.page_token, size)?;
+        Ok(Response::new(ListServicesResponse {
+            header: Some(self.context.header.of(&view)),
+            services: page.items.iter().map(wire_service).collect(),
+            next_page_token: page.next,
+            resume_token: page
+                .resume
+                .map(|token| token.encode())
+                .unwrap_or_default()
+                .into(),
+        }))
+    }
+
+    type WatchInstancesStream = WatchStream<WatchInstancesResponse>;
+
+    async fn watch_instances(
+        &self,
+        request: Request<WatchInstancesRequest>,
+    ) -> Result<Response<Self::WatchInstancesStream>, Status> {
+        let request = request.into_inner();
+        let mut v = Violations::new();
+        let start = v.start(request.start, &self.epoch());
+        let min_interval = v.min_interval(request.min_interval);
+        let selection =
+            instance_selection(&mut v, &request.namespace, &request.service, request.view);
+        let selection = decode::checked(v, selection)?;
+        let Context { core, settings, .. } = &self.context;
+        let stream = watch::stream(
+            core,
+            &settings.watch,
+            selection,
+            start,
+            min_interval,
+            wire_instance,
+        )?;
+        Ok(Response::new(stream))
+    }
+
+    type WatchServicesStream = WatchStream<WatchServicesResponse>;
+
+    async fn watch_services(
+        &self,
+        request: Request<WatchServicesRequest>,
+    ) -> Result<Response<Self::WatchServicesStream>, Status> {
+        let request = request.into_inner();
+        let mut v = Violations::new();
+        let start = v.start(request.start, &self.epoch());
+        let min_interval = v.min_interval(request.min_interval);
+        let selection = service_selection(&mut v, &request.namespace, &request.prefix);
+        let selection = decode::checked(v, selection)?;
+        let Context { core, settings, .. } = &self.context;
+        let stream = watch::stream(
+            core,
+            &settings.watch,
+            selection,
+            start,
+            min_interval,
+            wire_service,
+        )?;
+        Ok(Response::new(stream))
+    }
+}
+
+watch::watch_response!(
+    WatchInstancesResponse in watch_instances_response,
+    InstanceSnapshot { instances },
+    InstanceDelta,
+    InstanceEvent { instance: stanchion_client::proto::Instance }
+);
+watch::watch_response!(
+    WatchServicesResponse in watch_services_response,
+    ServiceSnapshot { services },
+    ServiceDelta,
+    ServiceEvent { service: stanchion_client::proto::Service }
+);
+
+/// The outcome of a registration of one instance.
+fn single(
+    registered: Result<Registered, Error>,
+) -> Result<(Arc<Instance>, Option<Support>, i64), Error> {
+    let mut registered = registered?;
+    match registered.outcomes.pop() {
+        Some(outcome) => Ok((outcome?, registered.support, registered.revision)),
+        None => Err(Error::Internal("a registration without an outcome".into())),
+    }
+}
+
+/// What an answer says of the session behind a registration.
+fn carrier(
+    support: Option<Support>,
+    received: Instant,
+) -> (
+    String,
+    Option<prost_types::Duration>,
+    Option<prost_types::Duration>,
+) {
+    match support {
+        None => (String::new(), None, None),
+        Some(support) => (
+            support.session.id.to_text(),
+            Some(wire_duration(support.session.ttl)),
+            // The caller counts from when it sent the request, which was before we received it.
+            support
+                .valid_until
+                .map(|until| wire_duration(until.saturating_duration_since(received))),
+        ),
+    }
+}

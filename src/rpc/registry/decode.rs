@@ -1,0 +1,430 @@
+//! The registry's requests, checked.
+
+use std::{collections::BTreeSet, net::Ipv6Addr, time::Duration};
+
+use stanchion_client::proto::{
+    self, BatchRegisterInstancesRequest, DeregisterInstanceRequest, RegisterInstanceRequest,
+    UpdateInstanceRequest,
+};
+use tonic::Status;
+
+use crate::{
+    domain::{
+        Error,
+        keyspace::InstanceKey,
+        names::{InstanceId, NameError, Namespace, ServiceName},
+        registry::{
+            Deregistration, InstancePatch, InstanceSpec, InstanceView, Instances, Liveness,
+            NewInstance, Port, Services, Terms, Update,
+        },
+        session::OpenSession,
+        session_id::SessionId,
+    },
+    rpc::{convert::Violations, status},
+};
+
+/// The most instances of a batch.
+const MAX_BATCH: usize = 64;
+/// The most ports of an instance.
+const MAX_PORTS: usize = 16;
+/// The longest address, in bytes.
+const MAX_ADDRESS: usize = 253;
+/// The longest port name or protocol, in bytes.
+const MAX_PORT_NAME: usize = 63;
+/// The greatest weight.
+const MAX_WEIGHT: u32 = 10_000;
+/// The weight of an instance that gives none.
+const DEFAULT_WEIGHT: u32 = 100;
+/// The longest version, region or zone, in bytes.
+const MAX_TEXT: usize = 128;
+/// The most entries of metadata.
+const MAX_METADATA: usize = 64;
+/// The most bytes of metadata.
+const MAX_METADATA_BYTES: usize = 16 * 1024;
+
+/// What keeps an instance alive, from either request.
+enum Support {
+    Session(String),
+    Ttl(prost_types::Duration),
+    Persistent,
+    Unsaid,
+}
+
+/// The value, if nothing is wrong with the request.
+pub(super) fn checked<T>(v: Violations, value: Option<T>) -> Result<T, Status> {
+    v.check()?;
+    // A parser that gives nothing has said why.
+    value.ok_or_else(|| status::of(Error::Internal("a field was refused without reason".into())))
+}
+
+pub(super) fn register_request(
+    request: RegisterInstanceRequest,
+) -> Result<(NewInstance, Terms), Status> {
+    use proto::register_instance_request::Liveness;
+    let mut v = Violations::new();
+    let namespace = v.namespace(&request.namespace);
+    let instance = required(&mut v, request.instance);
+    let instance = new_instance(&mut v, "instance.", namespace, instance);
+    let expected_revision = expected(&mut v, request.expected_revision, 0);
+    let support = match request.liveness {
+        Some(Liveness::SessionId(id)) => Support::Session(id),
+        Some(Liveness::Ttl(ttl)) => Support::Ttl(ttl),
+        Some(Liveness::Persistent(true)) => Support::Persistent,
+        Some(Liveness::Persistent(false)) | None => Support::Unsaid,
+    };
+    let terms = Terms {
+        liveness: liveness(&mut v, support, &request.client_id),
+        takeover: request.takeover,
+        request_id: v.request_id(&request.request_id),
+        guard: v.guard(request.guard, &request.namespace),
+        actor: v.label("actor", &request.actor),
+    };
+    let instance = checked(v, instance)?;
+    let instance = NewInstance {
+        expected_revision,
+        ..instance
+    };
+    Ok((instance, terms))
+}
+
+pub(super) fn batch_request(
+    request: BatchRegisterInstancesRequest,
+) -> Result<(Vec<NewInstance>, Terms), Status> {
+    use proto::batch_register_instances_request::Liveness;
+    let mut v = Violations::new();
+    let namespace = v.namespace(&request.namespace);
+    match request.instances.len() {
+        0 => v.add("instances", NameError::Empty),
+        count if count > MAX_BATCH => v.add(
+            "instances",
+            format!("must be at most {MAX_BATCH}, are {count}"),
+        ),
+        _ => {}
+    }
+    let mut ids = BTreeSet::new();
+    let mut instances = Vec::new();
+    for (index, instance) in request.instances.into_iter().take(MAX_BATCH).enumerate() {
+        let prefix = format!("instances[{index}].");
+        let id = (instance.service.clone(), instance.instance_id.clone());
+        if !id.1.is_empty() && !ids.insert(id) {
+            v.add(
+                format!("{prefix}instance_id"),
+                "must be distinct within a service",
+            );
+        }
+        instances.extend(new_instance(&mut v, &prefix, namespace.clone(), instance));
+    }
+    let support = match request.liveness {
+        Some(Liveness::SessionId(id)) => Support::Session(id),
+        Some(Liveness::Ttl(ttl)) => Support::Ttl(ttl),
+        Some(Liveness::Persistent(true)) => Support::Persistent,
+        Some(Liveness::Persistent(false)) | None => Support::Unsaid,
+    };
+    let terms = Terms {
+        liveness: liveness(&mut v, support, &request.client_id),
+        takeover: request.takeover,
+        request_id: v.request_id(&request.request_id),
+        guard: v.guard(request.guard, &request.namespace),
+        actor: v.label("actor", &request.actor),
+    };
+    v.check()?;
+    Ok((instances, terms))
+}
+
+pub(super) fn update_request(request: UpdateInstanceRequest) -> Result<Update, Status> {
+    let mut v = Violations::new();
+    let instance = required(&mut v, request.instance);
+    let key = key(
+        &mut v,
+        ("instance.", &request.namespace),
+        &instance.service,
+        &instance.instance_id,
+    );
+    let paths = request.update_mask.unwrap_or_default().paths;
+    if paths.is_empty() {
+        v.add("update_mask", "must name a field");
+    }
+    let patch = patch(&mut v, &paths, instance);
+    let session = session(&mut v, &request.session_id);
+    let expected_revision = expected(&mut v, request.expected_revision, 1);
+    let request_id = v.request_id(&request.request_id);
+    let guard = v.guard(request.guard, &request.namespace);
+    let actor = v.label("actor", &request.actor);
+    let key = checked(v, key)?;
+    Ok(Update {
+        key,
+        patch,
+        session,
+        expected_revision,
+        request_id,
+        guard,
+        actor,
+    })
+}
+
+pub(super) fn deregister_request(
+    request: DeregisterInstanceRequest,
+) -> Result<Deregistration, Status> {
+    let mut v = Violations::new();
+    let key = key(
+        &mut v,
+        ("", &request.namespace),
+        &request.service,
+        &request.instance_id,
+    );
+    let session = session(&mut v, &request.session_id);
+    let expected_revision = expected(&mut v, request.expected_revision, 1);
+    let request_id = v.request_id(&request.request_id);
+    let guard = v.guard(request.guard, &request.namespace);
+    let actor = v.label("actor", &request.actor);
+    let key = checked(v, key)?;
+    Ok(Deregistration {
+        key,
+        session,
+        expected_revision,
+        request_id,
+        guard,
+        actor,
+    })
+}
+
+pub(super) fn instance_selection(
+    v: &mut Violations,
+    namespace: &str,
+    service: &str,
+    view: i32,
+) -> Option<Instances> {
+    let namespace = v.namespace(namespace);
+    let service = v.take("service", ServiceName::parse(service));
+    let view = match proto::InstanceView::try_from(view) {
+        Ok(proto::InstanceView::Unspecified | proto::InstanceView::Serving) => {
+            InstanceView::Serving
+        }
+        Ok(proto::InstanceView::All) => InstanceView::All,
+        Err(_) => {
+            v.add("view", "is not a known value");
+            InstanceView::Serving
+        }
+    };
+    Some(Instances::of(&namespace?, &service?, view))
+}
+
+pub(super) fn service_selection(
+    v: &mut Violations,
+    namespace: &str,
+    prefix: &str,
+) -> Option<Services> {
+    let namespace = v.namespace(namespace);
+    match ServiceName::parse(prefix) {
+        // What names cannot be, they can begin with.
+        Ok(_) | Err(NameError::Empty | NameError::Dots) => {}
+        Err(error) => v.add("prefix", error),
+    }
+    Some(Services::of(&namespace?, prefix))
+}
+
+pub(super) fn key(
+    v: &mut Violations,
+    (prefix, namespace): (&str, &str),
+    service: &str,
+    id: &str,
+) -> Option<InstanceKey> {
+    let namespace = v.namespace(namespace);
+    let service = v.take(&format!("{prefix}service"), ServiceName::parse(service));
+    let id = v.take(&format!("{prefix}instance_id"), InstanceId::parse(id));
+    Some(InstanceKey {
+        namespace: namespace?,
+        service: service?,
+        id: id?,
+    })
+}
+
+fn required(v: &mut Violations, instance: Option<proto::Instance>) -> proto::Instance {
+    instance.unwrap_or_else(|| {
+        v.add("instance", NameError::Empty);
+        proto::Instance::default()
+    })
+}
+
+fn new_instance(
+    v: &mut Violations,
+    prefix: &str,
+    namespace: Option<Namespace>,
+    instance: proto::Instance,
+) -> Option<NewInstance> {
+    let at = |field: &str| format!("{prefix}{field}");
+    let service = v.take(&at("service"), ServiceName::parse(&instance.service));
+    let id = match instance.instance_id.as_str() {
+        "" => Some(None),
+        text => v
+            .take(&at("instance_id"), InstanceId::parse(text))
+            .map(Some),
+    };
+    let spec = InstanceSpec {
+        address: address(v, &at("address"), instance.address),
+        ports: ports(v, &at("ports"), instance.ports),
+        weight: weight(v, &at("weight"), instance.weight),
+        version: text(v, &at("version"), instance.version),
+        region: text(v, &at("region"), instance.region),
+        zone: text(v, &at("zone"), instance.zone),
+        metadata: v.metadata(
+            &at("metadata"),
+            instance.metadata,
+            MAX_METADATA,
+            MAX_METADATA_BYTES,
+        ),
+    };
+    Some(NewInstance {
+        namespace: namespace?,
+        service: service?,
+        id: id?,
+        spec,
+        expected_revision: None,
+    })
+}
+
+fn patch(v: &mut Violations, paths: &[String], instance: proto::Instance) -> InstancePatch {
+    let mut patch = InstancePatch::default();
+    for path in paths.iter().collect::<BTreeSet<_>>() {
+        match path.as_str() {
+            "address" => {
+                patch.address = Some(address(v, "instance.address", instance.address.clone()));
+            }
+            "ports" => patch.ports = Some(ports(v, "instance.ports", instance.ports.clone())),
+            "weight" => patch.weight = Some(weight(v, "instance.weight", instance.weight)),
+            "version" => {
+                patch.version = Some(text(v, "instance.version", instance.version.clone()));
+            }
+            "region" => patch.region = Some(text(v, "instance.region", instance.region.clone())),
+            "zone" => patch.zone = Some(text(v, "instance.zone", instance.zone.clone())),
+            "metadata" => {
+                patch.metadata = Some(v.metadata(
+                    "instance.metadata",
+                    instance.metadata.clone(),
+                    MAX_METADATA,
+                    MAX_METADATA_BYTES,
+                ));
+            }
+            other => v.add(
+                "update_mask",
+                format!("`{other}` is not a field that can be changed"),
+            ),
+        }
+    }
+    patch
+}
+
+fn liveness(v: &mut Violations, support: Support, client_id: &str) -> Liveness {
+    let client_id = v.label("client_id", client_id);
+    let ttl = match support {
+        Support::Persistent => return Liveness::Persistent,
+        Support::Session(id) => return Liveness::Session(session_id(v, &id)),
+        Support::Ttl(ttl) => v.duration("ttl", Some(ttl)),
+        Support::Unsaid => None,
+    };
+    Liveness::Open(OpenSession {
+        ttl: ttl.filter(|ttl| *ttl > Duration::ZERO),
+        client_id,
+        principal: "anonymous".into(),
+        ..OpenSession::default()
+    })
+}
+
+/// A session that may be left out.
+fn session(v: &mut Violations, text: &str) -> Option<SessionId> {
+    (!text.is_empty()).then(|| session_id(v, text))
+}
+
+/// A text that cannot be an id is like an id that is gone: no session has it, nor ever will.
+fn session_id(v: &mut Violations, text: &str) -> SessionId {
+    v.session_id(text).unwrap_or_else(SessionId::random)
+}
+
+fn expected(v: &mut Violations, revision: Option<i64>, least: i64) -> Option<i64> {
+    if revision.is_some_and(|revision| revision < least) {
+        v.add("expected_revision", format!("must be at least {least}"));
+    }
+    revision
+}
+
+fn address(v: &mut Violations, field: &str, address: String) -> String {
+    // Only addresses of IPv6 have colons; `%` names the zone of a link-local one.
+    let host = address.split('%').next().unwrap_or_default();
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if address.is_empty() {
+        v.add(field, NameError::Empty);
+    } else if address.len() > MAX_ADDRESS {
+        let length = address.len();
+        v.add(
+            field,
+            NameError::TooLong {
+                limit: MAX_ADDRESS,
+                length,
+            },
+        );
+    } else if !(host.chars().all(allowed) && host.len() == address.len()
+        || host.parse::<Ipv6Addr>().is_ok())
+    {
+        v.add(field, "must be a host name or an IP address, without port");
+    }
+    address
+}
+
+fn ports(v: &mut Violations, field: &str, ports: Vec<proto::Port>) -> Vec<Port> {
+    if ports.len() > MAX_PORTS {
+        v.add(
+            field,
+            format!("must be at most {MAX_PORTS}, are {}", ports.len()),
+        );
+    }
+    let mut names = BTreeSet::new();
+    let mut parsed = Vec::new();
+    for (index, port) in ports.into_iter().take(MAX_PORTS).enumerate() {
+        let at = |part: &str| format!("{field}[{index}].{part}");
+        word(v, &at("name"), &port.name, "._-");
+        word(v, &at("protocol"), &port.protocol, "._+-");
+        if !names.insert(port.name.clone()) {
+            v.add(at("name"), "must be distinct within the instance");
+        }
+        match u16::try_from(port.port) {
+            Ok(number) if number > 0 => parsed.push(Port {
+                name: port.name,
+                port: number,
+                protocol: port.protocol,
+            }),
+            _ => v.add(at("port"), "must be from 1 to 65535"),
+        }
+    }
+    parsed
+}
+
+fn word(v: &mut Violations, field: &str, text: &str, marks: &str) {
+    if text.len() > MAX_PORT_NAME {
+        v.add(field, format!("must be at most {MAX_PORT_NAME} bytes"));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || marks.contains(c);
+    if !text.chars().all(allowed) {
+        v.add(
+            field,
+            format!("must consist of letters, digits and `{marks}`"),
+        );
+    }
+}
+
+fn weight(v: &mut Violations, field: &str, weight: Option<i32>) -> u32 {
+    match weight.map(u32::try_from) {
+        None => DEFAULT_WEIGHT,
+        Some(Ok(weight)) if weight <= MAX_WEIGHT => weight,
+        Some(_) => {
+            v.add(field, format!("must be from 0 to {MAX_WEIGHT}"));
+            DEFAULT_WEIGHT
+        }
+    }
+}
+
+fn text(v: &mut Violations, field: &str, text: String) -> String {
+    if text.chars().any(char::is_control) {
+        v.add(field, "must not have control characters");
+    }
+    v.text(field, text, MAX_TEXT)
+}
