@@ -4,6 +4,7 @@ mod bad_input;
 mod follower;
 mod history;
 mod lost_answers;
+mod records;
 mod watch;
 mod writes;
 
