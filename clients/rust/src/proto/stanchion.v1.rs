@@ -631,7 +631,8 @@ pub struct PutConfigRequest {
     #[prost(string, tag = "6")]
     pub description: ::prost::alloc::string::String,
     /// Optional. Version the config must have now; zero means that it must not
-    /// exist or be deleted. Unset means not checked.
+    /// exist or be deleted. A deleted config also has the version that records its
+    /// deletion. Unset means not checked.
     #[prost(int64, optional, tag = "7")]
     pub expected_version: ::core::option::Option<i64>,
     /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
@@ -747,8 +748,8 @@ pub struct DeleteConfigRequest {
     /// Required. Key.
     #[prost(string, tag = "2")]
     pub key: ::prost::alloc::string::String,
-    /// Optional. Version the config must have now; positive. Unset means not
-    /// checked.
+    /// Optional. Version the config must have now, or had when it was deleted;
+    /// positive. Unset means not checked.
     #[prost(int64, optional, tag = "3")]
     pub expected_version: ::core::option::Option<i64>,
     /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
@@ -910,7 +911,7 @@ pub struct ListConfigVersionsRequest {
     #[prost(string, tag = "2")]
     pub key: ::prost::alloc::string::String,
     /// Optional. Most versions a page may hold; 0 to 1 000, default 100, larger
-    /// means 1 000.
+    /// means 1 000. A page also ends at about 1 MiB.
     #[prost(int32, tag = "3")]
     pub page_size: i32,
     /// Optional. `next_page_token` of the page before, with the same key. Never
@@ -981,7 +982,8 @@ pub struct RollbackConfigRequest {
     #[prost(int64, tag = "3")]
     pub version: i64,
     /// Optional. Version the config must have now; zero means that it must not
-    /// exist or be deleted. Unset means not checked.
+    /// exist or be deleted. A deleted config also has the version that records its
+    /// deletion. Unset means not checked.
     #[prost(int64, optional, tag = "4")]
     pub expected_version: ::core::option::Option<i64>,
     /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
@@ -1212,7 +1214,8 @@ pub mod config_service_client {
         /// and description again changes nothing and answers `unchanged`.
         ///
         /// Idempotent per `request_id` among the last 16 requests of the key:
-        /// repeating the call returns the first answer.
+        /// repeating the call returns the first answer, and another request under the
+        /// same id is refused.
         ///
         /// Errors: `ABORTED` (`ERROR_REASON_VERSION_MISMATCH`).
         pub async fn put_config(
