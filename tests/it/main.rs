@@ -7,6 +7,8 @@
 )]
 
 mod architecture;
+mod cli;
+mod client;
 mod config;
 mod embedded_durability;
 mod embedded_store;
