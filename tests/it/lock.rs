@@ -3,6 +3,7 @@
 mod bad_input;
 mod broken_calls;
 mod contention;
+mod faults;
 mod guards;
 mod reads;
 mod release;
