@@ -14,6 +14,7 @@ mod embedded_durability;
 mod embedded_store;
 mod etcd_adapter;
 mod generated;
+mod lock;
 mod registry;
 mod server;
 mod session;
