@@ -2,10 +2,12 @@
 
 mod background;
 mod bad_input;
+mod faults;
 mod heartbeats;
 mod life;
 mod losses;
 mod renewals;
+mod wrapped;
 
 use std::time::Duration;
 

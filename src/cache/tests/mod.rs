@@ -6,6 +6,7 @@
 mod cursor;
 mod fake;
 mod flaky;
+mod follow;
 mod freshness;
 mod mirror;
 mod model;

@@ -164,17 +164,16 @@ impl Table {
 
 impl Subscription {
     /// Has the stream told what `session` loses, beginning with what is remembered and still true
-    /// in `state`. Says whether it is new to the stream.
-    pub(super) fn name(&mut self, session: SessionId, state: Option<&State>) -> bool {
+    /// in `state`.
+    pub(super) fn name(&mut self, session: SessionId, state: Option<&State>) {
         if !self.sessions.insert(session) {
-            return false;
+            return;
         }
         let mut table = self.notices.table();
         let Some(stream) = table.streams.get(&self.number) else {
-            return true;
+            return;
         };
-        let remembered = table.remembered.get(&session).into_iter().flatten();
-        for loss in remembered {
+        for loss in table.remembered.get(&session).into_iter().flatten() {
             // A full channel shows at the next loss.
             if !state.is_some_and(|state| loss.is_undone(state))
                 && stream.try_send(loss.clone()).is_err()
@@ -182,12 +181,8 @@ impl Subscription {
                 break;
             }
         }
-        table
-            .sessions
-            .entry(session)
-            .or_default()
-            .insert(self.number);
-        true
+        let number = self.number;
+        table.sessions.entry(session).or_default().insert(number);
     }
 
     /// Ends the route of a session; says whether there was one.
@@ -214,5 +209,91 @@ impl Drop for Subscription {
         for session in &self.sessions {
             table.unroute(session, self.number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::session::loss::{LockLost, SessionLost};
+
+    fn lock_lost(session: SessionId, fencing_token: i64) -> Loss {
+        let lock = crate::domain::keyspace::LockPath {
+            namespace: crate::domain::names::Namespace::parse("default").unwrap(),
+            name: crate::domain::names::LockName::parse("nightly").unwrap(),
+        };
+        Loss {
+            session,
+            what: Lost::Lock {
+                lock,
+                fencing_token,
+                cause: LockLost::Removed,
+            },
+        }
+    }
+
+    fn session_lost(session: SessionId) -> Loss {
+        Loss {
+            session,
+            what: Lost::Session(SessionLost::Closed),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_loss_goes_to_the_streams_that_named_its_session_and_to_those_that_come_later() {
+        let notices = Arc::new(Notices::default());
+        let (one, other) = (SessionId::random(), SessionId::random());
+        let mut first = notices.subscribe();
+        first.name(one, None);
+        notices.tell(lock_lost(one, 1));
+        notices.tell(lock_lost(other, 2));
+        assert_eq!(*first.next().await.unwrap(), lock_lost(one, 1));
+        let mut second = notices.subscribe();
+        second.name(other, None);
+        assert_eq!(*second.next().await.unwrap(), lock_lost(other, 2));
+        assert!(first.losses.try_recv().is_err());
+
+        notices.tell(session_lost(other));
+        assert_eq!(*second.next().await.unwrap(), session_lost(other));
+        let mut third = notices.subscribe();
+        third.name(other, None);
+        assert!(third.losses.try_recv().is_err(), "the dead have no losses");
+        drop((first, second, third));
+        let table = notices.table();
+        assert!(table.streams.is_empty() && table.sessions.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_does_not_read_ends_after_what_it_was_told() {
+        let notices = Arc::new(Notices::default());
+        let session = SessionId::random();
+        let mut stream = notices.subscribe();
+        stream.name(session, None);
+        for token in 0..=MAX_WAITING as i64 {
+            notices.tell(lock_lost(session, token));
+        }
+        for token in 0..MAX_WAITING as i64 {
+            assert_eq!(*stream.next().await.unwrap(), lock_lost(session, token));
+        }
+        assert_eq!(stream.next().await, None);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let notices = Notices::default();
+        let busy = SessionId::random();
+        for token in 0..1000 {
+            notices.tell(lock_lost(busy, token));
+        }
+        let of_busy = |notices: &Notices| notices.table().remembered[&busy].len();
+        assert_eq!(of_busy(&notices), MAX_REMEMBERED_OF_ONE);
+        for token in 0..MAX_REMEMBERED as i64 {
+            notices.tell(lock_lost(SessionId::random(), token));
+        }
+        let table = notices.table();
+        assert_eq!(table.remembered_order.len(), MAX_REMEMBERED);
+        let kept: usize = table.remembered.values().map(VecDeque::len).sum();
+        assert_eq!(kept, MAX_REMEMBERED);
+        assert!(!table.remembered.contains_key(&busy));
     }
 }

@@ -84,10 +84,12 @@ impl HeartbeatStream {
     /// Takes a heartbeat in. The first one of a session on the stream also has its losses told.
     pub fn heartbeat(&mut self, session: SessionId, seq: i64) {
         let received = self.sessions.core.clock.now();
-        let view = self.sessions.core.cache.view().ok();
-        // First the route, then the look at the session: nothing is lost in between.
-        self.subscription
-            .name(session, view.as_ref().map(|view| &view.state));
+        if !self.last.contains_key(&session) {
+            // First the route, then the look at the session: nothing is lost in between.
+            let view = self.sessions.core.cache.view().ok();
+            self.subscription
+                .name(session, view.as_ref().map(|view| &view.state));
+        }
         let last = self.last.entry(session).or_insert(Heartbeat {
             seq,
             received,

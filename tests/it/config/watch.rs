@@ -245,9 +245,8 @@ async fn a_watch_resumes_from_its_own_token_on_another_replica(backend: Backend)
         } else {
             here.put("c", &last).await;
         }
-        let configs = std::mem::take(&mut follower.configs);
-        let token = follower.token.clone();
-        follower = Follower::resume(there, prefix(""), &token, configs.into_values()).await;
+        let (token, configs) = follower.leave();
+        follower = Follower::resume(there, prefix(""), &token, configs).await;
         follower.until_content("b", &last).await;
         follower
             .until(|f| f.configs.contains_key("c") == (round % 3 != 0))
@@ -268,9 +267,9 @@ async fn a_watch_resumes_on_a_replica_that_was_started_later(backend: Backend) {
     first.put("a", "2").await;
     first.try_delete(delete("b")).await.unwrap();
     first.put("c", "1").await;
+    let (token, configs) = follower.leave();
     first.stop().await;
     let second = backend.server().await;
-    let (token, configs) = (follower.token, follower.configs.into_values());
     let mut follower = Follower::resume(&second, prefix(""), &token, configs).await;
     second.put("d", "1").await;
     follower.until_content("d", "1").await;
@@ -399,9 +398,9 @@ async fn a_token_from_before_a_compaction_ends_in_the_right_state(backend: Backe
     first.try_delete(delete("gone")).await.unwrap();
     let last = first.put("end", "end").await;
     first.app().core.store.compact(last.revision).await.unwrap();
+    let (token, configs) = follower.leave();
     first.stop().await;
     let second = backend.server().await;
-    let (token, configs) = (follower.token, follower.configs.into_values());
     let mut follower = Follower::resume(&second, prefix(""), &token, configs).await;
     follower.until_content("end", "end").await;
     assert!(

@@ -1,26 +1,14 @@
 //! What heartbeats cost the store, and that what clients are told of it is true.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::{StreamExt as _, future::join_all, stream};
-use stanchion::{
-    clock::SystemClock,
-    store::{
-        Error, LeaseId, RangeRequest, RangeResponse, Renewal, Revision, Status, Store, Txn,
-        TxnResponse, Watch,
-    },
-};
 use stanchion_client::proto::{RenewSessionRequest, keep_alive_response::Message};
 
-use super::{KeepAlive, duration, gone, id, is_there, open_session};
+use super::{KeepAlive, duration, gone, id, is_there, open_session, wrapped::Wrapped};
 use crate::support::{
     etcd::Etcd,
-    server::{Backend, Server, on_both_stores},
+    server::{Backend, on_both_stores},
 };
 
 on_both_stores! {
@@ -29,73 +17,9 @@ on_both_stores! {
     heartbeats_at_the_same_moment_share_a_renewal,
 }
 
-/// A store that notes until when it promised leases to live.
-struct Noting {
-    inner: Arc<dyn Store>,
-    renewals: Mutex<Vec<(LeaseId, Renewal)>>,
-}
-
-// === impl Noting ===
-
-impl Noting {
-    async fn server(backend: &Backend) -> (Arc<Self>, Server) {
-        let store = Arc::new(Self {
-            inner: backend.store().await,
-            renewals: Mutex::default(),
-        });
-        let server = backend
-            .server_on(store.clone(), backend.settings(), Arc::new(SystemClock))
-            .await;
-        (store, server)
-    }
-
-    fn renewals_of(&self, lease: LeaseId) -> Vec<Renewal> {
-        let renewals = self.renewals.lock().unwrap();
-        let of_it = renewals.iter().filter(|(id, _)| *id == lease);
-        of_it.map(|(_, renewal)| *renewal).collect()
-    }
-}
-
-#[async_trait]
-impl Store for Noting {
-    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
-        self.inner.range(request).await
-    }
-
-    async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
-        self.inner.txn(txn).await
-    }
-
-    async fn grant(&self, id: LeaseId, ttl: Duration) -> Result<Duration, Error> {
-        self.inner.grant(id, ttl).await
-    }
-
-    async fn keep_alive(&self, id: LeaseId) -> Result<Renewal, Error> {
-        let renewal = self.inner.keep_alive(id).await?;
-        self.renewals.lock().unwrap().push((id, renewal));
-        Ok(renewal)
-    }
-
-    async fn revoke(&self, id: LeaseId) -> Result<(), Error> {
-        self.inner.revoke(id).await
-    }
-
-    async fn watch(&self, prefix: Bytes, from: Revision) -> Result<Watch, Error> {
-        self.inner.watch(prefix, from).await
-    }
-
-    async fn compact(&self, revision: Revision) -> Result<(), Error> {
-        self.inner.compact(revision).await
-    }
-
-    async fn status(&self) -> Result<Status, Error> {
-        self.inner.status().await
-    }
-}
-
 async fn a_client_is_never_told_more_than_is_true(backend: Backend) {
     const TTL: Duration = Duration::from_secs(3);
-    let (store, server) = Noting::server(&backend).await;
+    let (store, server) = Wrapped::server(&backend).await;
     let before_grant = Instant::now();
     let opened = open_session(&server, TTL.as_secs()).await;
     let after_grant = Instant::now();
@@ -132,7 +56,7 @@ async fn a_client_is_never_told_more_than_is_true(backend: Backend) {
 }
 
 async fn without_heartbeats_nothing_is_renewed(backend: Backend) {
-    let (store, server) = Noting::server(&backend).await;
+    let (store, server) = Wrapped::server(&backend).await;
     let silent = open_session(&server, 1).await.session_id;
     let once = open_session(&server, 1).await.session_id;
     let mut stream = KeepAlive::open(&server).await;
@@ -146,7 +70,7 @@ async fn without_heartbeats_nothing_is_renewed(backend: Backend) {
 }
 
 async fn heartbeats_at_the_same_moment_share_a_renewal(backend: Backend) {
-    let (store, server) = Noting::server(&backend).await;
+    let (store, server) = Wrapped::server(&backend).await;
     let other = backend.server().await;
     let session = open_session(&other, 60).await.session_id;
     let renew = || async {

@@ -3672,7 +3672,8 @@ pub struct SessionLost {
     pub reason: i32,
 }
 /// Says that an instance no longer belongs to the session. Do not register it
-/// again: someone else decided so.
+/// again: someone else decided so. A client that deregistered it itself may be
+/// told too, by another replica, and ignores it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InstanceLost {
     /// Output only. Id of the session.
@@ -3695,7 +3696,8 @@ pub struct InstanceLost {
     #[prost(string, tag = "6")]
     pub client_id: ::prost::alloc::string::String,
 }
-/// Says that a lock, or a place in its queue, no longer belongs to the session.
+/// Says that a lock is no longer held by the session. A client that released it
+/// itself may be told too, by another replica, and ignores it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LockLost {
     /// Output only. Id of the session.
@@ -3866,7 +3868,7 @@ pub enum InstanceLostCause {
     Unspecified = 0,
     /// Another session registered the same id.
     TakenOver = 1,
-    /// Someone deregistered it without naming the session.
+    /// It was deregistered.
     Deregistered = 2,
 }
 impl InstanceLostCause {
@@ -3897,13 +3899,11 @@ impl InstanceLostCause {
 pub enum LockLostCause {
     /// Not known.
     Unspecified = 0,
-    /// The claim was removed by someone who does not own it.
+    /// The claim was removed: by someone else, or because the call that waited
+    /// broke off and its place was not claimed again in time.
     Removed = 1,
-    /// The call that waited broke off, and its place was not claimed again in
-    /// time.
-    Abandoned = 2,
     /// The store lost data.
-    EpochChanged = 3,
+    EpochChanged = 2,
 }
 impl LockLostCause {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3914,7 +3914,6 @@ impl LockLostCause {
         match self {
             Self::Unspecified => "LOCK_LOST_CAUSE_UNSPECIFIED",
             Self::Removed => "LOCK_LOST_CAUSE_REMOVED",
-            Self::Abandoned => "LOCK_LOST_CAUSE_ABANDONED",
             Self::EpochChanged => "LOCK_LOST_CAUSE_EPOCH_CHANGED",
         }
     }
@@ -3923,7 +3922,6 @@ impl LockLostCause {
         match value {
             "LOCK_LOST_CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
             "LOCK_LOST_CAUSE_REMOVED" => Some(Self::Removed),
-            "LOCK_LOST_CAUSE_ABANDONED" => Some(Self::Abandoned),
             "LOCK_LOST_CAUSE_EPOCH_CHANGED" => Some(Self::EpochChanged),
             _ => None,
         }
@@ -4035,7 +4033,9 @@ pub mod session_service_client {
         /// Opens a session.
         ///
         /// Idempotent per `request_id` while the session lives: repeating the call
-        /// returns the same session. Without `request_id` each call opens another one.
+        /// returns the same session; of repetitions that overlap, each may open one,
+        /// and those not used expire. Without `request_id` each call opens another
+        /// one.
         ///
         /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_GUARD_FAILED`).
         pub async fn open_session(
@@ -4068,9 +4068,15 @@ pub mod session_service_client {
         /// Each request is one heartbeat of one session; send one about every third of
         /// the TTL or more often. The first heartbeat of a session on the stream also
         /// subscribes to its notices. A session that is lost is reported in the
-        /// stream, which goes on for the others. A broken stream loses nothing within
-        /// the TTL: carry on with the same session on any replica. The stream ends
-        /// with a `final` notice and status OK.
+        /// stream, which goes on for the others. What a session lost while no stream
+        /// named it is told to the next one that does, as far as the replica remembers;
+        /// the same loss may be told more than once. A heartbeat whose renewal fails
+        /// goes without an answer: what the answer before it said stays true. A broken
+        /// stream loses nothing within the TTL: carry on with the same session on any
+        /// replica. The stream ends with a `final` notice and status OK.
+        ///
+        /// Errors, which end the stream: `RESOURCE_EXHAUSTED`
+        /// (`ERROR_REASON_SUBSCRIBER_TOO_SLOW`) if its notices are not read.
         pub async fn keep_alive(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::KeepAliveRequest>,
