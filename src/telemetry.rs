@@ -92,10 +92,12 @@ impl Settings {
     }
 
     fn filter(&self) -> Result<EnvFilter, TelemetryError> {
-        EnvFilter::try_new(&self.log).map_err(|error| TelemetryError::Filter(self.log.clone(), error))
+        EnvFilter::try_new(&self.log)
+            .map_err(|error| TelemetryError::Filter(self.log.clone(), error))
     }
 
-    fn is_json(&self) -> bool {
+    /// Says whether logs are for programs.
+    pub fn is_json(&self) -> bool {
         match self.log_format {
             LogFormat::Text => false,
             LogFormat::Json => true,

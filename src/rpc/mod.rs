@@ -38,8 +38,8 @@ use crate::{
     },
 };
 
-use self::{header::Header, health::HealthHandler};
 pub use self::settings::Settings;
+use self::{header::Header, health::HealthHandler};
 
 /// The services of the API, by full name.
 pub const SERVICES: [&str; 5] = [

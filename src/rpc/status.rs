@@ -107,7 +107,10 @@ pub fn of_framework(status: Status) -> Status {
         Code::OutOfRange if message.contains("decoded message length") => (
             Code::ResourceExhausted,
             R::RequestTooLarge,
-            message.replace("Error, decoded message", "the request is too large: message"),
+            message.replace(
+                "Error, decoded message",
+                "the request is too large: message",
+            ),
         ),
         Code::ResourceExhausted if message.contains("decompressing") => (
             Code::ResourceExhausted,

@@ -75,9 +75,7 @@ impl CallMetrics {
     pub(super) fn ended(&self, method: &'static str, code: Code) {
         self.open.get_or_create(&MethodLabel { method }).dec();
         let code = code_name(code);
-        self.calls
-            .get_or_create(&CallLabels { method, code })
-            .inc();
+        self.calls.get_or_create(&CallLabels { method, code }).inc();
     }
 }
 

@@ -190,9 +190,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_panics_ends_with_internal() {
         let service =
-            tower::service_fn(
-                |_: Request<()>| async move { Ok(Response::new(Body::new(Panics))) },
-            );
+            tower::service_fn(|_: Request<()>| async move { Ok(Response::new(Body::new(Panics))) });
         let answer = ErrorsLayer
             .layer(service)
             .call(Request::new(()))

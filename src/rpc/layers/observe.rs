@@ -194,13 +194,37 @@ impl Call {
         let trace_id = telemetry::trace_id(&self.span);
         match self.code {
             Code::Internal | Code::DataLoss => {
-                tracing::error!(method, code, seconds, message, trace_id, suppressed, "a call failed");
+                tracing::error!(
+                    method,
+                    code,
+                    seconds,
+                    message,
+                    trace_id,
+                    suppressed,
+                    "a call failed"
+                );
             }
             Code::Unavailable | Code::Unknown | Code::ResourceExhausted => {
-                tracing::warn!(method, code, seconds, message, trace_id, suppressed, "a call failed");
+                tracing::warn!(
+                    method,
+                    code,
+                    seconds,
+                    message,
+                    trace_id,
+                    suppressed,
+                    "a call failed"
+                );
             }
             _ => {
-                tracing::info!(method, code, seconds, message, trace_id, suppressed, "a call was refused");
+                tracing::info!(
+                    method,
+                    code,
+                    seconds,
+                    message,
+                    trace_id,
+                    suppressed,
+                    "a call was refused"
+                );
             }
         }
     }
@@ -221,8 +245,7 @@ impl Drop for Call {
                 | Code::DataLoss
         ) {
             self.span.record("otel.status_code", "ERROR");
-            self.span
-                .record("otel.status_description", &*self.message);
+            self.span.record("otel.status_description", &*self.message);
         }
         let span = self.span.clone();
         span.in_scope(|| self.log());
