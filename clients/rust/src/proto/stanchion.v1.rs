@@ -74,6 +74,12 @@ pub enum ErrorReason {
     /// `RESOURCE_EXHAUSTED`: the connection or the replica has as many streams or
     /// calls open as it may. Close some, or use another replica.
     TooManyStreams = 55,
+    /// `RESOURCE_EXHAUSTED`: the request is larger than the server takes (2 MiB by
+    /// default). Nothing was done. Send less at once.
+    RequestTooLarge = 56,
+    /// `RESOURCE_EXHAUSTED`: the answer is larger than the server gives (4 MiB by
+    /// default). Ask for a smaller page.
+    ResponseTooLarge = 57,
     /// `OUT_OF_RANGE`: the position is older than the changes that are kept, and
     /// the call cannot answer with a reset. List, then watch.
     CursorCompacted = 60,
@@ -104,6 +110,9 @@ pub enum ErrorReason {
     DeadlineExceeded = 81,
     /// `INTERNAL`: a bug. Report it.
     Internal = 82,
+    /// `UNIMPLEMENTED`: this server has no such method, or does not know the
+    /// encoding of the request. Use a newer server, or an older client.
+    Unimplemented = 83,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -135,6 +144,8 @@ impl ErrorReason {
             Self::StoreOverloaded => "ERROR_REASON_STORE_OVERLOADED",
             Self::SubscriberTooSlow => "ERROR_REASON_SUBSCRIBER_TOO_SLOW",
             Self::TooManyStreams => "ERROR_REASON_TOO_MANY_STREAMS",
+            Self::RequestTooLarge => "ERROR_REASON_REQUEST_TOO_LARGE",
+            Self::ResponseTooLarge => "ERROR_REASON_RESPONSE_TOO_LARGE",
             Self::CursorCompacted => "ERROR_REASON_CURSOR_COMPACTED",
             Self::StoreUnavailable => "ERROR_REASON_STORE_UNAVAILABLE",
             Self::StoreNoQuorum => "ERROR_REASON_STORE_NO_QUORUM",
@@ -145,6 +156,7 @@ impl ErrorReason {
             Self::CommitUnknown => "ERROR_REASON_COMMIT_UNKNOWN",
             Self::DeadlineExceeded => "ERROR_REASON_DEADLINE_EXCEEDED",
             Self::Internal => "ERROR_REASON_INTERNAL",
+            Self::Unimplemented => "ERROR_REASON_UNIMPLEMENTED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -173,6 +185,8 @@ impl ErrorReason {
             "ERROR_REASON_STORE_OVERLOADED" => Some(Self::StoreOverloaded),
             "ERROR_REASON_SUBSCRIBER_TOO_SLOW" => Some(Self::SubscriberTooSlow),
             "ERROR_REASON_TOO_MANY_STREAMS" => Some(Self::TooManyStreams),
+            "ERROR_REASON_REQUEST_TOO_LARGE" => Some(Self::RequestTooLarge),
+            "ERROR_REASON_RESPONSE_TOO_LARGE" => Some(Self::ResponseTooLarge),
             "ERROR_REASON_CURSOR_COMPACTED" => Some(Self::CursorCompacted),
             "ERROR_REASON_STORE_UNAVAILABLE" => Some(Self::StoreUnavailable),
             "ERROR_REASON_STORE_NO_QUORUM" => Some(Self::StoreNoQuorum),
@@ -183,6 +197,7 @@ impl ErrorReason {
             "ERROR_REASON_COMMIT_UNKNOWN" => Some(Self::CommitUnknown),
             "ERROR_REASON_DEADLINE_EXCEEDED" => Some(Self::DeadlineExceeded),
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
+            "ERROR_REASON_UNIMPLEMENTED" => Some(Self::Unimplemented),
             _ => None,
         }
     }
