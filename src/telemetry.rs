@@ -118,7 +118,9 @@ impl Telemetry {
                 .with_current_span(false)
                 .boxed()
         } else {
-            log.with_target(false).boxed()
+            log.with_target(false)
+                .with_ansi(std::io::stderr().is_terminal())
+                .boxed()
         };
         let tracer = tracer(settings)?;
         let traces = tracer.as_ref().map(|provider| {

@@ -57,10 +57,7 @@ impl FromStr for StoreChoice {
             .split(',')
             .map(|host| host.trim().to_owned())
             .collect();
-        if endpoints
-            .iter()
-            .any(|host| !host.contains(':') || host.starts_with(':'))
-        {
+        if !endpoints.iter().all(|endpoint| is_host_and_port(endpoint)) {
             return Err("needs host:port of each member".into());
         }
         let root = match root.trim_matches('/') {
@@ -78,6 +75,12 @@ impl FromStr for StoreChoice {
             root: root.to_owned(),
         })
     }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
 }
 
 impl fmt::Display for StoreChoice {
@@ -117,6 +120,9 @@ mod tests {
             "file:",
             "etcd://",
             "etcd://a",
+            "etcd://a:port",
+            "etcd://a:0",
+            "etcd://a:1,",
             "redis://a:1",
             "etcds://a:1",
             "etcd://a:1/x//y",

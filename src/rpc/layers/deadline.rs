@@ -293,16 +293,16 @@ mod tests {
         Status::from_header_map(body.trailers().unwrap()).unwrap()
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_stream_ends_at_the_deadline_of_its_caller() {
         let watch = "/stanchion.v1.RegistryService/WatchInstances";
-        let answer = answer(watch, Some("90S"), CancellationToken::new()).await;
+        let answer = answer(watch, Some("50m"), CancellationToken::new()).await;
         let begun = Instant::now();
         assert_eq!(end(answer).await.code(), Code::DeadlineExceeded);
-        assert_eq!(begun.elapsed().as_secs(), 90);
+        assert!(begun.elapsed() >= Duration::from_millis(50));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_conversation_about_the_protos_ends_when_the_replica_drains() {
         let drain = CancellationToken::new();
         let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
@@ -311,11 +311,11 @@ mod tests {
         assert_eq!(end(answer).await.code(), Code::Ok);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_deadline_beyond_all_clocks_is_none() {
         let watch = "/stanchion.v1.RegistryService/WatchInstances";
         let answer = answer(watch, Some("99999999H"), CancellationToken::new()).await;
-        let day = Duration::from_secs(86_400);
-        assert!(tokio::time::timeout(day, end(answer)).await.is_err());
+        let moment = Duration::from_millis(50);
+        assert!(tokio::time::timeout(moment, end(answer)).await.is_err());
     }
 }

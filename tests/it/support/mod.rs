@@ -1,5 +1,7 @@
 //! What the tests share.
 
 pub mod etcd;
+pub mod process;
+pub mod raw;
 pub mod server;
 pub mod store;
