@@ -26,5 +26,5 @@ async fn main() -> stanchion_client::Result<()> {
     lock.release().await?;
 
     registration.deregister().await?;
-    Ok(())
+    client.close().await
 }
