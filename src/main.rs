@@ -1,27 +1,41 @@
-//! The `stanchion` binary: a server, and the command line of one.
+//! The `stanchion` binary: the server, and the commands that are its clients.
+
+mod cli;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use stanchion::{serve, settings::ServeArgs};
 
-/// Service registry, config centre, locks and elections over etcd.
+/// Service registry, config centre and locks, as one gRPC service.
 #[derive(Parser)]
-#[command(version, about)]
-struct Cli {
+#[command(name = "stanchion", version)]
+struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves the API until it is told to stop.
+    /// Serve the API until told to stop
     Serve(ServeArgs),
+    #[command(flatten)]
+    Client(cli::Command),
+}
+
+fn main() -> ExitCode {
+    let parser = Arguments::command().after_help(cli::exit_codes());
+    let arguments = match Arguments::from_arg_matches(&parser.get_matches()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    match arguments.command {
+        Command::Serve(settings) => serve(settings),
+        Command::Client(command) => cli::main(command),
+    }
 }
 
 #[tokio::main]
-async fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Serve(args) => serve::run(args).await,
-    }
+async fn serve(settings: ServeArgs) -> ExitCode {
+    serve::run(settings).await
 }

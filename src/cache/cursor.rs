@@ -1,10 +1,6 @@
 //! A subscriber: a position in the shared history, not a queue.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -13,97 +9,11 @@ use tokio::sync::watch;
 use crate::store::Revision;
 
 use super::{
-    Error, Event, Projection, Selection, Token,
+    CursorOptions, Error, FinalReason, Message, Projection, ResetReason, Selection, Start, Token,
     catchup::{Merged, difference, events, merged},
     published::{Published, Way},
     shared::{Demand, Shared, Subscribed},
 };
-
-/// Where a watch begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// With a snapshot.
-    Snapshot,
-    /// After what this token has seen.
-    Resume(Token),
-    /// After this revision of the present epoch.
-    After(Revision),
-    /// From a position in another epoch: with a reset and a snapshot.
-    Elsewhere,
-}
-
-/// How a cursor delivers.
-#[derive(Debug, Clone)]
-pub struct CursorOptions {
-    /// Merges what happens within this time of the last delta. Default 0: nothing is merged.
-    pub min_interval: Duration,
-    /// After how much quiet a bookmark is sent. Default 10 s.
-    pub bookmark_interval: Duration,
-    /// When the stream ends by itself. Default 30 min; the caller adds the jitter.
-    pub max_age: Duration,
-    /// How many bytes one part of a snapshot or delta holds, roughly. Default 256 KiB.
-    pub part_bytes: usize,
-}
-
-/// One step of a watch.
-#[derive(Debug, Clone)]
-pub enum Message<T, C> {
-    /// A part of the state a watch begins with.
-    Snapshot {
-        /// The items, in key order.
-        items: Vec<T>,
-    },
-    /// The snapshot is whole.
-    SnapshotEnd {
-        /// The revision it shows.
-        revision: Revision,
-    },
-    /// What changed.
-    Delta {
-        /// Where the watcher stood before.
-        prev_revision: Revision,
-        /// Where it stands now.
-        revision: Revision,
-        /// What happened in between, as the watcher's filter sees it.
-        events: Vec<Event<T, C>>,
-        /// True if intermediate states were merged.
-        conflated: bool,
-        /// False if more parts of the same delta follow.
-        last_part: bool,
-    },
-    /// Nothing else happened up to this revision.
-    Bookmark {
-        /// The revision.
-        revision: Revision,
-        /// Set on the last message of the stream.
-        last: Option<FinalReason>,
-    },
-    /// What the watcher knows is void: a snapshot follows.
-    Reset {
-        /// Why.
-        reason: ResetReason,
-    },
-}
-
-/// Why a stream ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FinalReason {
-    /// This replica is stopping.
-    Draining,
-    /// The stream is old enough.
-    MaxAge,
-}
-
-/// Why a watcher has to start over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResetReason {
-    /// The store's history is another one.
-    EpochChanged,
-    /// The position is older than what is remembered.
-    Behind,
-    /// The position lies in a future that did not come.
-    Ahead,
-}
 
 /// A running watch.
 pub struct Cursor<P: Projection, S: Selection<P>> {
@@ -399,14 +309,17 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
                 self.selection.conflates(),
             );
             let delta = match way {
-                Way::Replay => match if merging {
-                    self.merge(published)
-                } else {
-                    self.replay(published)
-                } {
-                    Ok(delta) => delta,
-                    Err(Torn) => return self.reset(ResetReason::Behind, published.clone()),
-                },
+                Way::Replay => {
+                    let looked = if merging {
+                        self.merge(published)
+                    } else {
+                        self.replay(published)
+                    };
+                    match looked {
+                        Ok(delta) => delta,
+                        Err(Torn) => return self.reset(ResetReason::Behind, published.clone()),
+                    }
+                }
                 Way::Difference => match difference(published, &self.selection, self.scanned) {
                     Some(events) => {
                         self.shared.counters.differences.add(1);
@@ -542,16 +455,3 @@ type Delta<P, S> = Merged<<S as Selection<P>>::Item, <P as Projection>::Cause>;
 
 /// Intermediate states are lost that the watcher may not miss.
 struct Torn;
-
-// === impl CursorOptions ===
-
-impl Default for CursorOptions {
-    fn default() -> Self {
-        Self {
-            min_interval: Duration::ZERO,
-            bookmark_interval: Duration::from_secs(10),
-            max_age: Duration::from_secs(1800),
-            part_bytes: 256 * 1024,
-        }
-    }
-}

@@ -9,12 +9,15 @@
 mod catchup;
 mod cursor;
 mod follow;
+mod history;
 mod listing;
 mod log;
+mod message;
 mod probe;
 mod projection;
 mod published;
 mod pulse;
+mod relist;
 mod shared;
 mod stats;
 mod sync;
@@ -42,8 +45,9 @@ use self::{
 };
 
 pub use self::{
-    cursor::{Cursor, CursorOptions, FinalReason, Message, ResetReason, Start},
+    cursor::Cursor,
     follow::{Followed, Follower},
+    message::{CursorOptions, FinalReason, Message, ResetReason, Start},
     projection::{Action, Change, Event, Projection, Selection},
     stats::Stats,
     token::Token,

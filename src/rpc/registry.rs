@@ -36,6 +36,7 @@ use self::{
 
 mod decode;
 mod encode;
+mod fields;
 
 /// The handler of `RegistryService`.
 pub struct RegistryHandler {

@@ -7,11 +7,14 @@
 )]
 
 mod architecture;
+mod cli;
+mod client;
 mod config;
 mod embedded_durability;
 mod embedded_store;
 mod etcd_adapter;
 mod generated;
+mod lock;
 mod registry;
 mod server;
 mod session;

@@ -424,12 +424,8 @@ async fn bursts_are_merged_per_thing_when_asked_for() {
         min_interval: Duration::from_secs(1),
         ..quiet()
     };
-    let mut cursor = following(&cache, all(), options.clone()).await;
-    let exact = Named {
-        conflates: false,
-        ..all()
-    };
-    let mut exact = following(&cache, exact, options).await;
+    let mut cursor = following(&cache, all(), options).await;
+    let mut exact = following(&cache, all(), quiet()).await;
     let first = fake.put("p/0/a", "2");
     assert_eq!(next(&mut cursor).await, "~a=2");
     fake.put("p/0/b", "1");

@@ -426,3 +426,61 @@ async fn the_last_clone_dropped_ends_tasks_and_cursors() {
     assert!(soon(cursor.next()).await.is_none());
     until(|| Arc::strong_count(&fake) == 1).await;
 }
+
+#[tokio::test]
+async fn a_listing_that_shows_another_past_replaces_the_state() {
+    let fake = Fake::new();
+    fake.put("p/0/a", "1");
+    let kept = fake.put("p/0/b", "1");
+    let settings = Settings {
+        idle_probe: Duration::from_secs(3600),
+        ..quick()
+    };
+    let cache = ready(&fake, settings).await;
+    let lost = fake.put("p/0/lost", "1");
+    assert!(cache.reached(lost, Duration::from_secs(5)).await);
+    let mut cursor = cache.subscribe(all(), Start::After(lost), quiet()).unwrap();
+    soon(cursor.next()).await;
+    fake.hold(true);
+    fake.go_back(kept);
+    fake.put("p/0/other", "1");
+    fake.put("q/outside", "1");
+    let last = fake.put("q/outside", "2");
+    fake.forget(last);
+    fake.hold(false);
+    assert!(matches!(
+        soon(cursor.next()).await,
+        Some(Message::Reset {
+            reason: ResetReason::EpochChanged
+        })
+    ));
+    assert_eq!(names(&cache), ["a", "b", "other"]);
+}
+
+#[tokio::test]
+async fn what_was_made_anew_between_two_listings_is_known_to_whoever_comes_later() {
+    let fake = Fake::new();
+    fake.write(&[("p/0/remade", Some("1")), ("p/0/then-gone", Some("1"))]);
+    let settings = Settings {
+        log_revisions: 1,
+        ..quick()
+    };
+    let cache = ready(&fake, settings).await;
+    let before = fake.revision();
+    fake.hold(true);
+    fake.write(&[("p/0/remade", None), ("p/0/then-gone", None)]);
+    fake.write(&[("p/0/remade", Some("2")), ("p/0/then-gone", Some("2"))]);
+    fake.forget(fake.revision());
+    fake.hold(false);
+    until(|| cache.stats().relists == 1).await;
+    fake.delete("p/0/then-gone");
+    let last = fake.put("p/0/new", "1");
+    assert!(cache.reached(last, Duration::from_secs(5)).await);
+    let mut cursor = cache
+        .subscribe(all(), Start::After(before), quiet())
+        .unwrap();
+    assert_eq!(
+        told(&soon(cursor.next()).await.unwrap()),
+        ["~remade=2", "-then-gone", "+new=1"]
+    );
+}

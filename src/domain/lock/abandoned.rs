@@ -23,6 +23,8 @@ use crate::{
 const PARALLEL: usize = 16;
 /// After how long a deletion that the store did not answer is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// How often it is looked for a write that was not answered.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a write may still arrive after its call broke off.
 const ARRIVAL: Duration = Duration::from_secs(10);
 /// How many places may wait to be given up. One above that ends with its session.
@@ -107,9 +109,9 @@ impl Abandoned {
         let now = self.core.clock.now();
         match self.core.store.txn(txn).await {
             Ok(response) if response.succeeded || left.written => {}
-            // It may still be on its way: look once more when it cannot be any longer.
+            // It may still be on its way: look until it cannot be any longer.
             Ok(_) => match left.arrival {
-                Some(arrival) if arrival > now && !ending => self.leave(arrival, left),
+                Some(arrival) if arrival > now && !ending => self.leave(now + LOOK, left),
                 _ => {}
             },
             Err(error) if error.is_transient() && !ending => self.leave(now + RETRY, left),

@@ -1,32 +1,26 @@
 //! Acquiring a lock: one transaction to queue, then waiting for one's turn.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
-    cache::Freshness,
     domain::{
         error::Error, guard::Guard, keyspace::LockPath, names::Label, records, session::Session,
         session_id::SessionId, state::View,
     },
-    store::{Compare, Operation, OperationResponse, Revision, Txn},
+    store::{Compare, Operation, Revision, Txn},
 };
 
 use super::{
-    Claim, LockMode, Locks, Place, Standing, Waiter, abandoned::Pending, release::find_key,
+    Claim, LockMode, Locks, Waiter,
+    abandoned::Pending,
+    release::find_key,
+    wait::{ARRIVAL, Ticket, Turn, read},
 };
 
 /// How often a call starts over because others were faster, before it is told so.
 const ATTEMPTS: usize = 16;
-/// How long the cache may be unconfirmed before a turn is only believed after a probe.
-const MAX_AGE: Duration = Duration::from_secs(1);
-/// How long to wait for the cache to show a place before looking again.
-const ARRIVAL: Duration = Duration::from_secs(1);
 
 /// Who wants which lock.
 #[derive(Debug, Clone)]
@@ -76,21 +70,6 @@ enum Entered {
     /// The queue was empty, which is what the call asked for.
     Granted(Granted),
     /// Somebody changed what the attempt was built on.
-    Again,
-}
-
-/// A place in the queue that this call waits at.
-struct Ticket {
-    place: Place,
-    /// The epoch in which it was taken.
-    epoch: u64,
-    pending: Pending,
-}
-
-/// What came of waiting.
-enum Turn {
-    Granted(Granted),
-    /// The store lost data: the place may be there or not.
     Again,
 }
 
@@ -230,7 +209,7 @@ impl Locks {
             }));
         }
         if let Some(kv) = response.found(0) {
-            let found = self.read(kv)?;
+            let found = read(kv)?;
             if found.call == waiter.call {
                 // The first answer was lost.
                 pending.written();
@@ -287,7 +266,7 @@ impl Locks {
         };
         let mine = match response.found(0) {
             None => response.succeeded,
-            Some(kv) => self.read(kv)?.call == waiter.call,
+            Some(kv) => read(kv)?.call == waiter.call,
         };
         if !mine {
             pending.settled();
@@ -303,146 +282,8 @@ impl Locks {
         }))
     }
 
-    /// Waits until nobody is before the place, at most until `deadline`.
-    async fn await_turn(
-        &self,
-        request: &Acquire,
-        ticket: Ticket,
-        deadline: Option<Instant>,
-    ) -> Result<Turn, Error> {
-        let mut seat = self.turnstile.seat(&ticket.place.key);
-        let arrived = ticket.place.create_revision;
-        loop {
-            let view = self.core.cache.view()?;
-            if view.state.epoch.id != ticket.epoch {
-                return Ok(Turn::Again);
-            }
-            if view.revision >= arrived {
-                match standing(&view, &request.lock, &ticket.place) {
-                    Standing::Held(claim) => {
-                        if let Some(granted) = self.grant(request, &ticket, claim, view).await? {
-                            ticket.pending.settled();
-                            return Ok(Turn::Granted(granted));
-                        }
-                        continue;
-                    }
-                    Standing::Waiting => {}
-                    Standing::Gone => {
-                        ticket.pending.settled();
-                        return Err(gone(&view, request));
-                    }
-                }
-            }
-            let out_of_time = async {
-                match deadline {
-                    Some(deadline) => self.core.clock.sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = self.draining.cancelled() => return Err(Error::Draining),
-                () = seat.called(), if view.revision >= arrived => {}
-                _ = self.core.cache.reached(arrived, ARRIVAL), if view.revision < arrived => {}
-                () = out_of_time => return self.leave(request, ticket).await.map(Turn::Granted),
-            }
-        }
-    }
-
-    /// The one place where standing first becomes holding. A cache that has not heard of the store
-    /// for a while may show a place whose session is long gone, so it has to look again.
-    async fn grant(
-        &self,
-        request: &Acquire,
-        ticket: &Ticket,
-        claim: Arc<Claim>,
-        view: View,
-    ) -> Result<Option<Granted>, Error> {
-        if view.age <= MAX_AGE {
-            return Ok(Some(Granted {
-                claim,
-                revision: view.revision,
-            }));
-        }
-        let view = self.core.cache.read(Freshness::Linearizable).await?;
-        Ok(match standing(&view, &request.lock, &ticket.place) {
-            Standing::Held(claim) => Some(Granted {
-                claim,
-                revision: view.revision,
-            }),
-            Standing::Waiting | Standing::Gone => None,
-        })
-    }
-
-    /// The time is over: gives the place up, unless it holds the lock at that very moment.
-    async fn leave(&self, request: &Acquire, ticket: Ticket) -> Result<Granted, Error> {
-        let key = ticket.place.key.clone();
-        let Some(mine) = ticket.pending.is_mine() else {
-            return Err(Error::Internal("a call without a place".into()));
-        };
-        let queue = self.core.keys.lock(&request.lock);
-        let delete = Txn::new()
-            .when(mine)
-            .then(Operation::delete(key.clone()))
-            .otherwise(Operation::get(key.clone()));
-        let txn = Txn::new()
-            .when(Compare::exists(key.clone()))
-            .when(Compare::none_older(queue, ticket.place.create_revision))
-            .then(Operation::get(key))
-            .otherwise(Operation::Txn(delete));
-        let response = self.core.commit(None, txn).await?;
-        ticket.pending.settled();
-        if let Some(kv) = response.found(0) {
-            return Ok(Granted {
-                claim: Arc::new(Claim::held(request.lock.clone(), self.read(kv)?)),
-                revision: response.revision,
-            });
-        }
-        let there = match response.responses.first() {
-            // Deleted by us, or taken up by another call of the request, which waits on.
-            Some(OperationResponse::Txn(inner)) => inner.succeeded || inner.found(0).is_some(),
-            _ => false,
-        };
-        if there {
-            return Err(self.held_by_another(&request.lock, response.revision).await);
-        }
-        self.core.cache.reached(response.revision, ARRIVAL).await;
-        Err(gone(&self.core.cache.view()?, request))
-    }
-
-    async fn held_by_another(&self, lock: &LockPath, revision: Revision) -> Error {
-        let limit = self.core.settings.read_your_writes;
-        self.core.cache.reached(revision, limit).await;
-        let holder = self.core.cache.view().ok().and_then(|view| {
-            let queue = view.state.locks.get(lock.path().as_bytes())?;
-            queue.holder().map(|holder| holder.describe())
-        });
-        Error::LockHeld {
-            name: lock.path(),
-            holder: holder.unwrap_or_else(|| "another".into()),
-        }
-    }
-
     /// How long the place of a broken call is kept.
     fn keep(&self, session: &Session) -> Duration {
         self.core.settings.waiter_keep.min(session.ttl / 3)
-    }
-
-    fn read(&self, kv: &crate::store::KeyValue) -> Result<Waiter, Error> {
-        records::waiter(kv).map_err(|error| Error::Internal(error.to_string()))
-    }
-}
-
-fn standing(view: &View, lock: &LockPath, place: &Place) -> Standing {
-    let queue = view.state.locks.get(lock.path().as_bytes());
-    queue.map_or(Standing::Gone, |queue| queue.standing(place))
-}
-
-/// Why a place is no longer there.
-fn gone(view: &View, request: &Acquire) -> Error {
-    if view.state.sessions.contains_key(&request.session) {
-        Error::RequestUndone
-    } else {
-        Error::LeaseExpired
     }
 }

@@ -11,6 +11,7 @@ mod queue;
 mod release;
 mod selection;
 mod turnstile;
+mod wait;
 
 use std::sync::Arc;
 

@@ -229,3 +229,20 @@ impl Waiter {
             && self.metadata == other.metadata
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_grow_with_the_era_even_when_revisions_fall() {
+        let waiter = |era, create_revision| Waiter {
+            era,
+            ..Waiter::unreadable(Bytes::new(), SessionId::random(), create_revision, 0)
+        };
+        let before = waiter(50_000, 1 << 39).fencing_token();
+        let after = waiter(50_001, 3).fencing_token();
+        assert!(before < after);
+        assert!(waiter(MAX_ERA, (1 << ERA_SHIFT) - 1).fencing_token() > 0);
+    }
+}

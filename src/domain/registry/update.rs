@@ -61,7 +61,7 @@ pub struct Updated {
 
 enum Verdict {
     Current(Arc<InstanceRecord>),
-    Write(InstanceRecord),
+    Write(Box<InstanceRecord>),
     Refuse(Error),
 }
 
@@ -126,7 +126,7 @@ impl Registry {
             {
                 let record = InstanceRecord {
                     mod_revision: revision,
-                    ..record
+                    ..*record
                 };
                 return Ok(Updated {
                     instance: self.shown(Arc::new(record), revision),
@@ -176,12 +176,12 @@ impl Update {
         }
         match records::writable(self.key.path(), record.format) {
             Err(error) => Verdict::Refuse(error),
-            Ok(()) => Verdict::Write(InstanceRecord {
+            Ok(()) => Verdict::Write(Box::new(InstanceRecord {
                 spec,
                 request_id: self.request_id.clone(),
                 actor: self.actor.clone(),
                 ..InstanceRecord::clone(record)
-            }),
+            })),
         }
     }
 }

@@ -103,6 +103,11 @@ impl Follower {
         })
     }
 
+    /// Stops watching; returns what is needed to resume.
+    pub(super) fn leave(self) -> (Bytes, Vec<Config>) {
+        (self.token, self.configs.into_values().collect())
+    }
+
     /// Reads until what is known satisfies `enough`.
     pub(super) async fn until(&mut self, enough: impl Fn(&Self) -> bool) {
         while !enough(self) {

@@ -1,9 +1,12 @@
 //! The config centre, through its public API.
 
 mod bad_input;
+mod compaction;
 mod follower;
 mod history;
 mod lost_answers;
+mod records;
+mod repeats;
 mod watch;
 mod writes;
 

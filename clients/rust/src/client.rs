@@ -1,0 +1,317 @@
+//! The client: where everything begins.
+
+use std::sync::Arc;
+
+use tonic::transport::Channel;
+
+use crate::{
+    call::{Caller, request_id},
+    config::Configs,
+    discovery::Discovery,
+    endpoints::Endpoints,
+    error::{Error, Result},
+    lock::LockRequest,
+    options::{Options, SessionOptions},
+    proto::{
+        DeregisterInstanceRequest, GetLockRequest, GetServerInfoRequest, GetServerInfoResponse,
+        InstanceView, ListInstancesRequest, ListInstancesResponse, ListLocksRequest,
+        ListServicesRequest, ListSessionsRequest, Lock, Service, Session as SessionInfo,
+        lock_service_client::LockServiceClient, registry_service_client::RegistryServiceClient,
+        server_service_client::ServerServiceClient, session_service_client::SessionServiceClient,
+    },
+    registration::InstanceRequest,
+    session::{Session, SessionKeeper},
+    watch::{Selection, Watch},
+};
+
+/// The largest page a list may ask for.
+const PAGE: i32 = 1000;
+
+/// A client of a Stanchion service, over one or several endpoints. Cheap to clone.
+///
+/// Calls stay at one endpoint until it fails, then move on to the next. Every change carries a
+/// request id, so that repeating it is safe.
+#[derive(Debug, Clone)]
+pub struct Client {
+    namespace: Arc<str>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    caller: Arc<Caller>,
+    /// The session that registrations and locks share.
+    keeper: Arc<SessionKeeper>,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Makes a client of endpoints such as `http://host:7650` or `host:7650`.
+    ///
+    /// Returns at once; connections are made when they are needed. Must be called within a tokio
+    /// runtime. Fails for what is no address.
+    pub fn connect<S: AsRef<str>>(
+        endpoints: impl IntoIterator<Item = S>,
+        options: Options,
+    ) -> Result<Self> {
+        let caller = Arc::new(Caller {
+            endpoints: Endpoints::new(endpoints, &options)?,
+            options,
+        });
+        let keeper = SessionKeeper::new(caller.clone(), caller.options.session.clone());
+        Ok(Self {
+            namespace: caller.options.namespace.as_str().into(),
+            shared: Arc::new(Shared {
+                caller,
+                keeper: Arc::new(keeper),
+            }),
+        })
+    }
+
+    /// The same client for another namespace; empty means `default`.
+    pub fn with_namespace(&self, namespace: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// The namespace of requests; empty means `default`.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The session that registrations and locks of this client share, opened if there is none.
+    pub async fn session(&self) -> Result<Session> {
+        self.keeper().live().await
+    }
+
+    /// Opens another session. A program needs one only for a TTL that is very different.
+    pub async fn open_session(&self, options: &SessionOptions) -> Result<Session> {
+        Session::open(self.caller(), options).await
+    }
+
+    /// Closes the shared session: ends all registrations and locks that live by it.
+    pub async fn close(&self) -> Result<()> {
+        self.keeper().close().await
+    }
+
+    /// Begins to register an instance: `register("shop", "10.0.0.7").port("http", 80, "http")`.
+    pub fn register(&self, service: &str, address: &str) -> InstanceRequest {
+        InstanceRequest::new(self.clone(), service, address)
+    }
+
+    /// Removes an instance, whoever owns it. Answers whether there was one.
+    pub async fn deregister(&self, service: &str, instance_id: &str) -> Result<bool> {
+        let request = DeregisterInstanceRequest {
+            namespace: self.namespace().into(),
+            service: service.into(),
+            instance_id: instance_id.into(),
+            actor: self.actor().into(),
+            ..Default::default()
+        };
+        let answer = self
+            .caller()
+            .call(request, |channel, request| async move {
+                RegistryServiceClient::new(channel)
+                    .deregister_instance(request)
+                    .await
+            })
+            .await?;
+        Ok(answer.deregistered)
+    }
+
+    /// Follows the instances to send traffic to.
+    pub fn discover(&self, service: &str) -> Discovery {
+        self.discover_view(service, InstanceView::Serving)
+    }
+
+    /// Follows the instances of a view.
+    pub fn discover_view(&self, service: &str, view: InstanceView) -> Discovery {
+        Discovery::follow(self.caller().clone(), self.namespace(), service, view)
+    }
+
+    /// Reads the instances of a service, all pages. Has the header and `protected` of the last.
+    pub async fn instances(
+        &self,
+        service: &str,
+        view: InstanceView,
+    ) -> Result<ListInstancesResponse> {
+        let mut request = ListInstancesRequest {
+            namespace: self.namespace().into(),
+            service: service.into(),
+            view: view.into(),
+            page_size: PAGE,
+            ..Default::default()
+        };
+        let mut instances = Vec::new();
+        loop {
+            let mut page = self
+                .caller()
+                .call(request.clone(), |channel, request| async move {
+                    RegistryServiceClient::new(channel)
+                        .list_instances(request)
+                        .await
+                })
+                .await?;
+            instances.append(&mut page.instances);
+            if page.next_page_token.is_empty() {
+                page.instances = instances;
+                return Ok(page);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Reads the services whose name begins with `prefix`, all pages.
+    pub async fn services(&self, prefix: &str) -> Result<Vec<Service>> {
+        let mut request = ListServicesRequest {
+            namespace: self.namespace().into(),
+            prefix: prefix.into(),
+            page_size: PAGE,
+            ..Default::default()
+        };
+        let mut services = Vec::new();
+        loop {
+            let page = self
+                .caller()
+                .call(request.clone(), |channel, request| async move {
+                    RegistryServiceClient::new(channel)
+                        .list_services(request)
+                        .await
+                })
+                .await?;
+            services.extend(page.services);
+            if page.next_page_token.is_empty() {
+                return Ok(services);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Configuration of the namespace.
+    pub fn config(&self) -> Configs {
+        Configs::new(self.clone())
+    }
+
+    /// Begins to take a lock: `lock("nightly").acquire()`.
+    pub fn lock(&self, lock: &str) -> LockRequest {
+        LockRequest::new(self.clone(), lock)
+    }
+
+    /// Reads a lock with its waiters.
+    pub async fn get_lock(&self, lock: &str) -> Result<Lock> {
+        let request = GetLockRequest {
+            namespace: self.namespace().into(),
+            lock: lock.into(),
+            ..Default::default()
+        };
+        let answer = self
+            .caller()
+            .call(request, |channel, request| async move {
+                LockServiceClient::new(channel).get_lock(request).await
+            })
+            .await?;
+        answer.lock.ok_or_else(|| Error::contract("lock"))
+    }
+
+    /// Reads the claimed locks whose name begins with `prefix`, without waiters, all pages.
+    pub async fn locks(&self, prefix: &str) -> Result<Vec<Lock>> {
+        let mut request = ListLocksRequest {
+            namespace: self.namespace().into(),
+            prefix: prefix.into(),
+            page_size: PAGE,
+            ..Default::default()
+        };
+        let mut locks = Vec::new();
+        loop {
+            let page = self
+                .caller()
+                .call(request.clone(), |channel, request| async move {
+                    LockServiceClient::new(channel).list_locks(request).await
+                })
+                .await?;
+            locks.extend(page.locks);
+            if page.next_page_token.is_empty() {
+                return Ok(locks);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Reads the live sessions, of one `client_id` if it is not empty, all pages.
+    pub async fn sessions(&self, client_id: &str) -> Result<Vec<SessionInfo>> {
+        let mut request = ListSessionsRequest {
+            client_id: client_id.into(),
+            page_size: PAGE,
+            ..Default::default()
+        };
+        let mut sessions = Vec::new();
+        loop {
+            let page = self
+                .caller()
+                .call(request.clone(), |channel, request| async move {
+                    SessionServiceClient::new(channel)
+                        .list_sessions(request)
+                        .await
+                })
+                .await?;
+            sessions.extend(page.sessions);
+            if page.next_page_token.is_empty() {
+                return Ok(sessions);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Asks the replica at the current endpoint what it is.
+    pub async fn server_info(&self) -> Result<GetServerInfoResponse> {
+        self.caller()
+            .call(GetServerInfoRequest {}, |channel, request| async move {
+                ServerServiceClient::new(channel)
+                    .get_server_info(request)
+                    .await
+            })
+            .await
+    }
+
+    /// Watches a selection, update by update. For a copy kept current see
+    /// [`discover`](Self::discover) and [`Configs::watch`].
+    pub fn watch<S: Selection>(&self, selection: S) -> Watch<S> {
+        self.watch_after(selection, bytes::Bytes::new())
+    }
+
+    /// Watches a selection from a token on: that of an earlier update, or of a read with the same
+    /// selection. An empty one means with a snapshot first.
+    pub fn watch_after<S: Selection>(&self, selection: S, resume_token: bytes::Bytes) -> Watch<S> {
+        Watch::new(self.caller().clone(), selection, resume_token)
+    }
+
+    /// The endpoints, with their connections, for calls that this crate has no method for.
+    pub fn channels(&self) -> impl Iterator<Item = (&str, Channel)> {
+        self.caller()
+            .endpoints
+            .all()
+            .iter()
+            .map(|endpoint| (endpoint.address.as_str(), endpoint.channel.clone()))
+    }
+
+    pub(crate) fn caller(&self) -> &Arc<Caller> {
+        &self.shared.caller
+    }
+
+    pub(crate) fn keeper(&self) -> &Arc<SessionKeeper> {
+        &self.shared.keeper
+    }
+
+    pub(crate) fn actor(&self) -> &str {
+        &self.shared.caller.options.actor
+    }
+}
+
+/// A name for a request that makes it safe to repeat, for calls made with
+/// [`Client::channels`].
+pub fn new_request_id() -> String {
+    request_id()
+}

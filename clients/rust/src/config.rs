@@ -1,0 +1,364 @@
+//! Configuration: read, written, followed.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    Client,
+    call::request_id,
+    error::{Error, Result},
+    mirror::Mirror,
+    proto::{
+        Config, ConfigVersion, ContentType, DeleteConfigRequest, DeleteConfigResponse,
+        GetConfigRequest, GetConfigVersionRequest, Guard, ListConfigVersionsRequest,
+        ListConfigsRequest, PutConfigRequest, PutConfigResponse, RollbackConfigRequest,
+        RollbackConfigResponse, WatchConfigsRequest, config_service_client::ConfigServiceClient,
+        watch_configs_request,
+    },
+    watch::Watch,
+};
+
+/// The largest page a list may ask for.
+const PAGE: i32 = 1000;
+
+/// The configuration of a namespace. See [`Client::config`].
+#[derive(Debug, Clone)]
+pub struct Configs {
+    client: Client,
+}
+
+/// A version to be written. See [`Configs::put`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing is written before `send`"]
+pub struct Put {
+    client: Client,
+    request: PutConfigRequest,
+}
+
+/// How a change of a config is made: conditions and notes. The default has none.
+#[derive(Debug, Clone, Default)]
+pub struct ChangeOptions {
+    /// Version the config must have now; zero means that it must not exist. Default: not checked.
+    pub expected_version: Option<i64>,
+    /// Changes only while a lock is held. Default: none.
+    pub guard: Option<Guard>,
+    /// Why, at most 1 KiB. Default: empty.
+    pub comment: String,
+}
+
+/// The current version of one key, kept current in the background. Clones share the watch.
+#[derive(Debug, Clone)]
+pub struct Value {
+    key: String,
+    mirror: Mirror<Config>,
+}
+
+/// The configs below a prefix, kept current in the background. Clones share the watch.
+#[derive(Debug, Clone)]
+pub struct Values {
+    mirror: Mirror<Config>,
+}
+
+// === impl Configs ===
+
+impl Configs {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Reads a config.
+    pub async fn get(&self, key: &str) -> Result<Config> {
+        let request = GetConfigRequest {
+            namespace: self.client.namespace().into(),
+            key: key.into(),
+            ..Default::default()
+        };
+        let answer = self
+            .client
+            .caller()
+            .call(request, |channel, request| async move {
+                ConfigServiceClient::new(channel).get_config(request).await
+            })
+            .await?;
+        answer.config.ok_or_else(|| Error::contract("config"))
+    }
+
+    /// Begins to write a config: `put("db/url", "…").send()`.
+    pub fn put(&self, key: &str, content: impl Into<Bytes>) -> Put {
+        Put {
+            request: PutConfigRequest {
+                namespace: self.client.namespace().into(),
+                key: key.into(),
+                content: content.into(),
+                request_id: request_id(),
+                actor: self.client.actor().into(),
+                ..Default::default()
+            },
+            client: self.client.clone(),
+        }
+    }
+
+    /// Lists the configs whose key begins with `prefix`, ordered by key, all pages.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Config>> {
+        self.list_as(prefix, false).await
+    }
+
+    /// Lists like [`list`](Self::list), without the contents.
+    pub async fn list_without_content(&self, prefix: &str) -> Result<Vec<Config>> {
+        self.list_as(prefix, true).await
+    }
+
+    async fn list_as(&self, prefix: &str, omit_content: bool) -> Result<Vec<Config>> {
+        let mut request = ListConfigsRequest {
+            namespace: self.client.namespace().into(),
+            prefix: prefix.into(),
+            page_size: PAGE,
+            omit_content,
+            ..Default::default()
+        };
+        let mut configs = Vec::new();
+        loop {
+            let page = self
+                .client
+                .caller()
+                .call(request.clone(), |channel, request| async move {
+                    ConfigServiceClient::new(channel)
+                        .list_configs(request)
+                        .await
+                })
+                .await?;
+            configs.extend(page.configs);
+            if page.next_page_token.is_empty() {
+                return Ok(configs);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Deletes a config; its history stays. Succeeds if it is gone.
+    pub async fn delete(&self, key: &str, options: ChangeOptions) -> Result<DeleteConfigResponse> {
+        let request = DeleteConfigRequest {
+            namespace: self.client.namespace().into(),
+            key: key.into(),
+            expected_version: options.expected_version,
+            request_id: request_id(),
+            guard: options.guard,
+            actor: self.client.actor().into(),
+            comment: options.comment,
+        };
+        self.client
+            .caller()
+            .call(request, |channel, request| async move {
+                ConfigServiceClient::new(channel)
+                    .delete_config(request)
+                    .await
+            })
+            .await
+    }
+
+    /// Lists the versions of a key, newest first, without contents: at most `limit` of them.
+    pub async fn history(&self, key: &str, limit: usize) -> Result<Vec<ConfigVersion>> {
+        let mut versions = Vec::new();
+        let mut page_token = String::new();
+        while versions.len() < limit {
+            let wanted = limit - versions.len();
+            let request = ListConfigVersionsRequest {
+                namespace: self.client.namespace().into(),
+                key: key.into(),
+                page_size: i32::try_from(wanted).unwrap_or(PAGE).min(PAGE),
+                page_token,
+                ..Default::default()
+            };
+            let page = self
+                .client
+                .caller()
+                .call(request, |channel, request| async move {
+                    ConfigServiceClient::new(channel)
+                        .list_config_versions(request)
+                        .await
+                })
+                .await?;
+            versions.extend(page.versions.into_iter().take(wanted));
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            page_token = page.next_page_token;
+        }
+        Ok(versions)
+    }
+
+    /// Reads one version of a key.
+    pub async fn version(&self, key: &str, version: i64) -> Result<ConfigVersion> {
+        let request = GetConfigVersionRequest {
+            namespace: self.client.namespace().into(),
+            key: key.into(),
+            version,
+            ..Default::default()
+        };
+        let answer = self
+            .client
+            .caller()
+            .call(request, |channel, request| async move {
+                ConfigServiceClient::new(channel)
+                    .get_config_version(request)
+                    .await
+            })
+            .await?;
+        answer.version.ok_or_else(|| Error::contract("version"))
+    }
+
+    /// Makes an earlier version the current one again, as a new version.
+    pub async fn rollback(
+        &self,
+        key: &str,
+        version: i64,
+        options: ChangeOptions,
+    ) -> Result<RollbackConfigResponse> {
+        let request = RollbackConfigRequest {
+            namespace: self.client.namespace().into(),
+            key: key.into(),
+            version,
+            expected_version: options.expected_version,
+            request_id: request_id(),
+            guard: options.guard,
+            actor: self.client.actor().into(),
+            comment: options.comment,
+        };
+        self.client
+            .caller()
+            .call(request, |channel, request| async move {
+                ConfigServiceClient::new(channel)
+                    .rollback_config(request)
+                    .await
+            })
+            .await
+    }
+
+    /// Follows one key, which need not exist yet.
+    pub fn watch(&self, key: &str) -> Value {
+        let selection = watch_configs_request::Selection::Key(key.into());
+        Value {
+            key: key.into(),
+            mirror: Mirror::follow(self.client.caller().clone(), self.selection(selection)),
+        }
+    }
+
+    /// Follows all keys that begin with `prefix`.
+    pub fn watch_prefix(&self, prefix: &str) -> Values {
+        let selection = watch_configs_request::Selection::Prefix(prefix.into());
+        Values {
+            mirror: Mirror::follow(self.client.caller().clone(), self.selection(selection)),
+        }
+    }
+
+    /// Shows every change of the keys that begin with `prefix`, one by one.
+    pub fn changes(&self, prefix: &str) -> Watch<WatchConfigsRequest> {
+        let selection = watch_configs_request::Selection::Prefix(prefix.into());
+        self.client.watch(self.selection(selection))
+    }
+
+    fn selection(&self, selection: watch_configs_request::Selection) -> WatchConfigsRequest {
+        WatchConfigsRequest {
+            namespace: self.client.namespace().into(),
+            selection: Some(selection),
+            start: None,
+            min_interval: None,
+        }
+    }
+}
+
+// === impl Put ===
+
+impl Put {
+    /// What the content is written in. Default text.
+    pub fn content_type(mut self, content_type: ContentType) -> Self {
+        self.request.content_type = content_type.into();
+        self
+    }
+
+    /// Labels, replacing the former ones.
+    pub fn labels(mut self, labels: BTreeMap<String, String>) -> Self {
+        self.request.labels = labels;
+        self
+    }
+
+    /// What the config is for, replacing the former text.
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.request.description = description.into();
+        self
+    }
+
+    /// Conditions and notes.
+    pub fn options(mut self, options: ChangeOptions) -> Self {
+        self.request.expected_version = options.expected_version;
+        self.request.guard = options.guard;
+        self.request.comment = options.comment;
+        self
+    }
+
+    /// Writes it. The answer has no content.
+    pub async fn send(self) -> Result<PutConfigResponse> {
+        self.client
+            .caller()
+            .call(self.request, |channel, request| async move {
+                ConfigServiceClient::new(channel).put_config(request).await
+            })
+            .await
+    }
+}
+
+// === impl Value ===
+
+impl Value {
+    /// Waits until it is known for the first time whether there is a config. Fails if the server
+    /// refuses the key; waits on while none answers.
+    pub async fn ready(&self) -> Result<()> {
+        self.mirror.ready().await
+    }
+
+    /// The config as last known; nothing if there is none, or before [`ready`](Self::ready).
+    pub fn get(&self) -> Option<Arc<Config>> {
+        self.mirror.view().items.get(self.key.as_str()).cloned()
+    }
+
+    /// How old the config may be at most; nothing before a server has answered.
+    pub fn age(&self) -> Option<Duration> {
+        self.mirror.age()
+    }
+
+    /// Completes when the config changed since this handle was made or this was last called.
+    pub async fn changed(&mut self) {
+        self.mirror.changed().await;
+    }
+}
+
+// === impl Values ===
+
+impl Values {
+    /// Waits until the configs are known for the first time. Fails if the server refuses the
+    /// prefix; waits on while none answers.
+    pub async fn ready(&self) -> Result<()> {
+        self.mirror.ready().await
+    }
+
+    /// The configs as last known, by key, all of one revision.
+    pub fn get_all(&self) -> BTreeMap<Arc<str>, Arc<Config>> {
+        self.mirror.view().items.clone()
+    }
+
+    /// One of the configs.
+    pub fn get(&self, key: &str) -> Option<Arc<Config>> {
+        self.mirror.view().items.get(key).cloned()
+    }
+
+    /// How old the configs may be at most; nothing before a server has answered.
+    pub fn age(&self) -> Option<Duration> {
+        self.mirror.age()
+    }
+
+    /// Completes when one changed since this handle was made or this was last called.
+    pub async fn changed(&mut self) {
+        self.mirror.changed().await;
+    }
+}

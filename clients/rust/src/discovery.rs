@@ -1,0 +1,78 @@
+//! Where a service is, answered from memory.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    call::Caller,
+    error::Result,
+    mirror::Mirror,
+    proto::{Instance, InstanceView, WatchInstancesRequest},
+};
+
+/// The instances of a service, kept current by a watch that resumes by itself.
+///
+/// While no server answers, the last known instances are served: [`age`](Self::age) tells how old
+/// they may be. Clones share the watch, which ends with the last of them.
+#[derive(Debug, Clone)]
+pub struct Discovery {
+    mirror: Mirror<Instance>,
+}
+
+// === impl Discovery ===
+
+impl Discovery {
+    pub(crate) fn follow(
+        caller: Arc<Caller>,
+        namespace: &str,
+        service: &str,
+        view: InstanceView,
+    ) -> Self {
+        let selection = WatchInstancesRequest {
+            namespace: namespace.into(),
+            service: service.into(),
+            view: view.into(),
+            start: None,
+            min_interval: None,
+        };
+        Self {
+            mirror: Mirror::follow(caller, selection),
+        }
+    }
+
+    /// Waits until the instances are known for the first time. Fails if the server refuses the
+    /// name; waits on while none answers.
+    pub async fn ready(&self) -> Result<()> {
+        self.mirror.ready().await
+    }
+
+    /// The instances as last known, ordered by id. Empty before [`ready`](Self::ready).
+    pub fn instances(&self) -> Vec<Arc<Instance>> {
+        self.mirror.view().items.values().cloned().collect()
+    }
+
+    /// One of the instances.
+    pub fn instance(&self, instance_id: &str) -> Option<Arc<Instance>> {
+        self.mirror.view().items.get(instance_id).cloned()
+    }
+
+    /// Whether so few instances are healthy that suspect and unhealthy ones are shown too.
+    pub fn is_protected(&self) -> bool {
+        self.mirror.view().protected
+    }
+
+    /// Revision that the instances show.
+    pub fn revision(&self) -> i64 {
+        self.mirror.view().revision
+    }
+
+    /// How old the instances may be at most. Grows while no server answers; nothing before one
+    /// has answered. A quiet service is confirmed about every 10 s.
+    pub fn age(&self) -> Option<Duration> {
+        self.mirror.age()
+    }
+
+    /// Completes when the instances changed since this handle was made or this was last called.
+    pub async fn changed(&mut self) {
+        self.mirror.changed().await;
+    }
+}

@@ -1,0 +1,137 @@
+//! The four requests that select something to watch. They are alike but for their item.
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tonic::{Status, Streaming, transport::Channel};
+
+use super::{Change, Message, Selection};
+use crate::proto::{
+    self, Config, DeleteCause, EventType, Final, Instance, LockClaim, ResetReason, Service,
+    WatchConfigsRequest, WatchConfigsResponse, WatchInstancesRequest, WatchInstancesResponse,
+    WatchLockRequest, WatchLockResponse, WatchServicesRequest, WatchServicesResponse, WatchStart,
+};
+
+/// What a message of a watch says.
+#[derive(Debug)]
+pub enum Body<T> {
+    /// Part of a snapshot.
+    Snapshot(Vec<T>),
+    /// The snapshot is complete.
+    SnapshotEnd {
+        /// Revision it shows.
+        revision: i64,
+    },
+    /// A delta, or part of one.
+    Delta {
+        /// Revision it leads to.
+        revision: i64,
+        /// What changed.
+        changes: Vec<Change<T>>,
+        /// Whether changes of several revisions are merged.
+        conflated: bool,
+        /// Whether it ends the delta.
+        last_part: bool,
+    },
+    /// Nothing changed, or the stream ends.
+    Bookmark {
+        /// Revision through which the watch is current.
+        revision: i64,
+        /// Why the stream ends, if it does.
+        r#final: Final,
+    },
+    /// A snapshot follows.
+    Reset(ResetReason),
+}
+
+fn change<T>(kind: EventType, cause: DeleteCause, item: Option<T>) -> Option<Change<T>> {
+    let item = item?;
+    Some(match kind {
+        EventType::Added => Change::Added(item),
+        // What a newer server says of an item that is there.
+        EventType::Modified | EventType::Unspecified => Change::Modified(item),
+        EventType::Deleted => Change::Deleted(item, cause),
+    })
+}
+
+macro_rules! selection {
+    (
+        $request:ident -> $response:ident / $message:ident by $client:ident::$Client:ident.$method:ident,
+        $items:ident, $item:ident: $Item:ty, key $key:ident,
+        protected $protected:expr
+    ) => {
+        impl Selection for $request {
+            type Response = $response;
+            type Item = $Item;
+
+            fn open(
+                mut self,
+                channel: Channel,
+                start: Option<WatchStart>,
+            ) -> BoxFuture<'static, Result<Streaming<$response>, Status>> {
+                self.start = start;
+                async move {
+                    let mut client = proto::$client::$Client::new(channel);
+                    Ok(client.$method(self).await?.into_inner())
+                }
+                .boxed()
+            }
+
+            fn read(response: $response) -> Message<$Item> {
+                use proto::$message::Message as Said;
+                let protected: fn(&$response) -> bool = $protected;
+                Message {
+                    protected: protected(&response),
+                    body: response.message.map(|said| match said {
+                        Said::Snapshot(snapshot) => Body::Snapshot(snapshot.$items),
+                        Said::SnapshotEnd(end) => Body::SnapshotEnd {
+                            revision: end.revision,
+                        },
+                        Said::Delta(delta) => Body::Delta {
+                            revision: delta.revision,
+                            conflated: delta.conflated,
+                            last_part: delta.last_part,
+                            changes: delta
+                                .events
+                                .into_iter()
+                                .filter_map(|event| {
+                                    change(event.r#type(), event.cause(), event.$item)
+                                })
+                                .collect(),
+                        },
+                        Said::Bookmark(bookmark) => Body::Bookmark {
+                            revision: bookmark.revision,
+                            r#final: bookmark.r#final(),
+                        },
+                        Said::Reset(reset) => Body::Reset(reset.reason()),
+                    }),
+                    header: response.header.unwrap_or_default(),
+                    resume_token: response.resume_token,
+                }
+            }
+
+            fn key(item: &$Item) -> String {
+                item.$key.to_string()
+            }
+        }
+    };
+}
+
+selection!(
+    WatchInstancesRequest -> WatchInstancesResponse / watch_instances_response
+        by registry_service_client::RegistryServiceClient.watch_instances,
+    instances, instance: Instance, key instance_id, protected |response| response.protected
+);
+selection!(
+    WatchServicesRequest -> WatchServicesResponse / watch_services_response
+        by registry_service_client::RegistryServiceClient.watch_services,
+    services, service: Service, key service, protected |_| false
+);
+selection!(
+    WatchConfigsRequest -> WatchConfigsResponse / watch_configs_response
+        by config_service_client::ConfigServiceClient.watch_configs,
+    configs, config: Config, key key, protected |_| false
+);
+selection!(
+    WatchLockRequest -> WatchLockResponse / watch_lock_response
+        by lock_service_client::LockServiceClient.watch_lock,
+    claims, claim: LockClaim, key fencing_token, protected |_| false
+);

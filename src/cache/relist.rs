@@ -1,0 +1,153 @@
+//! Reading everything anew: the difference if the history goes on, the whole if it does not.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+
+use crate::store::{Event, KeyValue, Revision, Watch};
+
+use super::{
+    Projection,
+    listing::{Listing, list_now},
+    published::Published,
+    sync::Mirror,
+};
+
+// === impl Mirror ===
+
+impl<P: Projection> Mirror<P> {
+    /// Starts from a listing, without history.
+    pub(super) fn load(&mut self, listing: Listing, generation: u64) {
+        let Listing { kvs, revision, .. } = listing;
+        self.known.clear();
+        let mut by_revision: BTreeMap<Revision, Vec<Event>> = BTreeMap::new();
+        for kv in kvs {
+            by_revision
+                .entry(kv.mod_revision)
+                .or_default()
+                .push(Event::Put(kv));
+        }
+        let mut state = P::State::default();
+        for (revision, events) in &by_revision {
+            note(&mut self.known, events);
+            self.projection.apply(&mut state, *revision, events);
+        }
+        self.working = Published::new(state, revision, generation);
+    }
+
+    /// Lists anew and publishes the difference as one revision.
+    pub(super) async fn relist(&mut self) -> Option<Watch> {
+        let sent = self.shared.now();
+        let mut listing = self.list().await;
+        let watch = listing.watch.take();
+        let before = self.working.revision;
+        let events = self.difference(&listing);
+        if self.contradicted(&listing, &events) {
+            tracing::warn!(
+                found = listing.revision,
+                seen = before,
+                "the store shows another past than it did: its history is another one"
+            );
+            self.confirm(before).await;
+            return self.replace().await;
+        }
+        self.shared.counters.relists.add(1);
+        tracing::info!(
+            from = before,
+            to = listing.revision,
+            changes = events.len(),
+            "the store forgot what the watch needed, the difference was listed"
+        );
+        let (to, now) = (listing.revision, self.shared.now());
+        if to == before || self.working.apply(&self.projection, to, &events, true, now) {
+            note(&mut self.known, &events);
+            self.publish();
+        } else {
+            self.replace_with(listing);
+        }
+        self.shared.pulse.replaced(sent);
+        watch
+    }
+
+    /// Says whether what was listed cannot have come after what we know: everything up to our
+    /// revision would be known.
+    fn contradicted(&self, listing: &Listing, difference: &[Event]) -> bool {
+        let before = self.working.revision;
+        let unknown = difference
+            .iter()
+            .any(|event| matches!(event, Event::Put(kv) if kv.mod_revision <= before));
+        listing.revision < before
+            || unknown
+            || (listing.revision == before && !difference.is_empty())
+    }
+
+    /// What leads from the known keys to the listed ones.
+    fn difference(&self, listing: &Listing) -> Vec<Event> {
+        let listed: HashMap<&Bytes, &KeyValue> =
+            listing.kvs.iter().map(|kv| (&kv.key, kv)).collect();
+        let mut events: Vec<Event> = self
+            .known
+            .keys()
+            .filter(|key| !listed.contains_key(key))
+            .map(|key| Event::Delete {
+                key: key.clone(),
+                revision: listing.revision,
+            })
+            .collect();
+        events.sort_by(|a, b| a.key().cmp(b.key()));
+        let mut puts: Vec<&KeyValue> = listing
+            .kvs
+            .iter()
+            .filter(|kv| self.known.get(&kv.key) != Some(&(kv.create_revision, kv.mod_revision)))
+            .collect();
+        puts.sort_by_key(|kv| kv.mod_revision);
+        events.extend(puts.into_iter().cloned().map(Event::Put));
+        events
+    }
+
+    /// Reads everything anew and forgets what was; cursors start over.
+    pub(super) async fn replace(&mut self) -> Option<Watch> {
+        let sent = self.shared.now();
+        let mut listing = self.list().await;
+        let watch = listing.watch.take();
+        self.replace_with(listing);
+        self.shared.pulse.replaced(sent);
+        watch
+    }
+
+    fn replace_with(&mut self, listing: Listing) {
+        self.shared.counters.replacements.add(1);
+        self.confirming = None;
+        self.load(listing, self.working.generation + 1);
+        tracing::warn!(
+            revision = self.working.revision,
+            epoch = self.working.epoch,
+            "the state was replaced"
+        );
+        self.publish();
+    }
+
+    async fn list(&mut self) -> Listing {
+        loop {
+            let listed = list_now(&self.reader()).await;
+            match listed {
+                Ok(listing) => return listing,
+                Err(error) => self.pause("the store cannot be listed", &error).await,
+            }
+        }
+    }
+}
+
+/// Keeps account of when keys were written.
+pub(super) fn note(known: &mut HashMap<Bytes, (Revision, Revision)>, events: &[Event]) {
+    for event in events {
+        match event {
+            Event::Put(kv) => {
+                known.insert(kv.key.clone(), (kv.create_revision, kv.mod_revision));
+            }
+            Event::Delete { key, .. } => {
+                known.remove(key);
+            }
+        }
+    }
+}

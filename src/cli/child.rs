@@ -1,0 +1,121 @@
+//! A command run after `--`: its signals, its end, and how it is stopped.
+
+use std::{ffi::OsString, io, process::ExitStatus, time::Duration};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::process;
+
+use super::{
+    exit::Exit,
+    failure::Failure,
+    signals::{self, Signals},
+};
+
+/// A running child. Reaped when its end is waited for.
+pub(crate) struct Child {
+    process: process::Child,
+    signals: Signals,
+    /// The child leads a process group, so that what it starts is stopped with it. Not at a
+    /// terminal: there it could no longer read.
+    group: bool,
+}
+
+/// What happens to a child.
+pub(crate) enum ChildEvent {
+    /// It ended.
+    Ended(ExitStatus),
+    /// We got a signal.
+    Signal(Signal),
+}
+
+// === impl Child ===
+
+impl Child {
+    /// Runs a command with additional environment. The signals have been caught before, so that
+    /// none ends us and leaves the child alone.
+    pub(crate) fn spawn<'a>(
+        command: &[OsString],
+        environment: impl IntoIterator<Item = (&'a str, String)>,
+        signals: Signals,
+    ) -> Result<Self, Failure> {
+        let [program, arguments @ ..] = command else {
+            return Err(Failure::usage("there is no command after `--`"));
+        };
+        let group = !signals::at_terminal();
+        let mut command = process::Command::new(program);
+        command.args(arguments).envs(environment);
+        if group {
+            command.process_group(0);
+        }
+        let process = command.spawn().map_err(|error| {
+            let exit = match error.kind() {
+                io::ErrorKind::NotFound => Exit::NoSuchCommand,
+                _ => Exit::NotExecutable,
+            };
+            Failure::new(exit, format!("cannot run {}: {error}", program.display()))
+        })?;
+        Ok(Self {
+            process,
+            signals,
+            group,
+        })
+    }
+
+    /// Waits for something to happen.
+    pub(crate) async fn event(&mut self) -> Result<ChildEvent, Failure> {
+        tokio::select! {
+            // The end first: a signal after it concerns nobody.
+            biased;
+            status = self.process.wait() => Ok(ChildEvent::Ended(status?)),
+            signal = self.signals.next() => Ok(ChildEvent::Signal(signal)),
+        }
+    }
+
+    /// Passes a signal on, unless the terminal has sent it to the child already.
+    pub(crate) fn forward(&self, signal: Signal) {
+        let from_terminal = !self.group && matches!(signal, Signal::INT | Signal::QUIT);
+        if !from_terminal {
+            self.send(signal);
+        }
+    }
+
+    /// Asks the child to end, and kills it if it does not within `patience`.
+    pub(crate) async fn stop(&mut self, patience: Duration) -> Result<ExitStatus, Failure> {
+        let group = self.pid().filter(|_| self.group);
+        self.send(Signal::TERM);
+        let ended = tokio::time::timeout(patience, self.process.wait()).await;
+        let status = match ended {
+            Ok(status) => status,
+            Err(_) => {
+                self.send(Signal::KILL);
+                self.process.wait().await
+            }
+        };
+        // What it started may have stayed, and must not go on either. While a group has members
+        // its id is not given to anyone else; without any there is nobody to kill.
+        if let Some(group) = group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        Ok(status?)
+    }
+
+    fn send(&self, signal: Signal) {
+        // Without an id it has ended and been waited for.
+        let Some(pid) = self.pid() else {
+            return;
+        };
+        let sent = match self.group {
+            true => kill_process_group(pid, signal),
+            false => kill_process(pid, signal),
+        };
+        if let Err(error) = sent {
+            tracing::debug!(%error, "the child did not get a signal");
+        }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        self.process
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()))
+    }
+}

@@ -1,0 +1,85 @@
+//! `config …`: one file for reading, one for changing, one for following.
+
+mod change;
+mod read;
+mod show;
+mod watch;
+
+use clap::{Args, Subcommand};
+use stanchion_client::{ChangeOptions, proto::Guard};
+
+use super::{Outcome, connection::Connection, parse};
+
+/// Read, change and follow configuration
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    Get(read::Get),
+    Put(change::Put),
+    List(read::List),
+    Watch(watch::Watch),
+    History(read::History),
+    Rollback(change::Rollback),
+    Delete(change::Delete),
+}
+
+/// Conditions and notes of a change.
+#[derive(Debug, Args)]
+struct Change {
+    /// Version it must have now; 0 means that it must not exist
+    #[arg(long, value_name = "VERSION")]
+    expected_version: Option<i64>,
+
+    /// Changes it only while this lock is held; the token defaults to $STANCHION_FENCING_TOKEN
+    #[arg(long, value_parser = parse::guard, value_name = "LOCK[=TOKEN]")]
+    guard: Option<Guard>,
+
+    /// Why
+    #[arg(
+        short = 'm',
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
+    comment: String,
+}
+
+// === impl Config ===
+
+impl Config {
+    pub(super) async fn run(self) -> Outcome {
+        match self {
+            Self::Get(command) => command.run().await,
+            Self::Put(command) => command.run().await,
+            Self::List(command) => command.run().await,
+            Self::Watch(command) => command.run().await,
+            Self::History(command) => command.run().await,
+            Self::Rollback(command) => command.run().await,
+            Self::Delete(command) => command.run().await,
+        }
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        match self {
+            Self::Get(command) => &command.connection,
+            Self::Put(command) => &command.connection,
+            Self::List(command) => &command.connection,
+            Self::Watch(command) => &command.connection,
+            Self::History(command) => &command.connection,
+            Self::Rollback(command) => &command.connection,
+            Self::Delete(command) => &command.connection,
+        }
+    }
+}
+
+// === impl Change ===
+
+impl Change {
+    fn options(self) -> ChangeOptions {
+        ChangeOptions {
+            expected_version: self.expected_version,
+            guard: self.guard,
+            comment: self.comment,
+        }
+    }
+}

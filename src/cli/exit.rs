@@ -1,0 +1,101 @@
+//! Exit codes: one table, which `--help` shows.
+
+use std::process::{ExitCode, ExitStatus};
+
+use rustix::process::Signal;
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Ok,
+    Failed,
+    Usage,
+    NotFound,
+    Conflict,
+    Lost,
+    Unreachable,
+    TimedOut,
+    NotExecutable,
+    NoSuchCommand,
+    /// Whatever the child said.
+    Child(u8),
+}
+
+/// What each code means.
+const TABLE: [(Exit, &str); 10] = [
+    (Exit::Ok, "done"),
+    (
+        Exit::Failed,
+        "the server refused or failed, or something is wrong",
+    ),
+    (
+        Exit::Usage,
+        "wrong usage, or the server finds an argument invalid",
+    ),
+    (Exit::NotFound, "no such instance, config or version"),
+    (
+        Exit::Conflict,
+        "held or owned by another, or changed meanwhile",
+    ),
+    (Exit::Lost, "the lock or registration was lost while in use"),
+    (Exit::Unreachable, "no server or no store answers"),
+    (Exit::TimedOut, "not done in time"),
+    (Exit::NotExecutable, "the command after `--` cannot be run"),
+    (Exit::NoSuchCommand, "the command after `--` does not exist"),
+];
+
+// === impl Exit ===
+
+impl Exit {
+    /// The exit code of a child: its own, or 128 + the signal that ended it, as shells have it.
+    pub(crate) fn of_child(status: ExitStatus) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+
+        let code = match (status.code(), status.signal()) {
+            (Some(code), _) => code,
+            (None, Some(signal)) => 128 + signal,
+            (None, None) => 1,
+        };
+        Self::Child(u8::try_from(code).unwrap_or(1))
+    }
+
+    /// The exit code of a program that a signal ended.
+    pub(crate) fn of_signal(signal: Signal) -> Self {
+        Self::Child(u8::try_from(128 + signal.as_raw()).unwrap_or(1))
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Conflict => 4,
+            Self::Lost => 5,
+            Self::Unreachable => 69,
+            Self::TimedOut => 124,
+            Self::NotExecutable => 126,
+            Self::NoSuchCommand => 127,
+            Self::Child(code) => code,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        exit.code().into()
+    }
+}
+
+/// The table as text.
+pub(crate) fn table() -> String {
+    let rows = TABLE.map(|(exit, meaning)| format!("  {:>3}  {meaning}\n", exit.code()));
+    format!(
+        "Exit codes:\n{}  Commands that run another one after `--` exit as it does, with 128 + N if\n  \
+         signal N ended it.\n\n\
+         Environment:\n  \
+         STANCHION_ENDPOINT   where the server is, or several separated by commas\n  \
+         STANCHION_NAMESPACE  namespace of all requests",
+        rows.concat()
+    )
+}

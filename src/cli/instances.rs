@@ -1,0 +1,211 @@
+//! `instances`: where a service is, once or as it changes.
+
+use clap::Args;
+use serde_json::{Value, json};
+use stanchion_client::{
+    proto::{DeleteCause, Instance, InstanceView, Port, WatchInstancesRequest},
+    watch::{Change, Update, UpdateKind},
+};
+
+use super::{
+    Outcome,
+    connection::Connection,
+    exit::Exit,
+    failure::Failure,
+    output::{self, Table},
+};
+
+/// List the instances of a service, or follow them
+///
+/// Shows those to send traffic to; --all also shows suspect, unhealthy, draining and isolated ones.
+/// With --watch it prints what there is, then every change; with `-o json` one object a line.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  stanchion instances web\n  stanchion instances web --all --watch\n  \
+                        stanchion instances web -o json | jq -r '.instances[].address'"
+)]
+pub(crate) struct Instances {
+    /// Name of the service
+    service: String,
+
+    /// Shows every instance
+    #[arg(short, long)]
+    all: bool,
+
+    /// Goes on with every change
+    #[arg(short, long)]
+    watch: bool,
+
+    #[command(flatten)]
+    pub(super) connection: Connection,
+}
+
+// === impl Instances ===
+
+impl Instances {
+    pub(super) async fn run(self) -> Outcome {
+        let client = self.connection.client()?;
+        let view = match self.all {
+            true => InstanceView::All,
+            false => InstanceView::Serving,
+        };
+        if self.watch {
+            let mut watch = client.watch(WatchInstancesRequest {
+                namespace: client.namespace().into(),
+                service: self.service.clone(),
+                view: view.into(),
+                ..Default::default()
+            });
+            // A first answer within the time of a call, so that a wrong address is told.
+            client.server_info().await?;
+            loop {
+                self.show(watch.next().await?)?;
+            }
+        }
+        let list = client.instances(&self.service, view).await?;
+        if self.connection.is_json() {
+            let header = list.header.unwrap_or_default();
+            output::json(&json!({
+                "service": self.service,
+                "revision": header.revision,
+                "epoch": header.epoch,
+                "protected": list.protected,
+                "instances": list.instances.iter().map(to_json).collect::<Vec<_>>(),
+            }))?;
+        } else {
+            print(
+                &list.instances,
+                &format!("no instances of {}", self.service),
+            )?;
+            if list.protected {
+                output::note("protected: too few are healthy, so all are shown")?;
+            }
+        }
+        Ok(Exit::Ok)
+    }
+
+    fn show(&self, update: Update<Instance>) -> Result<(), Failure> {
+        let revision = update.revision;
+        match update.kind {
+            UpdateKind::Current => Ok(()),
+            UpdateKind::Snapshot { items, .. } if self.connection.is_json() => {
+                output::json_line(&json!({
+                    "type": "snapshot",
+                    "revision": revision,
+                    "protected": update.protected,
+                    "instances": items.iter().map(to_json).collect::<Vec<_>>(),
+                }))
+            }
+            UpdateKind::Snapshot { items, .. } => {
+                print(&items, &format!("no instances of {} yet", self.service))
+            }
+            UpdateKind::Delta { changes, .. } => changes.iter().try_for_each(|change| {
+                let (kind, instance, cause) = told(change);
+                if self.connection.is_json() {
+                    return output::json_line(&json!({
+                        "type": kind,
+                        "revision": revision,
+                        "protected": update.protected,
+                        "instance": to_json(instance),
+                        "cause": cause,
+                    }));
+                }
+                output::line(&format!(
+                    "{} {kind:8} {}  {} {}  {}{}",
+                    humantime::format_rfc3339_seconds(std::time::SystemTime::now()),
+                    instance.instance_id,
+                    instance.address,
+                    ports(&instance.ports),
+                    state(instance),
+                    cause.map(|cause| format!(" ({cause})")).unwrap_or_default(),
+                ))
+            }),
+        }
+    }
+}
+
+fn told(change: &Change<Instance>) -> (&'static str, &Instance, Option<String>) {
+    match change {
+        Change::Added(instance) => ("added", instance, None),
+        Change::Modified(instance) => ("modified", instance, None),
+        Change::Deleted(instance, cause) => {
+            let cause = (*cause != DeleteCause::Unspecified)
+                .then(|| output::lower(cause.as_str_name(), "DELETE_CAUSE_"));
+            ("deleted", instance, cause)
+        }
+    }
+}
+
+fn print(instances: &[Instance], nothing: &str) -> Result<(), Failure> {
+    let mut table = Table::new([
+        "ID", "ADDRESS", "PORTS", "HEALTH", "WEIGHT", "VERSION", "ZONE", "CLIENT", "SINCE",
+    ]);
+    for instance in instances {
+        table.row([
+            instance.instance_id.clone(),
+            instance.address.clone(),
+            ports(&instance.ports),
+            state(instance),
+            instance
+                .weight
+                .map(|weight| weight.to_string())
+                .unwrap_or_default(),
+            instance.version.clone(),
+            instance.zone.clone(),
+            instance.client_id.clone(),
+            output::ago(instance.register_time),
+        ]);
+    }
+    table.print(nothing)
+}
+
+fn ports(ports: &[Port]) -> String {
+    let one = |port: &Port| {
+        let name = match port.name.as_str() {
+            "" => String::new(),
+            name => format!("{name}="),
+        };
+        let protocol = match port.protocol.as_str() {
+            "" => String::new(),
+            protocol => format!("/{protocol}"),
+        };
+        format!("{name}{}{protocol}", port.port)
+    };
+    ports.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
+/// Health, and the operator state if it is not the usual one.
+fn state(instance: &Instance) -> String {
+    let health = output::lower(instance.health().as_str_name(), "HEALTH_");
+    match operator_state(instance).as_str() {
+        "active" | "unspecified" => health,
+        operator => format!("{health},{operator}"),
+    }
+}
+
+fn operator_state(instance: &Instance) -> String {
+    output::lower(instance.operator_state().as_str_name(), "OPERATOR_STATE_")
+}
+
+pub(super) fn to_json(instance: &Instance) -> Value {
+    let port =
+        |port: &Port| json!({"name": port.name, "port": port.port, "protocol": port.protocol});
+    json!({
+        "namespace": instance.namespace,
+        "service": instance.service,
+        "instance_id": instance.instance_id,
+        "address": instance.address,
+        "ports": instance.ports.iter().map(port).collect::<Vec<_>>(),
+        "weight": instance.weight,
+        "version": instance.version,
+        "region": instance.region,
+        "zone": instance.zone,
+        "metadata": instance.metadata,
+        "operator_state": operator_state(instance),
+        "health": output::lower(instance.health().as_str_name(), "HEALTH_"),
+        "persistent": instance.persistent,
+        "client_id": instance.client_id,
+        "register_time": output::time(instance.register_time),
+        "revision": instance.revision,
+    })
+}

@@ -1,0 +1,168 @@
+//! `lock`: runs a command while a lock is held.
+
+use std::{ffi::OsString, time::Duration};
+
+use clap::Args;
+use rustix::process::Signal;
+use stanchion_client::{LockGuard, SessionOptions, proto::ErrorReason};
+
+use super::{
+    Outcome,
+    child::{Child, ChildEvent},
+    connection::{Connection, actor, host},
+    exit::Exit,
+    failure::Failure,
+    output,
+    parse::{self, FENCING_TOKEN},
+    signals::{self, Signals},
+};
+
+/// Run a command while a lock is held
+///
+/// Waits in the lock's queue for ever, unless told --try or --wait. The command finds the lock's
+/// name in STANCHION_LOCK and its fencing token in STANCHION_FENCING_TOKEN; `config put --guard
+/// LOCK` writes only while the lock is held. When the lock is lost the command gets TERM and then
+/// KILL, and this exits 5. Signals are passed on; the lock is released when the command ends.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  stanchion lock nightly -- ./backup.sh\n  \
+                        stanchion lock nightly --try -- ./backup.sh || echo 'already running'\n  \
+                        stanchion lock deploy --wait 30s -- sh -c 'echo $STANCHION_FENCING_TOKEN'\n\n\
+                        Exits 4 if --try finds the lock held, 124 if --wait ends in vain.")]
+pub(crate) struct Lock {
+    /// Name of the lock
+    lock: String,
+
+    /// Does not wait
+    #[arg(long = "try", conflicts_with = "wait")]
+    no_wait: bool,
+
+    /// Waits at most so long
+    #[arg(long, value_parser = parse::duration, value_name = "DURATION")]
+    wait: Option<Duration>,
+
+    /// What others see of the owner [default: user@host and the command]
+    #[arg(long, value_name = "TEXT")]
+    owner: Option<String>,
+
+    /// How long the lock stays held after this machine is gone, 5s to 10m
+    #[arg(long, value_parser = parse::duration, value_name = "DURATION")]
+    ttl: Option<Duration>,
+
+    /// How long the command may take to end after TERM when the lock is lost
+    #[arg(long, value_parser = parse::duration, value_name = "DURATION", default_value = "5s")]
+    kill_after: Duration,
+
+    /// The command
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+
+    #[command(flatten)]
+    pub(super) connection: Connection,
+}
+
+enum Acquired {
+    Held(LockGuard),
+    Interrupted(Signal),
+}
+
+// === impl Lock ===
+
+impl Lock {
+    pub(super) async fn run(self) -> Outcome {
+        let mut signals = Signals::catch()?;
+        let guard = match self.acquire(&mut signals).await? {
+            Acquired::Held(guard) => guard,
+            Acquired::Interrupted(signal) => return Ok(Exit::of_signal(signal)),
+        };
+        let environment = [
+            ("STANCHION_LOCK", self.lock.clone()),
+            (FENCING_TOKEN, guard.fencing_token().to_string()),
+        ];
+        let outcome = match Child::spawn(&self.command, environment, signals) {
+            Ok(child) => self.hold(&guard, child).await,
+            Err(failure) => Err(failure),
+        };
+        // A lock that is lost is not ours to release, and the call may take its time.
+        if guard.is_held()
+            && let Err(error) = guard.release().await
+        {
+            output::note(&format!(
+                "stanchion: not released, ends with its session: {error}"
+            ))?;
+        }
+        outcome
+    }
+
+    /// Takes the lock, unless a signal comes first.
+    async fn acquire(&self, signals: &mut Signals) -> Result<Acquired, Failure> {
+        let client = self.connection.client_with(SessionOptions {
+            ttl: self.ttl,
+            metadata: [("host".to_owned(), host())].into(),
+            ..SessionOptions::default()
+        })?;
+        let request = client.lock(&self.lock).owner(self.owner());
+        let acquiring = async {
+            match (self.no_wait, self.wait) {
+                (true, _) => request.try_acquire().await,
+                (false, Some(wait)) => request.acquire_timeout(wait).await,
+                (false, None) => request.acquire().await,
+            }
+        };
+        tokio::select! {
+            guard = acquiring => match guard.map_err(Failure::from) {
+                Ok(guard) => Ok(Acquired::Held(guard)),
+                Err(held) if self.wait.is_some() && held.reason() == ErrorReason::LockHeld => {
+                    Err(held.with_exit(Exit::TimedOut))
+                }
+                Err(failure) => Err(failure),
+            },
+            signal = ending(signals) => {
+                // Leaves the queue at once: closing the session takes the place with it.
+                client.close().await?;
+                Ok(Acquired::Interrupted(signal))
+            }
+        }
+    }
+
+    /// Lets the command run as long as the lock is held.
+    async fn hold(&self, guard: &LockGuard, mut child: Child) -> Outcome {
+        loop {
+            tokio::select! {
+                event = child.event() => match event? {
+                    ChildEvent::Ended(status) => return Ok(Exit::of_child(status)),
+                    ChildEvent::Signal(signal) => child.forward(signal),
+                },
+                loss = guard.lost() => {
+                    output::note(&format!(
+                        "stanchion: lock {} is lost ({loss:?}): stopping the command",
+                        self.lock
+                    ))?;
+                    child.stop(self.kill_after).await?;
+                    return Ok(Exit::Lost);
+                }
+            }
+        }
+    }
+
+    fn owner(&self) -> String {
+        self.owner.clone().unwrap_or_else(|| {
+            let program = self
+                .command
+                .first()
+                .map(|program| program.to_string_lossy());
+            let owner = format!("{} {}", actor(), program.unwrap_or_default());
+            // The longest owner the server takes.
+            owner.chars().filter(|c| !c.is_control()).take(63).collect()
+        })
+    }
+}
+
+/// Completes at a signal that asks to end.
+async fn ending(signals: &mut Signals) -> Signal {
+    loop {
+        let signal = signals.next().await;
+        if signals::ends(signal) {
+            return signal;
+        }
+    }
+}

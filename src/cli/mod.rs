@@ -1,0 +1,101 @@
+//! The client commands: what people type. One file per group; each is "ask the client library,
+//! print".
+
+mod child;
+mod config;
+mod connection;
+mod deregister;
+mod doctor;
+mod exit;
+mod failure;
+mod instances;
+mod lock;
+mod locks;
+mod output;
+mod parse;
+mod register;
+mod services;
+mod sessions;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use self::{exit::Exit, failure::Failure};
+
+/// What a command comes to: its own exit code (that of a child, for example), or a failure.
+type Outcome = Result<Exit, Failure>;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Doctor(doctor::Doctor),
+    Register(register::Register),
+    Instances(instances::Instances),
+    Services(services::Services),
+    Deregister(deregister::Deregister),
+    #[command(subcommand)]
+    Config(config::Config),
+    Lock(lock::Lock),
+    Locks(locks::Locks),
+    Sessions(sessions::Sessions),
+}
+
+/// The table of exit codes, for `--help`.
+pub(crate) fn exit_codes() -> String {
+    exit::table()
+}
+
+/// Runs a command to its end.
+pub(crate) fn main(command: Command) -> ExitCode {
+    let json = command.connection().is_json();
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("no runtime: {error}")))
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(command.run());
+            // A blocked read of standard input must not hold up the end.
+            runtime.shutdown_background();
+            outcome
+        });
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            failure.report(json);
+            failure.exit.into()
+        }
+    }
+}
+
+// === impl Command ===
+
+impl Command {
+    async fn run(self) -> Outcome {
+        match self {
+            Self::Doctor(command) => command.run().await,
+            Self::Register(command) => command.run().await,
+            Self::Instances(command) => command.run().await,
+            Self::Services(command) => command.run().await,
+            Self::Deregister(command) => command.run().await,
+            Self::Config(command) => command.run().await,
+            Self::Lock(command) => command.run().await,
+            Self::Locks(command) => command.run().await,
+            Self::Sessions(command) => command.run().await,
+        }
+    }
+
+    fn connection(&self) -> &connection::Connection {
+        match self {
+            Self::Doctor(command) => &command.connection,
+            Self::Register(command) => &command.connection,
+            Self::Instances(command) => &command.connection,
+            Self::Services(command) => &command.connection,
+            Self::Deregister(command) => &command.connection,
+            Self::Config(command) => command.connection(),
+            Self::Lock(command) => &command.connection,
+            Self::Locks(command) => &command.connection,
+            Self::Sessions(command) => &command.connection,
+        }
+    }
+}

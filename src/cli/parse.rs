@@ -1,0 +1,82 @@
+//! Arguments that are more than a word.
+
+use std::time::Duration;
+
+use stanchion_client::proto::{Guard, Port};
+
+/// The token of the lock that a command runs under; see `stanchion lock`.
+pub(crate) const FENCING_TOKEN: &str = "STANCHION_FENCING_TOKEN";
+
+/// `30s`, `1m 30s`, `500ms`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; such as 10s or 1m30s"))
+}
+
+/// `key=value`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .filter(|(key, _)| !key.is_empty())
+        .map(|(key, value)| (key.into(), value.into()))
+        .ok_or_else(|| "is not like KEY=VALUE".into())
+}
+
+/// `[name=]port[/protocol]`.
+pub(crate) fn port(text: &str) -> Result<Port, String> {
+    let (name, rest) = text.split_once('=').unwrap_or(("", text));
+    let (number, protocol) = rest.split_once('/').unwrap_or((rest, ""));
+    let port = number
+        .parse::<u16>()
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or("is not like 8080, http=8080 or http=8080/grpc")?;
+    Ok(Port {
+        name: name.into(),
+        port: port.into(),
+        protocol: protocol.into(),
+    })
+}
+
+/// `lock` with the token of the environment, or `lock=token`.
+pub(crate) fn guard(text: &str) -> Result<Guard, String> {
+    let (lock, token) = match text.rsplit_once('=') {
+        Some((lock, token)) => (lock, token.to_owned()),
+        None => (
+            text,
+            std::env::var(FENCING_TOKEN)
+                .map_err(|_| format!("is not like LOCK=TOKEN, and {FENCING_TOKEN} is not set"))?,
+        ),
+    };
+    let fencing_token = token
+        .parse()
+        .map_err(|_| format!("`{token}` is no fencing token"))?;
+    Ok(Guard {
+        namespace: String::new(),
+        lock: lock.into(),
+        fencing_token,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_has_an_optional_name_and_protocol() {
+        let of = |text| port(text).map(|port| (port.name, port.port, port.protocol));
+        let said = |name: &str, port, protocol: &str| Ok((name.into(), port, protocol.into()));
+        assert_eq!(of("8080"), said("", 8080, ""));
+        assert_eq!(of("http=8080"), said("http", 8080, ""));
+        assert_eq!(of("8080/grpc"), said("", 8080, "grpc"));
+        assert_eq!(of("api=8080/grpc"), said("api", 8080, "grpc"));
+        for bad in ["", "http", "0", "70000", "a=b"] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_guard_names_a_lock_and_its_token() {
+        let guard = guard("nightly=7").unwrap();
+        assert_eq!((guard.lock.as_str(), guard.fencing_token), ("nightly", 7));
+        assert!(super::guard("nightly=x").is_err());
+    }
+}

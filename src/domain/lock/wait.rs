@@ -1,0 +1,176 @@
+//! Waiting for one's turn: the cache says when it has come, without another word from the store.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cache::Freshness,
+    domain::{error::Error, keyspace::LockPath, records, state::View},
+    store::{Compare, KeyValue, Operation, OperationResponse, Revision, Txn},
+};
+
+use super::{Acquire, Claim, Granted, Locks, Place, Standing, Waiter, abandoned::Pending};
+
+/// How long the cache may be unconfirmed before a turn is only believed after a probe.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// How long to wait for the cache to show a place before looking again.
+pub(super) const ARRIVAL: Duration = Duration::from_secs(1);
+
+/// A place in the queue that this call waits at.
+pub(super) struct Ticket {
+    pub(super) place: Place,
+    /// The epoch in which it was taken.
+    pub(super) epoch: u64,
+    pub(super) pending: Pending,
+}
+
+/// What came of waiting.
+pub(super) enum Turn {
+    Granted(Granted),
+    /// The store lost data: the place may be there or not.
+    Again,
+}
+
+// === impl Locks ===
+
+impl Locks {
+    /// Waits until nobody is before the place, at most until `deadline`.
+    pub(super) async fn await_turn(
+        &self,
+        request: &Acquire,
+        ticket: Ticket,
+        deadline: Option<Instant>,
+    ) -> Result<Turn, Error> {
+        let mut seat = self.turnstile.seat(&ticket.place.key);
+        let arrived = ticket.place.create_revision;
+        loop {
+            let view = self.core.cache.view()?;
+            if view.state.epoch.id != ticket.epoch {
+                return Ok(Turn::Again);
+            }
+            if view.revision >= arrived {
+                match standing(&view, &request.lock, &ticket.place) {
+                    Standing::Held(claim) => {
+                        if let Some(granted) = self.grant(request, &ticket, claim, view).await? {
+                            ticket.pending.settled();
+                            return Ok(Turn::Granted(granted));
+                        }
+                        continue;
+                    }
+                    Standing::Waiting => {}
+                    Standing::Gone => {
+                        ticket.pending.settled();
+                        return Err(gone(&view, request));
+                    }
+                }
+            }
+            let out_of_time = async {
+                match deadline {
+                    Some(deadline) => self.core.clock.sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.draining.cancelled() => return Err(Error::Draining),
+                () = seat.called(), if view.revision >= arrived => {}
+                _ = self.core.cache.reached(arrived, ARRIVAL), if view.revision < arrived => {}
+                () = out_of_time => return self.leave(request, ticket).await.map(Turn::Granted),
+            }
+        }
+    }
+
+    /// The one place where standing first becomes holding. A cache that has not heard of the store
+    /// for a while may show a place whose session is long gone, so it has to look again.
+    async fn grant(
+        &self,
+        request: &Acquire,
+        ticket: &Ticket,
+        claim: Arc<Claim>,
+        view: View,
+    ) -> Result<Option<Granted>, Error> {
+        if view.age <= MAX_AGE {
+            return Ok(Some(Granted {
+                claim,
+                revision: view.revision,
+            }));
+        }
+        let view = self.core.cache.read(Freshness::Linearizable).await?;
+        Ok(match standing(&view, &request.lock, &ticket.place) {
+            Standing::Held(claim) => Some(Granted {
+                claim,
+                revision: view.revision,
+            }),
+            Standing::Waiting | Standing::Gone => None,
+        })
+    }
+
+    /// The time is over: gives the place up, unless it holds the lock at that very moment.
+    async fn leave(&self, request: &Acquire, ticket: Ticket) -> Result<Granted, Error> {
+        let key = ticket.place.key.clone();
+        let Some(mine) = ticket.pending.is_mine() else {
+            return Err(Error::Internal("a call without a place".into()));
+        };
+        let queue = self.core.keys.lock(&request.lock);
+        let delete = Txn::new()
+            .when(mine)
+            .then(Operation::delete(key.clone()))
+            .otherwise(Operation::get(key.clone()));
+        let txn = Txn::new()
+            .when(Compare::exists(key.clone()))
+            .when(Compare::none_older(queue, ticket.place.create_revision))
+            .then(Operation::get(key))
+            .otherwise(Operation::Txn(delete));
+        let response = self.core.commit(None, txn).await?;
+        ticket.pending.settled();
+        if let Some(kv) = response.found(0) {
+            return Ok(Granted {
+                claim: Arc::new(Claim::held(request.lock.clone(), read(kv)?)),
+                revision: response.revision,
+            });
+        }
+        let there = match response.responses.first() {
+            // Deleted by us, or taken up by another call of the request, which waits on.
+            Some(OperationResponse::Txn(inner)) => inner.succeeded || inner.found(0).is_some(),
+            _ => false,
+        };
+        if there {
+            return Err(self.held_by_another(&request.lock, response.revision).await);
+        }
+        self.core.cache.reached(response.revision, ARRIVAL).await;
+        Err(gone(&self.core.cache.view()?, request))
+    }
+
+    pub(super) async fn held_by_another(&self, lock: &LockPath, revision: Revision) -> Error {
+        let limit = self.core.settings.read_your_writes;
+        self.core.cache.reached(revision, limit).await;
+        let holder = self.core.cache.view().ok().and_then(|view| {
+            let queue = view.state.locks.get(lock.path().as_bytes())?;
+            queue.holder().map(|holder| holder.describe())
+        });
+        Error::LockHeld {
+            name: lock.path(),
+            holder: holder.unwrap_or_else(|| "another".into()),
+        }
+    }
+}
+
+fn standing(view: &View, lock: &LockPath, place: &Place) -> Standing {
+    let queue = view.state.locks.get(lock.path().as_bytes());
+    queue.map_or(Standing::Gone, |queue| queue.standing(place))
+}
+
+/// Why a place is no longer there.
+fn gone(view: &View, request: &Acquire) -> Error {
+    if view.state.sessions.contains_key(&request.session) {
+        Error::RequestUndone
+    } else {
+        Error::LeaseExpired
+    }
+}
+
+pub(super) fn read(kv: &KeyValue) -> Result<Waiter, Error> {
+    records::waiter(kv).map_err(|error| Error::Internal(error.to_string()))
+}

@@ -1,0 +1,93 @@
+//! `stanchion lock`, `locks`.
+
+use super::Shell;
+use crate::support::server::{Backend, eventually};
+
+/// Prints its token, then runs until the input ends.
+const HOLD: [&str; 3] = ["sh", "-c", "echo $STANCHION_FENCING_TOKEN; cat"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_under_a_lock_excludes_others_until_it_ends() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    let mut first = shell.start("lock job", &HOLD);
+    let token: i64 = first.line().await.parse().unwrap();
+
+    assert_eq!(shell.code("lock job --try -- true").await, 4);
+    assert_eq!(shell.code("lock job --wait 100ms -- true").await, 124);
+    let locks = shell.json("locks").await;
+    assert_eq!(locks["locks"][0]["lock"], "job");
+    assert_eq!(locks["locks"][0]["holder"]["fencing_token"], token);
+
+    let mut second = shell.start("lock job", &HOLD);
+    eventually("the second in the queue", async || {
+        let queue = shell.json("locks --queue job").await;
+        (queue["waiter_count"] == 1).then_some(())
+    })
+    .await;
+    first.close_input();
+    assert_eq!(first.end().await.code(), Some(0));
+    let next: i64 = second.line().await.parse().unwrap();
+    assert!(next > token);
+    second.close_input();
+    second.end().await;
+    let locks = shell.json("locks").await;
+    assert_eq!(locks["locks"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_writes_only_while_its_lock_is_held() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    let put = format!(
+        "{} config put a 1 --guard job && echo $STANCHION_FENCING_TOKEN; cat",
+        env!("CARGO_BIN_EXE_stanchion")
+    );
+    let mut running = shell.start("lock job", &["sh", "-c", &put]);
+    assert!(running.line().await.contains("version 1"));
+    let token = running.line().await;
+    running.close_input();
+    assert_eq!(running.end().await.code(), Some(0));
+
+    let late = format!("config put a 2 --guard job={token}");
+    assert_eq!(shell.code(&late).await, 4);
+    assert_eq!(shell.text("config get a").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_is_stopped_when_its_lock_is_lost() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    // Deaf to TERM, so that it has to be killed, and with a child of its own.
+    let command = ["sh", "-c", "trap '' TERM; echo $$; cat"];
+    let mut running = shell.start("lock job --ttl 2s --kill-after 100ms", &command);
+    let pid = running.line().await;
+    // Nobody answers heartbeats any more.
+    server.stop().await;
+
+    assert_eq!(running.end().await.code(), Some(5));
+    assert!(!std::path::Path::new("/proc").join(pid).exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_ends_the_wait_and_leaves_the_queue() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    let mut first = shell.start("lock job", &HOLD);
+    first.line().await;
+    let mut second = shell.start("lock job", &["true"]);
+    eventually("the second in the queue", async || {
+        let queue = shell.json("locks --queue job").await;
+        (queue["waiter_count"] == 1).then_some(())
+    })
+    .await;
+
+    second.signal("TERM");
+    assert_eq!(second.end().await.code(), Some(128 + 15));
+    let queue = shell.json("locks --queue job").await;
+    assert_eq!(queue["waiter_count"], 0);
+}

@@ -1,0 +1,42 @@
+//! The Rust client against real servers: it moves, resumes, recovers, and gives up when it should.
+
+mod config;
+mod discovery;
+mod failover;
+mod locks;
+mod registrations;
+
+use std::time::Duration;
+
+use stanchion_client::{Client, Options, SessionOptions};
+
+use crate::support::{server::Server, store::PATIENCE};
+
+/// A client of these servers, which begins with the first.
+fn client(servers: &[&Server]) -> Client {
+    client_named(servers, "")
+}
+
+/// A client with a name.
+fn client_named(servers: &[&Server], client_id: &str) -> Client {
+    let options = Options {
+        session: SessionOptions {
+            ttl: Some(Duration::from_secs(2)),
+            client_id: client_id.to_owned(),
+            ..SessionOptions::default()
+        },
+        // Tests do not spread load, and do not wait long.
+        shuffle_endpoints: false,
+        max_backoff: Duration::from_millis(200),
+        ..Options::default()
+    };
+    let endpoints = servers.iter().map(|server| server.address.to_string());
+    Client::connect(endpoints, options).unwrap()
+}
+
+/// Waits for what must come; panics with `what` when it takes too long.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain for: {what}"))
+}

@@ -1,0 +1,80 @@
+//! Configs, read and followed.
+
+use stanchion_client::{ChangeOptions, Code, proto::ErrorReason};
+
+use super::{client, soon};
+use crate::support::server::{Backend, on_both_stores};
+
+on_both_stores! {
+    a_value_follows_its_config_from_before_it_exists_until_it_is_deleted,
+    configs_below_a_prefix_change_together,
+    a_stale_write_is_refused_with_the_versions,
+    a_refused_key_is_an_error_and_not_a_wait,
+}
+
+async fn a_value_follows_its_config_from_before_it_exists_until_it_is_deleted(backend: Backend) {
+    let server = backend.server().await;
+    let configs = client(&[&server]).config();
+    let mut value = configs.watch("shop/limit");
+    soon("the first snapshot", value.ready()).await.unwrap();
+    assert!(value.get().is_none());
+
+    configs.put("shop/limit", "1").send().await.unwrap();
+    configs.put("shop/limit", "2").send().await.unwrap();
+    while value.get().is_none_or(|config| config.version < 2) {
+        soon("a change", value.changed()).await;
+    }
+    assert_eq!(value.get().unwrap().content, "2");
+    assert!(value.age().is_some());
+
+    configs
+        .delete("shop/limit", ChangeOptions::default())
+        .await
+        .unwrap();
+    while value.get().is_some() {
+        soon("the deletion", value.changed()).await;
+    }
+}
+
+async fn configs_below_a_prefix_change_together(backend: Backend) {
+    let server = backend.server().await;
+    let configs = client(&[&server]).config();
+    configs.put("shop/a", "1").send().await.unwrap();
+    configs.put("other", "1").send().await.unwrap();
+    let mut values = configs.watch_prefix("shop/");
+    soon("the first snapshot", values.ready()).await.unwrap();
+    assert_eq!(values.get_all().len(), 1);
+
+    configs.put("shop/b", "1").send().await.unwrap();
+    while values.get("shop/b").is_none() {
+        soon("a change", values.changed()).await;
+    }
+    assert!(values.get("other").is_none());
+}
+
+async fn a_stale_write_is_refused_with_the_versions(backend: Backend) {
+    let server = backend.server().await;
+    let configs = client(&[&server]).config();
+    configs.put("shop/limit", "1").send().await.unwrap();
+    let error = configs
+        .put("shop/limit", "2")
+        .options(ChangeOptions {
+            expected_version: Some(0),
+            ..ChangeOptions::default()
+        })
+        .send()
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Code::Aborted);
+    assert_eq!(error.reason(), ErrorReason::VersionMismatch);
+    assert_eq!(error.metadata()["current_version"], "1");
+}
+
+async fn a_refused_key_is_an_error_and_not_a_wait(backend: Backend) {
+    let server = backend.server().await;
+    let configs = client(&[&server]).config();
+    let value = configs.watch("not//a/key");
+    let error = soon("the refusal", value.ready()).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    assert_eq!(error.violations()[0].field, "key");
+}

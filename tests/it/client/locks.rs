@@ -1,0 +1,153 @@
+//! Locks held through the client.
+
+use std::time::Duration;
+
+use stanchion_client::{
+    ChangeOptions, Client, LockGuard, LockLoss,
+    proto::{CloseSessionRequest, ErrorReason},
+};
+
+use super::{client, soon};
+use crate::support::server::{Backend, eventually, on_both_stores};
+
+on_both_stores! {
+    a_held_lock_excludes_others_until_it_is_released,
+    a_wait_with_a_timeout_ends_with_it,
+    a_dropped_guard_frees_the_lock,
+    who_stops_waiting_leaves_the_queue,
+    a_waiter_keeps_its_place_when_its_replica_stops,
+    a_guard_learns_that_its_session_is_gone,
+    a_guard_counts_as_lost_when_no_server_answers_any_more,
+    a_guarded_write_fails_once_the_lock_is_released,
+}
+
+/// Waits until so many claims wait for `job`.
+async fn waiters(client: &Client, count: i32) {
+    eventually("the waiters", async || {
+        let lock = client.get_lock("job").await.unwrap();
+        (lock.waiter_count == count).then_some(())
+    })
+    .await;
+}
+
+async fn taken(waiting: tokio::task::JoinHandle<stanchion_client::Result<LockGuard>>) -> LockGuard {
+    soon("the lock", waiting).await.unwrap().unwrap()
+}
+
+async fn a_held_lock_excludes_others_until_it_is_released(backend: Backend) {
+    let server = backend.server().await;
+    let (one, other) = (client(&[&server]), client(&[&server]));
+    let guard = one.lock("job").acquire().await.unwrap();
+    assert!(guard.is_held());
+    let error = other.lock("job").try_acquire().await.unwrap_err();
+    assert_eq!(error.reason(), ErrorReason::LockHeld);
+    // Requests of one session exclude each other too.
+    let error = one.lock("job").try_acquire().await.unwrap_err();
+    assert_eq!(error.reason(), ErrorReason::LockHeld);
+
+    let token = guard.fencing_token();
+    assert!(guard.release().await.unwrap());
+    let next = other.lock("job").try_acquire().await.unwrap();
+    assert!(next.fencing_token() > token);
+}
+
+async fn a_wait_with_a_timeout_ends_with_it(backend: Backend) {
+    let server = backend.server().await;
+    let (one, other) = (client(&[&server]), client(&[&server]));
+    let _guard = one.lock("job").acquire().await.unwrap();
+    let waiting = other
+        .lock("job")
+        .acquire_timeout(Duration::from_millis(100));
+    let error = soon("the end of the wait", waiting).await.unwrap_err();
+    assert_eq!(error.reason(), ErrorReason::LockHeld);
+    waiters(&one, 0).await;
+}
+
+async fn a_dropped_guard_frees_the_lock(backend: Backend) {
+    let server = backend.server().await;
+    let (one, other) = (client(&[&server]), client(&[&server]));
+    drop(one.lock("job").acquire().await.unwrap());
+    soon("the lock", other.lock("job").acquire()).await.unwrap();
+}
+
+async fn who_stops_waiting_leaves_the_queue(backend: Backend) {
+    let server = backend.server().await;
+    let (one, other) = (client(&[&server]), client(&[&server]));
+    let _guard = one.lock("job").acquire().await.unwrap();
+    let waiting = tokio::spawn(other.lock("job").acquire());
+    waiters(&one, 1).await;
+    waiting.abort();
+    waiters(&one, 0).await;
+}
+
+async fn a_waiter_keeps_its_place_when_its_replica_stops(backend: Backend) {
+    let (first, second) = (backend.server().await, backend.server().await);
+    let holder = client(&[&second]);
+    let moving = client(&[&first, &second]);
+    let late = client(&[&second]);
+    let guard = holder.lock("job").acquire().await.unwrap();
+    let moved = tokio::spawn(moving.lock("job").owner("moving").acquire());
+    waiters(&holder, 1).await;
+    let later = tokio::spawn(late.lock("job").owner("late").acquire());
+    waiters(&holder, 2).await;
+
+    first.stop().await;
+    guard.release().await.unwrap();
+    let moved = taken(moved).await;
+    let lock = holder.get_lock("job").await.unwrap();
+    assert_eq!(lock.holder.unwrap().owner, "moving");
+    let token = moved.fencing_token();
+    moved.release().await.unwrap();
+    assert!(taken(later).await.fencing_token() > token);
+}
+
+async fn a_guard_learns_that_its_session_is_gone(backend: Backend) {
+    let server = backend.server().await;
+    let client = client(&[&server]);
+    let guard = client.lock("job").acquire().await.unwrap();
+    let request = CloseSessionRequest {
+        session_id: client.session().await.unwrap().id().to_owned(),
+        guard: None,
+    };
+    server.sessions().close_session(request).await.unwrap();
+
+    let loss = soon("the loss", guard.lost()).await;
+    assert!(
+        matches!(loss, LockLoss::Session(_) | LockLoss::Removed(_)),
+        "{loss:?}"
+    );
+    assert!(!guard.is_held());
+}
+
+async fn a_guard_counts_as_lost_when_no_server_answers_any_more(backend: Backend) {
+    let server = backend.server().await;
+    let client = client(&[&server]);
+    let guard = client.lock("job").acquire().await.unwrap();
+    server.stop().await;
+
+    assert_eq!(
+        soon("the loss", guard.lost()).await,
+        LockLoss::NotSurelyHeld
+    );
+    assert!(!guard.is_held());
+    assert_eq!(guard.held_for(), Duration::ZERO);
+}
+
+async fn a_guarded_write_fails_once_the_lock_is_released(backend: Backend) {
+    let server = backend.server().await;
+    let client = client(&[&server]);
+    let guard = client.lock("job").acquire().await.unwrap();
+    let options = ChangeOptions {
+        guard: Some(guard.guard()),
+        ..ChangeOptions::default()
+    };
+    let configs = client.config();
+    let put = configs.put("a", "1").options(options.clone());
+    put.send().await.unwrap();
+
+    guard.release().await.unwrap();
+    let put = configs.put("a", "2").options(options);
+    let error = put.send().await.unwrap_err();
+    assert_eq!(error.reason(), ErrorReason::GuardFailed);
+    assert_eq!(configs.get("a").await.unwrap().content, "1");
+}

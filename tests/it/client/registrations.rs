@@ -1,0 +1,173 @@
+//! Registrations that come back by themselves, and those that must not.
+
+use stanchion_client::{
+    Code, Registration, RegistrationState,
+    proto::{CloseSessionRequest, ErrorReason, InstanceLostCause, InstanceView},
+};
+
+use super::{client, client_named, soon};
+use crate::support::server::{Backend, Server, eventually, on_both_stores};
+
+on_both_stores! {
+    a_registration_comes_back_by_itself_after_its_session_was_lost,
+    a_registration_that_was_taken_over_is_not_made_again,
+    a_registration_that_an_operator_removed_is_not_made_again,
+    a_takeover_while_the_client_was_cut_off_is_found_out,
+    an_id_of_a_live_client_is_refused_and_says_whose_it_is,
+    a_dropped_registration_is_deregistered,
+    an_update_replaces_what_is_registered,
+}
+
+/// Ids of the instances of `shop`, whatever their health.
+async fn ids(server: &Server) -> Vec<String> {
+    let client = client(&[server]);
+    let list = client.instances("shop", InstanceView::All).await.unwrap();
+    list.instances
+        .into_iter()
+        .map(|instance| instance.instance_id)
+        .collect()
+}
+
+async fn lost(registration: &Registration) -> InstanceLostCause {
+    match soon("the loss", registration.lost()).await {
+        RegistrationState::Lost(cause, _) => cause,
+        state => panic!("not lost but {state:?}"),
+    }
+}
+
+async fn a_registration_comes_back_by_itself_after_its_session_was_lost(backend: Backend) {
+    let server = backend.server().await;
+    let client = client(&[&server]);
+    let registration = client.register("shop", "10.0.0.1").start().await.unwrap();
+    let session = client.session().await.unwrap();
+    let request = CloseSessionRequest {
+        session_id: session.id().to_owned(),
+        guard: None,
+    };
+    server.sessions().close_session(request).await.unwrap();
+
+    soon("the loss of the session", session.lost()).await;
+    eventually("the registration by another session", async || {
+        let ids = ids(&server).await;
+        (ids == [registration.instance_id()] && registration.state().is_registered()).then_some(())
+    })
+    .await;
+    assert_ne!(client.session().await.unwrap().id(), session.id());
+}
+
+async fn a_registration_that_was_taken_over_is_not_made_again(backend: Backend) {
+    let server = backend.server().await;
+    let (old, new) = (client(&[&server]), client_named(&[&server], "new"));
+    let registration = old
+        .register("shop", "10.0.0.1")
+        .id("a")
+        .start()
+        .await
+        .unwrap();
+    let taken = new
+        .register("shop", "10.0.0.2")
+        .id("a")
+        .takeover()
+        .start()
+        .await
+        .unwrap();
+
+    assert_eq!(lost(&registration).await, InstanceLostCause::TakenOver);
+    // A late deregistration by the former owner changes nothing.
+    assert!(!registration.deregister().await.unwrap());
+    assert_eq!(ids(&server).await, ["a"]);
+    assert!(taken.state().is_registered());
+}
+
+async fn a_registration_that_an_operator_removed_is_not_made_again(backend: Backend) {
+    let server = backend.server().await;
+    let (owner, operator) = (client(&[&server]), client(&[&server]));
+    let registration = owner
+        .register("shop", "10.0.0.1")
+        .id("a")
+        .start()
+        .await
+        .unwrap();
+    // The first heartbeat subscribes to notices.
+    let session = owner.session().await.unwrap();
+    assert!(session.is_valid());
+    assert!(operator.deregister("shop", "a").await.unwrap());
+
+    assert_eq!(lost(&registration).await, InstanceLostCause::Deregistered);
+    assert!(ids(&server).await.is_empty());
+}
+
+async fn a_takeover_while_the_client_was_cut_off_is_found_out(backend: Backend) {
+    let (first, second) = (backend.server().await, backend.server().await);
+    let mut settings = backend.settings();
+    settings.listen = first.address;
+    // Knows only the first replica.
+    let old = client(&[&first]);
+    let new = client(&[&second]);
+    let registration = old
+        .register("shop", "10.0.0.1")
+        .id("a")
+        .start()
+        .await
+        .unwrap();
+    first.stop().await;
+    let _taken = new
+        .register("shop", "10.0.0.2")
+        .id("a")
+        .takeover()
+        .start()
+        .await
+        .unwrap();
+    let _first = backend.server_with(settings).await;
+
+    lost(&registration).await;
+    assert_eq!(ids(&second).await, ["a"]);
+}
+
+async fn an_id_of_a_live_client_is_refused_and_says_whose_it_is(backend: Backend) {
+    let server = backend.server().await;
+    let (one, other) = (
+        client_named(&[&server], "one"),
+        client_named(&[&server], "other"),
+    );
+    let _registration = one
+        .register("shop", "10.0.0.1")
+        .id("a")
+        .start()
+        .await
+        .unwrap();
+    let error = other
+        .register("shop", "10.0.0.2")
+        .id("a")
+        .start()
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Code::AlreadyExists);
+    assert_eq!(error.reason(), ErrorReason::InstanceAlreadyExists);
+    assert_eq!(error.metadata()["holder"], "one");
+}
+
+async fn a_dropped_registration_is_deregistered(backend: Backend) {
+    let server = backend.server().await;
+    let client = client(&[&server]);
+    let registration = client.register("shop", "10.0.0.1").start().await.unwrap();
+    assert_eq!(ids(&server).await.len(), 1);
+    drop(registration);
+    eventually("the deregistration", async || {
+        ids(&server).await.is_empty().then_some(())
+    })
+    .await;
+}
+
+async fn an_update_replaces_what_is_registered(backend: Backend) {
+    let server = backend.server().await;
+    let client = client(&[&server]);
+    let registration = client.register("shop", "10.0.0.1").start().await.unwrap();
+    registration
+        .update(|instance| instance.weight = Some(7))
+        .await
+        .unwrap();
+    let list = client.instances("shop", InstanceView::All).await.unwrap();
+    assert_eq!(list.instances[0].weight, Some(7));
+    assert_eq!(list.instances[0].instance_id, registration.instance_id());
+}

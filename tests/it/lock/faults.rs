@@ -1,0 +1,202 @@
+//! A store that loses answers, answers late, or lost its data.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use stanchion::{
+    domain::{epoch::Epoch, keyspace::Keyspace, records},
+    store::{KeyRange, Operation, Outcome},
+};
+use tonic::Code;
+
+use super::*;
+use crate::support::server::{Backend, assert_status, eventually, on_both_stores};
+
+on_both_stores! {
+    an_acquire_whose_answer_was_lost_is_granted_once,
+    a_place_that_arrives_after_its_call_broke_off_is_given_up,
+    a_guarded_mutation_of_unknown_outcome_says_so,
+    tokens_rise_over_the_loss_of_data,
+}
+
+/// What becomes of the next transaction about locks.
+const GOOD: u8 = 0;
+/// It happens, and the answer is lost.
+const ANSWER_LOST: u8 = 1;
+/// It happens long after its caller has gone.
+const LATE: u8 = 2;
+
+struct Faulty {
+    inner: Arc<dyn Store>,
+    next: AtomicU8,
+}
+
+impl Faulty {
+    async fn server(backend: &Backend) -> (Arc<Self>, Server) {
+        let store = Arc::new(Self {
+            inner: backend.store().await,
+            next: AtomicU8::new(GOOD),
+        });
+        let clock = Arc::new(stanchion::clock::SystemClock);
+        let server = backend
+            .server_on(store.clone(), backend.settings(), clock)
+            .await;
+        (store, server)
+    }
+
+    fn set(&self, next: u8) {
+        self.next.store(next, Ordering::SeqCst);
+    }
+
+    fn happened(&self) -> bool {
+        self.next.load(Ordering::SeqCst) == GOOD
+    }
+}
+
+#[async_trait]
+impl Store for Faulty {
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
+        if !format!("{txn:?}").contains("/state/lock/") {
+            return self.inner.txn(txn).await;
+        }
+        match self.next.swap(GOOD, Ordering::SeqCst) {
+            ANSWER_LOST => {
+                self.inner.txn(txn).await?;
+                Err(Error::Timeout {
+                    outcome: Outcome::Unknown,
+                })
+            }
+            LATE => {
+                let inner = self.inner.clone();
+                let late = tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(1500)).await;
+                    inner.txn(txn).await
+                });
+                late.await.unwrap()
+            }
+            _ => self.inner.txn(txn).await,
+        }
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        self.inner.range(request).await
+    }
+
+    async fn grant(&self, id: LeaseId, ttl: Duration) -> Result<Duration, Error> {
+        self.inner.grant(id, ttl).await
+    }
+
+    async fn keep_alive(&self, id: LeaseId) -> Result<Renewal, Error> {
+        self.inner.keep_alive(id).await
+    }
+
+    async fn revoke(&self, id: LeaseId) -> Result<(), Error> {
+        self.inner.revoke(id).await
+    }
+
+    async fn watch(&self, prefix: Bytes, from: Revision) -> Result<Watch, Error> {
+        self.inner.watch(prefix, from).await
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), Error> {
+        self.inner.compact(revision).await
+    }
+
+    async fn status(&self) -> Result<StoreStatus, Error> {
+        self.inner.status().await
+    }
+}
+
+async fn an_acquire_whose_answer_was_lost_is_granted_once(backend: Backend) {
+    let (store, server) = Faulty::server(&backend).await;
+    let session = open(&server).await;
+    for (index, request) in [tried("l", &session, "a"), wanted("m", &session, "b")]
+        .into_iter()
+        .enumerate()
+    {
+        store.set(ANSWER_LOST);
+        let granted = acquire(&server, request.clone()).await.unwrap();
+        assert!(store.happened(), "{index}");
+        let there = lock(&server, &request.lock).await;
+        assert_eq!(there.holder.unwrap().fencing_token, granted.fencing_token);
+        assert!(there.waiters.is_empty());
+    }
+    // Taking a place up again is no different.
+    let token = lock(&server, "l").await.holder.unwrap().fencing_token;
+    store.set(ANSWER_LOST);
+    assert_eq!(take(&server, "l", &session, "a").await, token);
+    // And nothing of it is given up later.
+    tokio::time::sleep(backend.settings().domain.waiter_keep * 2).await;
+    assert!(lock(&server, "l").await.holder.is_some());
+}
+
+async fn a_place_that_arrives_after_its_call_broke_off_is_given_up(backend: Backend) {
+    let (store, server) = Faulty::server(&backend).await;
+    let session = open(&server).await;
+    store.set(LATE);
+    let cut = spawn(&server, wanted("l", &session, "r"));
+    eventually("the transaction to be sent", || async {
+        store.happened().then_some(())
+    })
+    .await;
+    cut.abort();
+    eventually("the place to arrive", || async {
+        lock(&server, "l").await.holder
+    })
+    .await;
+    eventually("the place to be given up", || async {
+        lock(&server, "l").await.holder.is_none().then_some(())
+    })
+    .await;
+}
+
+async fn a_guarded_mutation_of_unknown_outcome_says_so(backend: Backend) {
+    let (store, server) = Faulty::server(&backend).await;
+    let session = open(&server).await;
+    let token = take(&server, "l", &session, "r").await;
+    // Releasing a lock under itself: the repetition finds that the guard holds no longer.
+    let request = ReleaseLockRequest {
+        lock: "l".into(),
+        session_id: session,
+        claim: Some(Claim::FencingToken(token)),
+        guard: Some(stanchion_client::proto::Guard {
+            lock: "l".into(),
+            fencing_token: token,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    store.set(ANSWER_LOST);
+    let unknown = server.locks().release_lock(request).await.unwrap_err();
+    assert_status(&unknown, Code::Unknown, "COMMIT_UNKNOWN");
+    assert!(lock(&server, "l").await.holder.is_none());
+}
+
+async fn tokens_rise_over_the_loss_of_data(backend: Backend) {
+    let server = backend.server().await;
+    let (first, second) = (open(&server).await, open(&server).await);
+    let token = take(&server, "l", &first, "r").await;
+    let waiting = spawn(&server, wanted("l", &second, "r"));
+    until_waiting(&server, "l", 1).await;
+
+    // What a replica writes that finds that data was lost.
+    let keys = Keyspace::new(backend.settings().store.root());
+    let store = backend.store().await;
+    let key = KeyRange::key(keys.epoch());
+    let found = store.range(RangeRequest::new(key)).await.unwrap();
+    let epoch = records::epoch(&found.kvs[0]).unwrap();
+    let next = Epoch {
+        id: epoch.id + 1,
+        era: epoch.era + 1,
+        ..epoch
+    };
+    let txn = Txn::new().then(Operation::put(keys.epoch(), records::encode_epoch(&next)));
+    store.txn(txn).await.unwrap();
+
+    // The places outlived it here: who waits goes on waiting, who comes is behind.
+    assert!(release_token(&server, "l", &first, token).await);
+    let second_token = waiting.await.unwrap().unwrap().fencing_token;
+    assert!(second_token > token);
+    assert!(release_token(&server, "l", &second, second_token).await);
+    let third = take(&server, "l", &first, "s").await;
+    assert!(third - second_token > 1 << 39, "{third} {second_token}");
+}
