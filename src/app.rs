@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
 
@@ -20,12 +20,13 @@ use crate::{
         session::Sessions,
         state::{Cache, StateProjection},
     },
-    metrics::Metrics,
+    metrics::{Metrics, ObservedStore},
     operations_http,
     rpc::{
         self,
-        layers::{CallMetrics, DeadlineLayer, ObserveLayer},
-        listener::Listener,
+        health::HealthHandler,
+        layers::{CallMetrics, DeadlineLayer, ErrorsLayer, ObserveLayer},
+        listener::{ConnectionMetrics, Listener},
     },
     settings::{Settings, StoreChoice},
     store::{
@@ -34,6 +35,9 @@ use crate::{
         etcd::EtcdStore,
     },
 };
+
+/// How much of a shutdown's time is kept for what comes after the calls: a last word to the store.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A running replica.
 pub struct App {
@@ -67,6 +71,12 @@ pub enum StartError {
     /// The store cannot be reached, or not be used.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The store answers but does not let itself be read.
+    #[error("the store could not be read within {}; the log says why", humantime::format_duration(*after))]
+    Unread {
+        /// How long it was tried.
+        after: Duration,
+    },
     /// The port is taken, or not ours.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -109,17 +119,11 @@ impl App {
     ) -> Result<Self, StartError> {
         let (listener, address) = listen(settings.listen).await?;
         let (operations, operations_address) = listen(settings.operations_listen).await?;
-        let core = core(store, &settings, clock)?;
-        let context = rpc::Context::new(core.clone(), Arc::new(settings.rpc));
         let mut metrics = Metrics::new();
+        let store = Arc::new(ObservedStore::new(store, metrics.registry()));
+        let core = core(store, &settings, clock)?;
         metrics.add_core(core.clone());
-        let (routes, health) =
-            rpc::routes(&context).map_err(|error| StartError::Internal(error.to_string()))?;
-        let service = ServiceBuilder::new()
-            .layer(ObserveLayer::new(CallMetrics::new(metrics.registry())))
-            .layer(DeadlineLayer::new(context.settings.clone()))
-            .service(routes.prepare());
-
+        let context = rpc::Context::new(core.clone(), Arc::new(settings.rpc));
         let app = Self {
             address,
             operations_address,
@@ -134,27 +138,62 @@ impl App {
             background: CancellationToken::new(),
             background_tasks: TaskTracker::new(),
         };
-        let (drain, cut) = (app.drain.clone(), app.cut.clone());
-        let metrics = Arc::new(metrics);
-        let serving = operations_http::serve(
-            operations,
-            core.clone(),
-            metrics,
-            drain.clone(),
-            cut.clone(),
+        let calls = CallMetrics::new(metrics.registry());
+        let connections = ConnectionMetrics::new(metrics.registry());
+        app.serve_operations(operations, metrics);
+
+        let start_timeout = (!settings.wait_for_store).then_some(settings.start_timeout);
+        app.ready(start_timeout).await?;
+        app.run_background();
+
+        let health = HealthHandler::new(context.clone(), app.drain.clone());
+        let routes = rpc::routes(&context, health.clone())
+            .map_err(|error| StartError::Internal(error.to_string()))?;
+        app.services.spawn(health.run());
+        let service = ServiceBuilder::new()
+            .layer(ObserveLayer::new(calls))
+            .layer(ErrorsLayer)
+            .layer(DeadlineLayer::new(
+                context.settings.clone(),
+                app.drain.clone(),
+            ))
+            .service(routes.prepare());
+        let listener = Listener::new(
+            listener,
+            context.settings.clone(),
+            connections,
+            app.drain.clone(),
+            app.cut.clone(),
         );
-        app.services.spawn(async move {
+        app.calls.spawn(listener.serve(service));
+        Ok(app)
+    }
+
+    fn serve_operations(&self, listener: TcpListener, metrics: Metrics) {
+        let serving = operations_http::serve(
+            listener,
+            self.core.clone(),
+            Arc::new(metrics),
+            self.drain.clone(),
+            self.cut.clone(),
+        );
+        self.services.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "operations are no longer served");
             }
         });
-        core.cache.ready().await;
-        app.run_background();
-        let report = rpc::health::report(context.clone(), health, drain.clone());
-        app.services.spawn(report);
-        let listener = Listener::new(listener, context.settings.clone(), drain, cut);
-        app.calls.spawn(listener.serve(service));
-        Ok(app)
+    }
+
+    /// Waits until the store has been read, for ever or for so long.
+    async fn ready(&self, limit: Option<Duration>) -> Result<(), StartError> {
+        let ready = self.core.cache.ready();
+        match limit {
+            None => ready.await,
+            Some(after) => timeout(after, ready)
+                .await
+                .map_err(|_| StartError::Unread { after })?,
+        }
+        Ok(())
     }
 
     fn run_background(&self) {
@@ -169,22 +208,25 @@ impl App {
     /// Stops serving: health says so, streams get their final message, calls finish; what is not
     /// done in time is cut. Says whether everything ended by itself.
     pub async fn shutdown(self) -> bool {
+        let last_words = LAST_WORDS.min(self.shutdown_timeout / 4);
         self.drain.cancel();
         self.core.cache.drain();
         self.sessions.drain();
         self.locks.drain();
         self.calls.close();
         self.services.close();
-        let in_time = tokio::time::timeout(self.shutdown_timeout, self.calls.wait())
-            .await
-            .is_ok();
+        let for_calls = self.shutdown_timeout - last_words;
+        let ended = timeout(for_calls, self.calls.wait()).await.is_ok();
         self.cut.cancel();
-        self.calls.wait().await;
-        self.services.wait().await;
         self.background.cancel();
         self.background_tasks.close();
-        self.background_tasks.wait().await;
-        in_time
+        // A store that is away must not hold up the end.
+        let rest = async {
+            self.calls.wait().await;
+            self.services.wait().await;
+            self.background_tasks.wait().await;
+        };
+        timeout(last_words, rest).await.is_ok() && ended
     }
 }
 

@@ -1,6 +1,11 @@
 //! The life of a server process: settings, store, serve, signal, drain, exit code.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::Write as _,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -14,45 +19,64 @@ use crate::{
 
 /// Exit code for settings that cannot be used (`EX_USAGE`).
 const BAD_SETTINGS: u8 = 64;
-/// Exit code for a store that cannot be reached at start (`EX_UNAVAILABLE`).
-const STORE_UNREACHABLE: u8 = 69;
+/// Exit code for a store that cannot be used at start (`EX_UNAVAILABLE`).
+const STORE_UNUSABLE: u8 = 69;
 /// Exit code for a fault of ours (`EX_SOFTWARE`).
 const INTERNAL: u8 = 70;
+/// What a shell adds to the number of the signal that ended a process.
+const SIGNALLED: i32 = 128;
 /// How often a store that is not there is tried again with `--wait-for-store`.
 const STORE_RETRY: Duration = Duration::from_secs(1);
+/// How often that is said.
+const STORE_REMINDER: Duration = Duration::from_secs(30);
+
+/// What ends a process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
 
 /// Serves until SIGTERM or SIGINT; a second one ends the process at once.
 ///
-/// Exit codes: 0 clean, 64 bad settings, 69 store unreachable at start, 70 internal.
-#[allow(clippy::print_stdout, clippy::print_stderr)] // The answers to --print-settings and --check, and the banner.
+/// Exit codes:
+/// - 0: told to stop, and stopped, within the time a shutdown may take;
+/// - 64: bad settings, an address that cannot be listened on included;
+/// - 69: the store cannot be used: not reached, not read, damaged, or in use by another process;
+/// - 70: a fault of ours, or an embedded store that can no longer be written;
+/// - 128 + signal: told to stop twice.
+#[allow(clippy::print_stderr)] // There is no log yet that could say it.
 pub async fn run(args: ServeArgs) -> ExitCode {
+    let refused = |error: &dyn std::error::Error| {
+        eprintln!("stanchion: {error}");
+        ExitCode::from(BAD_SETTINGS)
+    };
     let settings = match args.settings() {
         Ok(settings) => settings,
-        Err(error) => {
-            eprintln!("stanchion: {error}");
-            return ExitCode::from(BAD_SETTINGS);
-        }
+        Err(error) => return refused(&error),
     };
     if args.print {
-        print!("{}", settings.to_toml());
+        say(&settings.to_toml());
         return ExitCode::SUCCESS;
     }
     if args.check {
-        println!("the settings are good");
+        say("the settings are good\n");
         return ExitCode::SUCCESS;
     }
     let telemetry = match Telemetry::start(&settings.telemetry) {
         Ok(telemetry) => telemetry,
-        Err(error) => {
-            eprintln!("stanchion: {error}");
-            return ExitCode::from(BAD_SETTINGS);
-        }
+        Err(error) => return refused(&error),
     };
+    let is_json = settings.telemetry.is_json();
     let code = match serve(settings).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "stopped");
-            eprintln!("stanchion: {error}");
+            let hint = hint(&error);
+            // Said once: to a program in its log, to a person in plain words.
+            if is_json {
+                tracing::error!(%error, hint, "the server does not run");
+            } else {
+                eprintln!("stanchion: {error}{hint}");
+            }
             ExitCode::from(exit_code(&error))
         }
     };
@@ -61,26 +85,29 @@ pub async fn run(args: ServeArgs) -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> Result<(), StartError> {
-    let internal = |error: std::io::Error| StartError::Internal(error.to_string());
-    let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(internal)?;
+    let mut signals = Signals::listen().map_err(|error| StartError::Internal(error.to_string()))?;
     let started = tokio::select! {
         started = start(settings) => started?,
-        () = either(&mut terminate, &mut interrupt) => return Ok(()),
+        _ = signals.next() => return Ok(()),
     };
-    either(&mut terminate, &mut interrupt).await;
+    signals.next().await;
     tracing::info!("draining");
+    let begun = Instant::now();
     tokio::select! {
         in_time = started.shutdown() => {
+            let seconds = begun.elapsed().as_secs_f64();
             if in_time {
-                tracing::info!("stopped");
+                tracing::info!(seconds, "stopped");
             } else {
-                tracing::warn!("stopped; calls that did not end in time were cut");
+                tracing::warn!(seconds, "stopped; what did not end in time was cut");
             }
+            Ok(())
         }
-        () = either(&mut terminate, &mut interrupt) => tracing::warn!("stopped at once, as told twice"),
+        number = signals.next() => {
+            tracing::warn!("stopped at once, as told twice");
+            std::process::exit(SIGNALLED + number)
+        }
     }
-    Ok(())
 }
 
 async fn start(settings: Settings) -> Result<App, StartError> {
@@ -93,10 +120,14 @@ async fn start(settings: Settings) -> Result<App, StartError> {
 }
 
 async fn open(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, StartError> {
+    let mut said: Option<Instant> = None;
     loop {
         match app::open_store(settings, clock.clone()).await {
             Err(StartError::Store(error)) if settings.wait_for_store && error.is_transient() => {
-                tracing::warn!(%error, store = %settings.store, "waiting for the store");
+                if said.is_none_or(|said| clock.now() >= said + STORE_REMINDER) {
+                    said = Some(clock.now());
+                    tracing::warn!(%error, store = %settings.store, "waiting for the store");
+                }
                 clock.sleep(STORE_RETRY).await;
             }
             other => return other,
@@ -105,40 +136,75 @@ async fn open(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Sto
 }
 
 /// Says what runs, what it promises, and what to type next.
-#[allow(clippy::print_stdout)] // For whoever started the program by hand.
 async fn banner(app: &App, choice: &str) {
-    let status = app.core.store.status().await.unwrap_or_default();
-    println!(
-        "stanchion {} serves on {}\n  store       {} ({choice})\n  operations  http://{}/metrics\n  next        stanchion doctor",
+    let (promise, warnings) = match app.core.store.status().await {
+        Ok(status) => (status.promise, status.warnings),
+        Err(error) => (error.to_string(), Vec::new()),
+    };
+    let mut text = format!(
+        "stanchion {} serves on {}\n  store       {promise} ({choice})\n  operations  http://{}/metrics\n  next        stanchion doctor\n",
         env!("CARGO_PKG_VERSION"),
         app.address,
-        status.promise,
         app.operations_address,
     );
-    for warning in &status.warnings {
-        println!("  warning     {warning}");
+    for warning in &warnings {
+        text += &format!("  warning     {warning}\n");
+        tracing::warn!(warning, "the store has a known fault");
     }
+    say(&text);
     tracing::info!(
         address = %app.address,
+        operations_address = %app.operations_address,
         store = choice,
-        promise = status.promise,
+        promise,
         replica = %app.core.replica,
+        version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
 }
 
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
+/// Writes to standard output. That nobody reads it any more is no reason to stop.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        tracing::debug!(%error, "nobody reads standard output");
+    }
+}
+
+// === impl Signals ===
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one and returns its number.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
     }
 }
 
 fn exit_code(error: &StartError) -> u8 {
     match error {
-        StartError::Store(_) => STORE_UNREACHABLE,
-        StartError::Open(_) => STORE_UNREACHABLE,
+        StartError::Store(_) | StartError::Open(_) | StartError::Unread { .. } => STORE_UNUSABLE,
         StartError::Listen { .. } => BAD_SETTINGS,
         StartError::Internal(_) => INTERNAL,
+    }
+}
+
+/// What to do about it.
+fn hint(error: &StartError) -> &'static str {
+    match error {
+        StartError::Store(error) if error.is_transient() => {
+            "; is it running? --wait-for-store waits for it"
+        }
+        StartError::Unread { .. } => "; has it a quorum? --wait-for-store waits for it",
+        _ => "",
     }
 }

@@ -2,10 +2,19 @@
 
 use std::{fmt, io::IsTerminal, str::FromStr, time::Duration};
 
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::{
+    KeyValue,
+    trace::{TraceContextExt, TracerProvider},
+};
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{ParseError, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// How long the last spans may take to leave at exit.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -13,7 +22,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is told, and to whom.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Level, or filter directives. Default `info`.
+    /// Level, or filter directives. Default `info`. Of logs alone: traces are always whole.
     pub log: String,
     /// How logs are written. Default `auto`.
     pub log_format: LogFormat,
@@ -42,8 +51,11 @@ pub struct Telemetry {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// `telemetry.log` is not a filter.
-    #[error("telemetry.log: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    #[error("telemetry.log = {0:?}: {1}")]
+    Filter(String, ParseError),
+    /// `telemetry.otlp_endpoint` is not an address.
+    #[error("telemetry.otlp_endpoint = {0:?}: must be http://host:port, or empty")]
+    Endpoint(String),
     /// The exporter of traces cannot be built.
     #[error("telemetry.otlp_endpoint: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
@@ -64,19 +76,43 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Checks that telemetry could be started so.
+    pub fn check(&self) -> Result<(), TelemetryError> {
+        self.filter()?;
+        let endpoint = &self.otlp_endpoint;
+        let known = endpoint.parse::<http::Uri>().is_ok_and(|uri| {
+            uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty())
+        });
+        if endpoint.is_empty() || known {
+            Ok(())
+        } else {
+            Err(TelemetryError::Endpoint(endpoint.clone()))
+        }
+    }
+
+    fn filter(&self) -> Result<EnvFilter, TelemetryError> {
+        EnvFilter::try_new(&self.log)
+            .map_err(|error| TelemetryError::Filter(self.log.clone(), error))
+    }
+
+    /// Says whether logs are for programs.
+    pub fn is_json(&self) -> bool {
+        match self.log_format {
+            LogFormat::Text => false,
+            LogFormat::Json => true,
+            LogFormat::Auto => !std::io::stderr().is_terminal(),
+        }
+    }
+}
+
 // === impl Telemetry ===
 
 impl Telemetry {
     /// Starts logs on standard error, and traces if they are to go somewhere. Needs a runtime.
     pub fn start(settings: &Settings) -> Result<Self, TelemetryError> {
-        let filter = EnvFilter::try_new(&settings.log)?;
-        let json = match settings.log_format {
-            LogFormat::Text => false,
-            LogFormat::Json => true,
-            LogFormat::Auto => !std::io::stderr().is_terminal(),
-        };
         let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-        let log = if json {
+        let log = if settings.is_json() {
             log.json()
                 .flatten_event(true)
                 .with_current_span(false)
@@ -86,13 +122,19 @@ impl Telemetry {
         };
         let tracer = tracer(settings)?;
         let traces = tracer.as_ref().map(|provider| {
-            tracing_opentelemetry::layer().with_tracer(provider.tracer("stanchion"))
+            // Our own spans alone: the exporter's calls would make spans of their own for ever.
+            let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
+            tracing_opentelemetry::layer()
+                .with_tracer(provider.tracer(env!("CARGO_PKG_NAME")))
+                .with_location(false)
+                .with_threads(false)
+                .with_filter(ours)
         });
         tracing_subscriber::registry()
-            .with(filter)
-            .with(log)
+            .with(log.with_filter(settings.filter()?))
             .with(traces)
             .try_init()?;
+        log_panics();
         Ok(Self { tracer })
     }
 
@@ -106,6 +148,24 @@ impl Telemetry {
     }
 }
 
+/// The id of the trace that a span belongs to, for log lines; nothing where no trace is collected.
+pub fn trace_id(span: &tracing::Span) -> Option<String> {
+    use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+    let context = span.context();
+    let id = context.span().span_context().trace_id();
+    (id != opentelemetry::TraceId::INVALID).then(|| id.to_string())
+}
+
+/// A panic is a log line like any other fault of ours.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or_default();
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(message, place, "a task panicked");
+    }));
+}
+
 fn tracer(settings: &Settings) -> Result<Option<SdkTracerProvider>, TelemetryError> {
     if settings.otlp_endpoint.is_empty() {
         return Ok(None);
@@ -115,9 +175,13 @@ fn tracer(settings: &Settings) -> Result<Option<SdkTracerProvider>, TelemetryErr
         .with_endpoint(&settings.otlp_endpoint)
         .build()?;
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+    let resource = Resource::builder()
+        .with_service_name(env!("CARGO_PKG_NAME"))
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build();
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
-        .with_resource(Resource::builder().with_service_name("stanchion").build())
+        .with_resource(resource)
         .build();
     Ok(Some(provider))
 }
@@ -144,5 +208,30 @@ impl fmt::Display for LogFormat {
             Self::Json => "json",
             Self::Auto => "auto",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_work_is_refused_before_it_starts() {
+        let check = |log: &str, otlp_endpoint: &str| {
+            let settings = Settings {
+                log: log.into(),
+                otlp_endpoint: otlp_endpoint.into(),
+                ..Settings::default()
+            };
+            settings.check().map_err(|error| error.to_string())
+        };
+        check("info,stanchion::cache=debug", "http://127.0.0.1:4317").unwrap();
+        check("off", "").unwrap();
+        let error = check("info,x=louder", "").unwrap_err();
+        assert!(error.contains("telemetry.log"), "{error}");
+        for endpoint in ["localhost", "127.0.0.1:4317", "https://x:1", "http://"] {
+            let error = check("info", endpoint).unwrap_err();
+            assert!(error.contains("telemetry.otlp_endpoint"), "{error}");
+        }
     }
 }

@@ -57,8 +57,7 @@ impl Instances {
                 ..Default::default()
             });
             // A first answer within the time of a call, so that a wrong address is told.
-            let reached = client.instances(&self.service, view).await;
-            reached?;
+            client.server_info().await?;
             loop {
                 self.show(watch.next().await?)?;
             }

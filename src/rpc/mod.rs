@@ -20,14 +20,10 @@ pub mod watch;
 
 mod settings;
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, LazyLock},
-};
+use std::sync::Arc;
 
-use prost::Message;
 use tonic::service::{Routes, RoutesBuilder};
-use tonic_health::server::HealthReporter;
+use tonic_health::pb::health_server::HealthServer;
 
 use crate::{
     domain::{Core, lock::Locks, session::Sessions},
@@ -42,8 +38,8 @@ use crate::{
     },
 };
 
-use self::header::Header;
 pub use self::settings::Settings;
+use self::{header::Header, health::HealthHandler};
 
 /// The services of the API, by full name.
 pub const SERVICES: [&str; 5] = [
@@ -90,8 +86,8 @@ macro_rules! add {
     ($routes:ident, $context:ident, $service:ident::new($handler:expr)) => {
         $routes.add_service(
             $service::new($handler)
-                .max_decoding_message_size($context.settings.max_message_bytes)
-                .max_encoding_message_size($context.settings.max_message_bytes),
+                .max_decoding_message_size($context.settings.max_request_bytes)
+                .max_encoding_message_size($context.settings.max_response_bytes),
         )
     };
 }
@@ -99,10 +95,10 @@ macro_rules! add {
 /// All services of the API, health and reflection included.
 pub fn routes(
     context: &Context,
-) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
+    health: HealthHandler,
+) -> Result<Routes, tonic_reflection::server::Error> {
     let mut routes = Routes::builder();
-    let (reporter, health) = tonic_health::server::health_reporter();
-    routes.add_service(health);
+    add!(routes, context, HealthServer::new(health));
     if context.settings.reflection {
         add_reflection(&mut routes)?;
     }
@@ -131,7 +127,7 @@ pub fn routes(
         context,
         LockServiceServer::new(lock::LockHandler::new(context.clone()))
     );
-    Ok((routes.routes(), reporter))
+    Ok(routes.routes())
 }
 
 /// Both versions, because clients in some languages know only the older one.
@@ -147,41 +143,11 @@ fn add_reflection(routes: &mut RoutesBuilder) -> Result<(), tonic_reflection::se
     Ok(())
 }
 
-/// Says whether `service/method` is one of ours.
-fn is_served(method: &str) -> bool {
-    static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| {
-        [FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET]
-            .into_iter()
-            .filter_map(|set| prost_types::FileDescriptorSet::decode(set).ok())
-            .flat_map(|set| set.file)
-            .flat_map(|file| {
-                let package = file.package().to_owned();
-                file.service.into_iter().flat_map(move |service| {
-                    let name = format!("{package}.{}", service.name());
-                    service
-                        .method
-                        .into_iter()
-                        .map(move |method| format!("{name}/{}", method.name()))
-                })
-            })
-            .collect()
-    });
-    METHODS.contains(method)
-        || method.starts_with("grpc.reflection.v1")
-            && method.ends_with(".ServerReflection/ServerReflectionInfo")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use prost::Message;
 
-    #[test]
-    fn only_methods_that_exist_are_told_apart() {
-        assert!(is_served("stanchion.v1.RegistryService/ListInstances"));
-        assert!(is_served("grpc.health.v1.Health/Check"));
-        assert!(!is_served("stanchion.v1.RegistryService/Nonsense"));
-        assert!(!is_served(""));
-    }
+    use super::*;
 
     #[test]
     fn the_list_of_services_is_complete() {

@@ -9,9 +9,10 @@ use super::watch;
 pub struct Settings {
     /// Times and bounds of watch streams.
     pub watch: watch::Settings,
-    /// Largest request taken and largest answer given, in bytes. Default 4 MiB, which is what
-    /// clients take by default.
-    pub max_message_bytes: usize,
+    /// Largest request taken, in bytes. Default 2 MiB.
+    pub max_request_bytes: usize,
+    /// Largest answer given, in bytes. Default 4 MiB, which is what clients take by default.
+    pub max_response_bytes: usize,
     /// Largest set of request headers taken, in bytes. Default 16 KiB.
     pub max_header_bytes: u32,
     /// Concurrent calls per connection. Default 1 000.
@@ -24,12 +25,15 @@ pub struct Settings {
     pub default_deadline: Duration,
     /// Longest deadline a call that answers at once can have. Default 1 min.
     pub max_deadline: Duration,
-    /// How long a new connection may stay silent. Default 10 s.
+    /// How long a new connection may take to say that it speaks HTTP/2. Default 5 s.
     pub preface_timeout: Duration,
-    /// How often a connection is pinged. Default 30 s.
+    /// How often a connection is pinged. Default 20 s.
     pub ping_interval: Duration,
     /// How long a ping may stay unanswered. Default 10 s.
     pub ping_timeout: Duration,
+    /// After how long without a word from the store writes are reported as NOT_SERVING. Default
+    /// 5 s.
+    pub store_silence: Duration,
     /// Serves gRPC reflection. Default true.
     pub reflection: bool,
 }
@@ -40,16 +44,18 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             watch: watch::Settings::default(),
-            max_message_bytes: 4 * 1024 * 1024,
+            max_request_bytes: 2 * 1024 * 1024,
+            max_response_bytes: 4 * 1024 * 1024,
             max_header_bytes: 16 * 1024,
             max_streams: 1000,
             max_connections: 10_000,
             send_buffer_bytes: 32 * 1024,
             default_deadline: Duration::from_secs(10),
             max_deadline: Duration::from_secs(60),
-            preface_timeout: Duration::from_secs(10),
-            ping_interval: Duration::from_secs(30),
+            preface_timeout: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(20),
             ping_timeout: Duration::from_secs(10),
+            store_silence: Duration::from_secs(5),
             reflection: true,
         }
     }

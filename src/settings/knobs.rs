@@ -71,6 +71,8 @@ knobs! {
     "Serves beyond loopback although there is no TLS and no authentication"
     "wait_for_store": bool = wait_for_store;
     "Waits at start until the store can be reached, instead of exiting with 69"
+    "start_timeout": Duration = start_timeout, 100 * MS..=HOUR;
+    "How long reading the store may take at start, unless it is waited for"
     "shutdown_timeout": Duration = shutdown_timeout, 100 * MS..=10 * MIN;
     "How long a shutdown may take before connections are cut"
 
@@ -129,8 +131,10 @@ knobs! {
     "watch.stall_limit": Duration = rpc.watch.stall_limit, SEC..=24 * HOUR;
     "After how long without reading a subscriber is cut off"
 
-    "rpc.max_message_bytes": usize = rpc.max_message_bytes, 64 * KIB..=64 * MIB;
-    "Largest request taken and largest answer given, in bytes"
+    "rpc.max_request_bytes": usize = rpc.max_request_bytes, 64 * KIB..=64 * MIB;
+    "Largest request taken, in bytes"
+    "rpc.max_response_bytes": usize = rpc.max_response_bytes, 64 * KIB..=64 * MIB;
+    "Largest answer given, in bytes; clients take 4194304 by default"
     "rpc.max_header_bytes": u32 = rpc.max_header_bytes, 4096..=1_048_576;
     "Largest set of request headers taken, in bytes"
     "rpc.max_streams": u32 = rpc.max_streams, 1..=1_000_000;
@@ -144,11 +148,13 @@ knobs! {
     "rpc.max_deadline": Duration = rpc.max_deadline, 100 * MS..=24 * HOUR;
     "Longest deadline a call that answers at once can have"
     "rpc.preface_timeout": Duration = rpc.preface_timeout, 100 * MS..=MIN;
-    "How long a new connection may stay silent"
+    "How long a new connection may take to say that it speaks HTTP/2"
     "rpc.ping_interval": Duration = rpc.ping_interval, SEC..=HOUR;
     "How often a connection is pinged"
     "rpc.ping_timeout": Duration = rpc.ping_timeout, 100 * MS..=HOUR;
     "How long a ping may stay unanswered until the connection is cut"
+    "rpc.store_silence": Duration = rpc.store_silence, 100 * MS..=10 * MIN;
+    "After how long without a word from the store writes are reported as NOT_SERVING"
     "rpc.reflection": bool = rpc.reflection;
     "Serves gRPC reflection"
 

@@ -31,7 +31,9 @@ pub struct Settings {
     pub insecure_i_know: bool,
     /// Waits at start until the store can be reached.
     pub wait_for_store: bool,
-    /// How long a shutdown may take.
+    /// How long reading the store may take at start, unless it is waited for. Default 10 s.
+    pub start_timeout: Duration,
+    /// How long a shutdown may take. Default 20 s.
     pub shutdown_timeout: Duration,
     /// The pool of connections to etcd; its endpoints come from `store`.
     pub etcd: etcd::Settings,
@@ -55,6 +57,7 @@ impl Default for Settings {
             operations_listen: SocketAddr::from(([127, 0, 0, 1], 7651)),
             insecure_i_know: false,
             wait_for_store: false,
+            start_timeout: Duration::from_secs(10),
             shutdown_timeout: Duration::from_secs(20),
             etcd: etcd::Settings::default(),
             domain: domain::Settings::default(),
@@ -92,13 +95,24 @@ impl Settings {
             "listen and operations_listen must differ",
         )?;
         relation(
-            self.rpc.watch.part_bytes < self.rpc.max_message_bytes,
-            "watch.part_bytes < rpc.max_message_bytes",
+            self.rpc.watch.part_bytes < self.rpc.max_response_bytes,
+            "watch.part_bytes < rpc.max_response_bytes",
         )?;
         relation(
-            domain.max_config_bytes < self.rpc.max_message_bytes,
-            "config.max_bytes < rpc.max_message_bytes",
+            domain.max_config_bytes < self.rpc.max_request_bytes.min(self.rpc.max_response_bytes),
+            "config.max_bytes < rpc.max_request_bytes and rpc.max_response_bytes",
         )?;
+        relation(
+            self.cache.idle_probe < self.rpc.store_silence,
+            "cache.idle_probe < rpc.store_silence, because a quiet store is asked that often",
+        )?;
+        relation(
+            self.rpc.default_deadline <= self.rpc.max_deadline,
+            "rpc.default_deadline <= rpc.max_deadline",
+        )?;
+        self.telemetry
+            .check()
+            .map_err(|error| SettingsError::Telemetry(error.to_string()))?;
         relation(
             self.etcd.backoff_min <= self.etcd.backoff_max,
             "etcd.backoff_min <= etcd.backoff_max",

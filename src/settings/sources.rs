@@ -51,6 +51,9 @@ pub enum SettingsError {
     /// Two settings do not fit together.
     #[error("these settings do not fit together: {0}")]
     Relation(String),
+    /// What telemetry is told makes no sense to it.
+    #[error("{0}")]
+    Telemetry(String),
     /// The server would be open to the network.
     #[error(
         "{name} = \"{address}\" is open to the network, and there is no TLS and no authentication \

@@ -88,7 +88,7 @@ const OUTER: &[&str] = &[
     "lib.rs",
     "main.rs",
     "serve.rs",
-    "metrics.rs",
+    "metrics",
     "operations_http.rs",
     "settings",
     "telemetry.rs",

@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use crate::support::store::PATIENCE;
 
@@ -23,6 +23,8 @@ struct Shell {
 /// A command that runs beside the test. Killed with it.
 struct Running {
     child: Child,
+    /// Apart, because waiting for a child closes what is left in it.
+    input: Option<ChildStdin>,
 }
 
 // === impl Shell ===
@@ -74,24 +76,35 @@ impl Shell {
 
     /// Starts a command that runs another one after `--`; that one reads the standard input.
     fn start(&self, arguments: &str, command: &[&str]) -> Running {
-        let child = self
-            .command(arguments)
-            .arg("--")
-            .args(command)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Running { child }
+        let mut binary = self.command(arguments);
+        binary.arg("--").args(command);
+        Running::spawn(&mut binary)
+    }
+
+    /// Starts a command.
+    fn start_alone(&self, arguments: &str) -> Running {
+        Running::spawn(&mut self.command(arguments))
     }
 }
 
 // === impl Running ===
 
 impl Running {
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            input: child.stdin.take(),
+            child,
+        }
+    }
+
     /// Closes the standard input, at whose end the child ends.
     fn close_input(&mut self) {
-        self.child.stdin.take();
+        self.input.take();
     }
 
     fn signal(&self, signal: &str) {

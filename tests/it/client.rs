@@ -19,9 +19,15 @@ fn client(servers: &[&Server]) -> Client {
 
 /// A client with a name.
 fn client_named(servers: &[&Server], client_id: &str) -> Client {
+    // Longer than a restart takes on a busy machine.
+    client_with(servers, client_id, Duration::from_secs(10))
+}
+
+/// A client whose session lives so long without heartbeats.
+fn client_with(servers: &[&Server], client_id: &str, ttl: Duration) -> Client {
     let options = Options {
         session: SessionOptions {
-            ttl: Some(Duration::from_secs(2)),
+            ttl: Some(ttl),
             client_id: client_id.to_owned(),
             ..SessionOptions::default()
         },

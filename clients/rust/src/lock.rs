@@ -291,25 +291,35 @@ struct LossWatcher {
 impl LossWatcher {
     async fn run(self, mut events: SessionEvents) -> LockLoss {
         loop {
-            tokio::select! {
-                () = self.session.invalid() => {
-                    return match self.session.ended() {
-                        Some(ended) => LockLoss::Session(ended),
-                        None => LockLoss::NotSurelyHeld,
-                    };
+            let event = tokio::select! {
+                // What came before the end counts.
+                biased;
+                event = events.next() => event,
+                () = self.session.invalid() => None,
+            };
+            match event {
+                Some(SessionEvent::LockLost(lost))
+                    if self.is_mine(lost.fencing_token, &lost.lock) =>
+                {
+                    return LockLoss::Removed(lost.cause());
                 }
-                event = events.next() => match event {
-                    Some(SessionEvent::LockLost(lost)) if self.is_mine(lost.fencing_token, &lost.lock) => {
-                        return LockLoss::Removed(lost.cause());
+                Some(SessionEvent::Resumed) => {
+                    let looked = tokio::select! {
+                        looked = self.look() => looked,
+                        // The answer may take longer than the session surely lives.
+                        () = self.session.invalid() => None,
+                    };
+                    if let Some(loss) = looked {
+                        return loss;
                     }
-                    Some(SessionEvent::Resumed) => {
-                        if let Some(loss) = self.look().await {
-                            return loss;
-                        }
-                    }
-                    Some(SessionEvent::LockLost(_) | SessionEvent::InstanceLost(_)) => {}
-                    None => return LockLoss::NotSurelyHeld,
-                },
+                }
+                Some(SessionEvent::LockLost(_) | SessionEvent::InstanceLost(_)) => {}
+                None => {
+                    return self
+                        .session
+                        .ended()
+                        .map_or(LockLoss::NotSurelyHeld, LockLoss::Session);
+                }
             }
         }
     }

@@ -11,9 +11,9 @@ mod list;
 mod loss;
 mod notices;
 mod open;
+mod record;
 mod renewal;
 mod require;
-mod session;
 mod stream;
 
 use std::sync::Arc;
@@ -28,8 +28,8 @@ pub use self::{
     list::{Possessions, SessionPage},
     loss::{InstanceLost, LockLost, Loss, Lost, SessionLost},
     open::{OpenSession, Opened},
+    record::Session,
     renewal::Alive,
-    session::Session,
     stream::{HeartbeatStream, Said},
 };
 

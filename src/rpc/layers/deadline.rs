@@ -9,18 +9,23 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use tonic::body::Body;
+use http_body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use crate::rpc::{Settings, status};
 
-use super::method::is_open_ended;
+use super::{errors::trailers, method};
 
 /// Gives every call its deadline.
 #[derive(Clone)]
 pub struct DeadlineLayer {
     settings: Arc<Settings>,
+    drain: CancellationToken,
 }
 
 /// See [`DeadlineLayer`].
@@ -28,14 +33,30 @@ pub struct DeadlineLayer {
 pub struct Deadline<S> {
     inner: S,
     settings: Arc<Settings>,
+    drain: CancellationToken,
+}
+
+/// The body of a request that has to arrive in time.
+struct Arriving {
+    inner: Body,
+    late: Pin<Box<Sleep>>,
+}
+
+/// The body of an answer that ends by a deadline, or when the replica drains.
+struct Ending {
+    inner: Body,
+    late: Option<Pin<Box<Sleep>>>,
+    drained: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    ended: bool,
 }
 
 // === impl DeadlineLayer ===
 
 impl DeadlineLayer {
-    /// Deadlines as the settings say.
-    pub fn new(settings: Arc<Settings>) -> Self {
-        Self { settings }
+    /// Deadlines as the settings say. Conversations that never end by themselves end when `drain`
+    /// is cancelled.
+    pub fn new(settings: Arc<Settings>, drain: CancellationToken) -> Self {
+        Self { settings, drain }
     }
 }
 
@@ -46,6 +67,7 @@ impl<S> Layer<S> for DeadlineLayer {
         Deadline {
             inner,
             settings: self.settings.clone(),
+            drain: self.drain.clone(),
         }
     }
 }
@@ -54,8 +76,10 @@ impl<S> Layer<S> for DeadlineLayer {
 
 impl<S, B> Service<Request<B>> for Deadline<S>
 where
-    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -66,22 +90,138 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let settings = &self.settings;
         let asked = grpc_timeout(request.headers());
-        let open_ended = is_open_ended(request.uri().path());
-        let call = self.inner.call(request);
+        let path = request.uri().path();
+        let open_ended = method::is_open_ended(path);
+        let drain = method::is_reflection(path).then(|| self.drain.clone());
         let limit = match (asked, open_ended) {
-            (Some(asked), true) => asked,
-            (None, true) => return Box::pin(call),
-            (asked, false) => asked
-                .unwrap_or(self.settings.default_deadline)
-                .min(self.settings.max_deadline),
+            (asked, true) => asked,
+            (asked, false) => Some(
+                asked
+                    .unwrap_or(settings.default_deadline)
+                    .min(settings.max_deadline),
+            ),
         };
+        // A call that answers at once is bounded as a whole, request included.
+        let arrives_by =
+            (open_ended && !method::takes_a_stream(path)).then_some(settings.default_deadline);
+        let request = request.map(|body| match arrives_by {
+            Some(limit) => Body::new(Arriving {
+                inner: Body::new(body),
+                late: Box::pin(sleep(limit)),
+            }),
+            None => Body::new(body),
+        });
+        let call = self.inner.call(request);
+        let Some(limit) = limit else {
+            return Box::pin(async move {
+                let answer = call.await?;
+                Ok(answer.map(|body| match drain {
+                    Some(drain) => Body::new(Ending::new(body, None, Some(drain))),
+                    None => body,
+                }))
+            });
+        };
+        // A deadline too far away for the clock is none.
+        let deadline = Instant::now().checked_add(limit);
         Box::pin(async move {
-            match tokio::time::timeout(limit, call).await {
+            let Some(deadline) = deadline else {
+                return call.await;
+            };
+            match tokio::time::timeout_at(deadline, call).await {
+                Ok(answer) if open_ended => {
+                    Ok(answer?.map(|body| Body::new(Ending::new(body, Some(deadline), drain))))
+                }
                 Ok(answer) => answer,
                 Err(_) => Ok(status::deadline_exceeded().into_http()),
             }
         })
+    }
+}
+
+// === impl Arriving ===
+
+impl http_body::Body for Arriving {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            return Poll::Ready(frame);
+        }
+        self.late
+            .as_mut()
+            .poll(context)
+            .map(|()| Some(Err(status::deadline_exceeded())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+// === impl Ending ===
+
+impl Ending {
+    fn new(inner: Body, deadline: Option<Instant>, drain: Option<CancellationToken>) -> Self {
+        Self {
+            inner,
+            late: deadline.map(|deadline| Box::pin(sleep_until(deadline))),
+            drained: drain.map(|drain| Box::pin(drain.cancelled_owned())),
+            ended: false,
+        }
+    }
+
+    /// Why it has to end now, if it does.
+    fn over(&mut self, context: &mut Context<'_>) -> Option<Status> {
+        if let Some(late) = &mut self.late
+            && late.as_mut().poll(context).is_ready()
+        {
+            return Some(status::deadline_exceeded());
+        }
+        if let Some(drained) = &mut self.drained
+            && drained.as_mut().poll(context).is_ready()
+        {
+            return Some(Status::ok(""));
+        }
+        None
+    }
+}
+
+impl http_body::Body for Ending {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        // What is there goes out first, so that the drain cuts off no answer.
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            return Poll::Ready(frame);
+        }
+        match self.over(context) {
+            Some(status) => {
+                self.ended = true;
+                Poll::Ready(Some(trailers(&status)))
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.inner.is_end_stream()
     }
 }
 
@@ -107,6 +247,9 @@ fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+    use tonic::Code;
+
     use super::*;
 
     #[test]
@@ -124,5 +267,55 @@ mod tests {
         for bad in ["", "m", "123456789m", "1x", "-1S", "1.5S"] {
             assert_eq!(read(bad), None, "{bad}");
         }
+    }
+
+    /// Answers a call of `path` whose caller gave it `timeout` with a body that never ends.
+    async fn answer(path: &str, timeout: Option<&str>, drain: CancellationToken) -> Response<Body> {
+        let service = tower::service_fn(|_: Request<Body>| async move {
+            let body = http_body_util::StreamBody::new(futures_util::stream::pending::<
+                Result<Frame<Bytes>, Status>,
+            >());
+            Ok(Response::new(Body::new(body)))
+        });
+        let mut request = Request::builder().uri(format!("http://x{path}"));
+        if let Some(timeout) = timeout {
+            request = request.header("grpc-timeout", timeout);
+        }
+        DeadlineLayer::new(Arc::new(Settings::default()), drain)
+            .layer(service)
+            .call(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap()
+    }
+
+    async fn end(answer: Response<Body>) -> Status {
+        let body = answer.into_body().collect().await.unwrap();
+        Status::from_header_map(body.trailers().unwrap()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_at_the_deadline_of_its_caller() {
+        let watch = "/stanchion.v1.RegistryService/WatchInstances";
+        let answer = answer(watch, Some("90S"), CancellationToken::new()).await;
+        let begun = Instant::now();
+        assert_eq!(end(answer).await.code(), Code::DeadlineExceeded);
+        assert_eq!(begun.elapsed().as_secs(), 90);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_conversation_about_the_protos_ends_when_the_replica_drains() {
+        let drain = CancellationToken::new();
+        let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+        let answer = answer(reflection, None, drain.clone()).await;
+        drain.cancel();
+        assert_eq!(end(answer).await.code(), Code::Ok);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_beyond_all_clocks_is_none() {
+        let watch = "/stanchion.v1.RegistryService/WatchInstances";
+        let answer = answer(watch, Some("99999999H"), CancellationToken::new()).await;
+        let day = Duration::from_secs(86_400);
+        assert!(tokio::time::timeout(day, end(answer)).await.is_err());
     }
 }

@@ -12,68 +12,54 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
-use opentelemetry::propagation::Extractor;
+use opentelemetry::{propagation::Extractor, trace::TraceContextExt};
 use pin_project_lite::pin_project;
-use prometheus_client::{
-    encoding::{EncodeLabelSet, LabelSetEncoder},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::Registry,
-};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
-use tracing::Instrument;
+use tracing::{Instrument, Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::method::is_open_ended;
+use crate::telemetry;
 
-/// Upper bounds of the latency histogram, in seconds: a cached read takes some 0.1 ms, a write a
-/// few, anything above a second is trouble.
-const LATENCIES: [f64; 12] = [
-    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
-];
+use super::{
+    call_metrics::{CallMetrics, code_name},
+    method,
+    throttle::Throttle,
+};
 
-/// Counts of calls.
-#[derive(Clone, Debug)]
-pub struct CallMetrics {
-    calls: Family<CallLabels, Counter>,
-    latency: Family<MethodLabel, Histogram, fn() -> Histogram>,
-    open: Family<MethodLabel, Gauge>,
-}
+/// What a caller can call its call; it comes back in the answer and stands in the log.
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest of these that is kept.
+const MAX_REQUEST_ID: usize = 128;
+/// How many log lines about calls are written in a second; more would say nothing new, and a store
+/// that is away fails every call.
+const LINES_PER_SECOND: u32 = 20;
 
 /// Observes every call.
 #[derive(Clone)]
 pub struct ObserveLayer {
     metrics: CallMetrics,
+    throttle: Arc<Throttle>,
 }
 
 /// See [`ObserveLayer`].
 #[derive(Clone)]
 pub struct Observe<S> {
     inner: S,
-    metrics: CallMetrics,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct MethodLabel {
-    method: Arc<str>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct CallLabels {
-    method: Arc<str>,
-    code: &'static str,
+    layer: ObserveLayer,
 }
 
 /// One call; records itself when it is dropped, as cancelled unless it was told otherwise.
 struct Call {
-    metrics: CallMetrics,
-    method: Arc<str>,
+    layer: ObserveLayer,
+    method: &'static str,
+    request_id: Option<HeaderValue>,
     begun: Instant,
     code: Code,
     message: String,
-    span: tracing::Span,
+    span: Span,
 }
 
 pin_project! {
@@ -87,41 +73,15 @@ pin_project! {
 
 struct Headers<'a>(&'a HeaderMap);
 
-// === impl CallMetrics ===
-
-impl CallMetrics {
-    /// Counts that `registry` shows.
-    pub fn new(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            calls: Family::default(),
-            latency: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
-            open: Family::default(),
-        };
-        registry.register(
-            "rpc_calls",
-            "Calls that ended, by method and status code",
-            metrics.calls.clone(),
-        );
-        registry.register(
-            "rpc_seconds",
-            "How long calls that answer at once took, by method",
-            metrics.latency.clone(),
-        );
-        registry.register(
-            "rpc_open_calls",
-            "Calls that are open now, by method",
-            metrics.open.clone(),
-        );
-        metrics
-    }
-}
-
 // === impl ObserveLayer ===
 
 impl ObserveLayer {
     /// Observes into `metrics`.
     pub fn new(metrics: CallMetrics) -> Self {
-        Self { metrics }
+        Self {
+            metrics,
+            throttle: Arc::new(Throttle::new(LINES_PER_SECOND)),
+        }
     }
 }
 
@@ -131,7 +91,7 @@ impl<S> Layer<S> for ObserveLayer {
     fn layer(&self, inner: S) -> Observe<S> {
         Observe {
             inner,
-            metrics: self.metrics.clone(),
+            layer: self.clone(),
         }
     }
 }
@@ -152,24 +112,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let span = tracing::info_span!(
-            "call",
-            otel.name = request.uri().path().trim_start_matches('/'),
-            otel.kind = "server",
-            rpc.system = "grpc",
-            rpc.grpc.status_code = tracing::field::Empty,
-        );
-        let parent = opentelemetry::global::get_text_map_propagator(|propagator| {
-            propagator.extract(&Headers(request.headers()))
-        });
-        // It fails where no trace is collected, which is not worth a word.
-        let _ = span.set_parent(parent);
-        let mut call = Call::begin(&self.metrics, request.uri().path(), span.clone());
-        let answer = self.inner.call(request).instrument(span);
+        let mut call = Call::begin(&self.layer, request.uri().path(), request.headers());
+        let answer = self.inner.call(request).instrument(call.span.clone());
         Box::pin(async move {
-            let answer = answer.await?;
-            if let Some(status) = Status::from_header_map(answer.headers()) {
-                call.ended(&status);
+            let mut answer = answer.await?;
+            call.answered(answer.headers());
+            if let Some(id) = &call.request_id {
+                answer.headers_mut().insert(&REQUEST_ID, id.clone());
             }
             Ok(answer.map(|inner| Body::new(Observed { inner, call })))
         })
@@ -179,23 +128,36 @@ where
 // === impl Call ===
 
 impl Call {
-    fn begin(metrics: &CallMetrics, path: &str, span: tracing::Span) -> Self {
-        let method: Arc<str> = path.trim_start_matches('/').into();
-        // Paths that nobody serves would let strangers fill the registry.
-        let method = if crate::rpc::is_served(&method) {
-            method
-        } else {
-            "unknown".into()
-        };
-        metrics
-            .open
-            .get_or_create(&MethodLabel {
-                method: method.clone(),
-            })
-            .inc();
+    fn begin(layer: &ObserveLayer, path: &str, headers: &HeaderMap) -> Self {
+        let method = method::name(path);
+        let request_id = headers.get(&REQUEST_ID);
+        let request_id = request_id.filter(|id| id.len() <= MAX_REQUEST_ID).cloned();
+        let span = tracing::info_span!(
+            "call",
+            otel.name = method,
+            otel.kind = "server",
+            otel.status_code = field::Empty,
+            otel.status_description = field::Empty,
+            rpc.system = "grpc",
+            rpc.grpc.status_code = field::Empty,
+            request_id = field::Empty,
+        );
+        if let Some(id) = request_id.as_ref().and_then(|id| id.to_str().ok()) {
+            span.record("request_id", id);
+        }
+        let parent = opentelemetry::global::get_text_map_propagator(|propagator| {
+            propagator.extract(&Headers(headers))
+        });
+        if parent.span().span_context().is_valid()
+            && let Err(error) = span.set_parent(parent)
+        {
+            tracing::debug!(%error, "the caller's trace is not continued");
+        }
+        layer.metrics.began(method);
         Self {
-            metrics: metrics.clone(),
+            layer: layer.clone(),
             method,
+            request_id,
             begun: Instant::now(),
             code: Code::Cancelled,
             message: String::new(),
@@ -203,43 +165,90 @@ impl Call {
         }
     }
 
+    fn answered(&mut self, headers: &HeaderMap) {
+        // How long a lock was waited for says nothing of this server.
+        if !self.method.ends_with("/AcquireLock") {
+            let after = self.begun.elapsed();
+            self.layer.metrics.answered(self.method, after);
+        }
+        if let Some(status) = Status::from_header_map(headers) {
+            self.ended(&status);
+        }
+    }
+
     fn ended(&mut self, status: &Status) {
         self.code = status.code();
         self.message = status.message().to_owned();
+    }
+
+    fn log(&self) {
+        let (method, code, message) = (self.method, code_name(self.code), &*self.message);
+        let seconds = self.begun.elapsed().as_secs_f64();
+        if matches!(self.code, Code::Ok | Code::Cancelled) {
+            tracing::debug!(method, code, seconds, "a call ended");
+            return;
+        }
+        let Some(suppressed) = self.layer.throttle.admit() else {
+            return;
+        };
+        let trace_id = telemetry::trace_id(&self.span);
+        match self.code {
+            Code::Internal | Code::DataLoss => {
+                tracing::error!(
+                    method,
+                    code,
+                    seconds,
+                    message,
+                    trace_id,
+                    suppressed,
+                    "a call failed"
+                );
+            }
+            Code::Unavailable | Code::Unknown | Code::ResourceExhausted => {
+                tracing::warn!(
+                    method,
+                    code,
+                    seconds,
+                    message,
+                    trace_id,
+                    suppressed,
+                    "a call failed"
+                );
+            }
+            _ => {
+                tracing::info!(
+                    method,
+                    code,
+                    seconds,
+                    message,
+                    trace_id,
+                    suppressed,
+                    "a call was refused"
+                );
+            }
+        }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let label = MethodLabel {
-            method: self.method.clone(),
-        };
-        self.metrics.open.get_or_create(&label).dec();
-        let seconds = self.begun.elapsed().as_secs_f64();
-        if !is_open_ended(&self.method) {
-            self.metrics.latency.get_or_create(&label).observe(seconds);
-        }
+        self.layer.metrics.ended(self.method, self.code);
         self.span.record("rpc.grpc.status_code", self.code as i32);
-        let code = code_name(self.code);
-        let _entered = self.span.enter();
-        let (method, message) = (&*self.method, &*self.message);
-        match self.code {
-            Code::Ok | Code::Cancelled => tracing::debug!(method, code, seconds, "call"),
-            Code::Internal | Code::DataLoss | Code::Unknown => {
-                tracing::error!(method, code, seconds, message, "a call failed");
-            }
-            Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded => {
-                tracing::warn!(method, code, seconds, message, "a call failed");
-            }
-            _ => tracing::info!(method, code, seconds, message, "a call was refused"),
+        // What the caller did wrong is no error of the server's span.
+        if matches!(
+            self.code,
+            Code::Unknown
+                | Code::DeadlineExceeded
+                | Code::Unimplemented
+                | Code::Internal
+                | Code::Unavailable
+                | Code::DataLoss
+        ) {
+            self.span.record("otel.status_code", "ERROR");
+            self.span.record("otel.status_description", &*self.message);
         }
-        self.metrics
-            .calls
-            .get_or_create(&CallLabels {
-                method: self.method.clone(),
-                code,
-            })
-            .inc();
+        let span = self.span.clone();
+        span.in_scope(|| self.log());
     }
 }
 
@@ -254,7 +263,8 @@ impl http_body::Body for Observed {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.project();
-        let frame = this.inner.poll_frame(context);
+        let inner = this.inner;
+        let frame = this.call.span.in_scope(|| inner.poll_frame(context));
         if let Poll::Ready(Some(frame)) = &frame {
             match frame {
                 Ok(frame) => {
@@ -285,42 +295,6 @@ impl Extractor for Headers<'_> {
     }
 
     fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(http::HeaderName::as_str).collect()
-    }
-}
-
-// === impl MethodLabel, CallLabels ===
-
-impl EncodeLabelSet for MethodLabel {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
-        [("method", &*self.method)].encode(encoder)
-    }
-}
-
-impl EncodeLabelSet for CallLabels {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
-        [("method", &*self.method), ("code", self.code)].encode(encoder)
-    }
-}
-
-fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
+        self.0.keys().map(HeaderName::as_str).collect()
     }
 }

@@ -74,9 +74,7 @@ async fn a_registration_alone_ends_with_a_signal_and_is_deregistered() {
     let backend = Backend::embedded().await;
     let server = backend.server().await;
     let shell = Shell::at(server.address);
-    let mut running = super::Running {
-        child: shell.command(REGISTER).spawn().unwrap(),
-    };
+    let mut running = shell.start_alone(REGISTER);
     healthy(&shell).await;
 
     running.signal("TERM");
@@ -119,9 +117,7 @@ async fn an_instance_that_an_operator_removed_ends_its_registration_for_good() {
     let backend = Backend::embedded().await;
     let server = backend.server().await;
     let shell = Shell::at(server.address);
-    let mut running = super::Running {
-        child: shell.command(REGISTER).spawn().unwrap(),
-    };
+    let mut running = shell.start_alone(REGISTER);
     healthy(&shell).await;
 
     let removed = shell.json("deregister web/a").await;

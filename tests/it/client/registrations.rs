@@ -144,7 +144,7 @@ async fn an_id_of_a_live_client_is_refused_and_says_whose_it_is(backend: Backend
         .unwrap_err();
     assert_eq!(error.code(), Code::AlreadyExists);
     assert_eq!(error.reason(), ErrorReason::InstanceAlreadyExists);
-    assert_eq!(error.metadata()["client_id"], "one");
+    assert_eq!(error.metadata()["holder"], "one");
 }
 
 async fn a_dropped_registration_is_deregistered(backend: Backend) {

@@ -17,6 +17,9 @@ on_both_stores! {
     page_tokens_of_another_list_are_refused,
 }
 
+/// Puts something wrong into a request.
+type Spoil = fn(&mut PutConfigRequest);
+
 async fn illegal_keys_are_refused_by_every_method(backend: Backend) {
     let server = backend.server().await;
     let long = "k".repeat(513);
@@ -85,7 +88,7 @@ async fn a_content_above_the_limit_is_refused_and_one_at_the_limit_is_not(backen
 
 async fn fields_out_of_their_range_are_named(backend: Backend) {
     let server = backend.server().await;
-    let cases: [(&str, fn(&mut PutConfigRequest)); 12] = [
+    let cases: [(&str, Spoil); 12] = [
         ("content_type", |request| request.content_type = 99),
         ("description", |request| {
             request.description = "d".repeat(1025)

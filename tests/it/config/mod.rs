@@ -1,9 +1,13 @@
 //! The config centre, through its public API.
 
 mod bad_input;
+mod behind;
+
 mod follower;
 mod history;
 mod lost_answers;
+mod records;
+mod repeats;
 mod watch;
 mod writes;
 

@@ -74,6 +74,12 @@ pub enum ErrorReason {
     /// `RESOURCE_EXHAUSTED`: the connection or the replica has as many streams or
     /// calls open as it may. Close some, or use another replica.
     TooManyStreams = 55,
+    /// `RESOURCE_EXHAUSTED`: the request is larger than the server takes (2 MiB by
+    /// default). Nothing was done. Send less at once.
+    RequestTooLarge = 56,
+    /// `RESOURCE_EXHAUSTED`: the answer is larger than the server gives (4 MiB by
+    /// default). Ask for a smaller page.
+    ResponseTooLarge = 57,
     /// `OUT_OF_RANGE`: the position is older than the changes that are kept, and
     /// the call cannot answer with a reset. List, then watch.
     CursorCompacted = 60,
@@ -104,6 +110,9 @@ pub enum ErrorReason {
     DeadlineExceeded = 81,
     /// `INTERNAL`: a bug. Report it.
     Internal = 82,
+    /// `UNIMPLEMENTED`: this server has no such method, or does not know the
+    /// encoding of the request. Use a newer server, or an older client.
+    Unimplemented = 83,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -135,6 +144,8 @@ impl ErrorReason {
             Self::StoreOverloaded => "ERROR_REASON_STORE_OVERLOADED",
             Self::SubscriberTooSlow => "ERROR_REASON_SUBSCRIBER_TOO_SLOW",
             Self::TooManyStreams => "ERROR_REASON_TOO_MANY_STREAMS",
+            Self::RequestTooLarge => "ERROR_REASON_REQUEST_TOO_LARGE",
+            Self::ResponseTooLarge => "ERROR_REASON_RESPONSE_TOO_LARGE",
             Self::CursorCompacted => "ERROR_REASON_CURSOR_COMPACTED",
             Self::StoreUnavailable => "ERROR_REASON_STORE_UNAVAILABLE",
             Self::StoreNoQuorum => "ERROR_REASON_STORE_NO_QUORUM",
@@ -145,6 +156,7 @@ impl ErrorReason {
             Self::CommitUnknown => "ERROR_REASON_COMMIT_UNKNOWN",
             Self::DeadlineExceeded => "ERROR_REASON_DEADLINE_EXCEEDED",
             Self::Internal => "ERROR_REASON_INTERNAL",
+            Self::Unimplemented => "ERROR_REASON_UNIMPLEMENTED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -173,6 +185,8 @@ impl ErrorReason {
             "ERROR_REASON_STORE_OVERLOADED" => Some(Self::StoreOverloaded),
             "ERROR_REASON_SUBSCRIBER_TOO_SLOW" => Some(Self::SubscriberTooSlow),
             "ERROR_REASON_TOO_MANY_STREAMS" => Some(Self::TooManyStreams),
+            "ERROR_REASON_REQUEST_TOO_LARGE" => Some(Self::RequestTooLarge),
+            "ERROR_REASON_RESPONSE_TOO_LARGE" => Some(Self::ResponseTooLarge),
             "ERROR_REASON_CURSOR_COMPACTED" => Some(Self::CursorCompacted),
             "ERROR_REASON_STORE_UNAVAILABLE" => Some(Self::StoreUnavailable),
             "ERROR_REASON_STORE_NO_QUORUM" => Some(Self::StoreNoQuorum),
@@ -183,6 +197,7 @@ impl ErrorReason {
             "ERROR_REASON_COMMIT_UNKNOWN" => Some(Self::CommitUnknown),
             "ERROR_REASON_DEADLINE_EXCEEDED" => Some(Self::DeadlineExceeded),
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
+            "ERROR_REASON_UNIMPLEMENTED" => Some(Self::Unimplemented),
             _ => None,
         }
     }
@@ -631,7 +646,8 @@ pub struct PutConfigRequest {
     #[prost(string, tag = "6")]
     pub description: ::prost::alloc::string::String,
     /// Optional. Version the config must have now; zero means that it must not
-    /// exist or be deleted. Unset means not checked.
+    /// exist or be deleted. A deleted config also has the version that records its
+    /// deletion. Unset means not checked.
     #[prost(int64, optional, tag = "7")]
     pub expected_version: ::core::option::Option<i64>,
     /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
@@ -747,8 +763,8 @@ pub struct DeleteConfigRequest {
     /// Required. Key.
     #[prost(string, tag = "2")]
     pub key: ::prost::alloc::string::String,
-    /// Optional. Version the config must have now; positive. Unset means not
-    /// checked.
+    /// Optional. Version the config must have now, or had when it was deleted;
+    /// positive. Unset means not checked.
     #[prost(int64, optional, tag = "3")]
     pub expected_version: ::core::option::Option<i64>,
     /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
@@ -910,7 +926,7 @@ pub struct ListConfigVersionsRequest {
     #[prost(string, tag = "2")]
     pub key: ::prost::alloc::string::String,
     /// Optional. Most versions a page may hold; 0 to 1 000, default 100, larger
-    /// means 1 000.
+    /// means 1 000. A page also ends at about 1 MiB.
     #[prost(int32, tag = "3")]
     pub page_size: i32,
     /// Optional. `next_page_token` of the page before, with the same key. Never
@@ -981,7 +997,8 @@ pub struct RollbackConfigRequest {
     #[prost(int64, tag = "3")]
     pub version: i64,
     /// Optional. Version the config must have now; zero means that it must not
-    /// exist or be deleted. Unset means not checked.
+    /// exist or be deleted. A deleted config also has the version that records its
+    /// deletion. Unset means not checked.
     #[prost(int64, optional, tag = "4")]
     pub expected_version: ::core::option::Option<i64>,
     /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
@@ -1212,7 +1229,8 @@ pub mod config_service_client {
         /// and description again changes nothing and answers `unchanged`.
         ///
         /// Idempotent per `request_id` among the last 16 requests of the key:
-        /// repeating the call returns the first answer.
+        /// repeating the call returns the first answer, and another request under the
+        /// same id is refused.
         ///
         /// Errors: `ABORTED` (`ERROR_REASON_VERSION_MISMATCH`).
         pub async fn put_config(

@@ -52,7 +52,8 @@ pub enum RegistrationState {
     Registered(Arc<Instance>),
     /// The session was lost and another is being opened, for ever. The last error, if any.
     Recovering(Option<Error>),
-    /// Somebody else decided that the instance is not this client's any more. Final.
+    /// Somebody else decided that the instance is not this client's any more: why, and who has it
+    /// now, if known. Final.
     Lost(InstanceLostCause, String),
     /// It was deregistered by this client. Final.
     Ended,
@@ -204,9 +205,11 @@ impl Registration {
         self.state.borrow().clone()
     }
 
-    /// Follows where it stands.
+    /// Follows where it stands, from now on.
     pub fn watch(&self) -> watch::Receiver<RegistrationState> {
-        self.state.clone()
+        let mut state = self.state.clone();
+        state.mark_unchanged();
+        state
     }
 
     /// Completes when the instance is no longer this client's, for good.

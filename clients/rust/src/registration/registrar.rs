@@ -188,8 +188,8 @@ impl Registrar {
             };
             if error.reason() == ErrorReason::InstanceAlreadyExists {
                 // Somebody took the id while there was no session.
-                let client_id = error.metadata().get("client_id").cloned();
-                self.lose(InstanceLostCause::TakenOver, client_id.unwrap_or_default())
+                let holder = error.metadata().get("holder").cloned();
+                self.lose(InstanceLostCause::TakenOver, holder.unwrap_or_default())
                     .await;
                 return None;
             }
@@ -327,9 +327,11 @@ impl Held {
                     }
                     Some(SessionEvent::Resumed) => return Happened::Doubtful,
                     Some(SessionEvent::InstanceLost(_) | SessionEvent::LockLost(_)) => {}
-                    None => return Happened::SessionEnded(Ended::Closed),
+                    None => {
+                        let ended = self.session.ended().unwrap_or(Ended::Closed);
+                        return Happened::SessionEnded(ended);
+                    }
                 },
-                ended = self.session.lost() => return Happened::SessionEnded(ended),
                 command = commands.recv() => return Happened::Asked(command),
             }
         }

@@ -1,5 +1,7 @@
 //! Metrics in the Prometheus text format.
 
+mod store;
+
 use std::{fmt, sync::Arc};
 
 use prometheus_client::{
@@ -10,6 +12,8 @@ use prometheus_client::{
 };
 
 use crate::domain::Core;
+
+pub use self::store::ObservedStore;
 
 /// Everything that is counted.
 pub struct Metrics(Registry);
