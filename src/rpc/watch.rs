@@ -41,7 +41,7 @@ pub struct Settings {
 }
 
 /// The answer type of one watch method; they are alike but for the item.
-/// [`watch_response!`] implements it.
+/// `watch_response!` implements it.
 pub trait WatchResponse: Sized + Send + 'static {
     /// The item on the wire.
     type Item;
