@@ -16,6 +16,7 @@ struct Arguments {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant)] // There is one, for a moment.
 enum Command {
     /// Serve the API until told to stop
     Serve(ServeArgs),

@@ -83,6 +83,13 @@ impl Connection {
     }
 }
 
+/// Closes the client's session before the program ends. If that fails it expires by itself.
+pub(crate) async fn close(client: &Client) {
+    if let Err(error) = client.close().await {
+        tracing::debug!(%error, "the session was not closed and will expire");
+    }
+}
+
 /// Who asks: `user@host`.
 pub(crate) fn actor() -> String {
     let user = env::var("USER").unwrap_or_else(|_| "unknown".into());

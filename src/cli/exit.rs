@@ -92,9 +92,10 @@ pub(crate) fn table() -> String {
     let rows = TABLE.map(|(exit, meaning)| format!("  {:>3}  {meaning}\n", exit.code()));
     format!(
         "Exit codes:\n{}  Commands that run another one after `--` exit as it does, with 128 + N if\n  \
-         signal N ended it.\n\n\
+         signal N ended it. `serve` has codes of its own: 64 bad settings, 70 internal.\n\n\
          Environment:\n  \
-         STANCHION_ENDPOINT   where the server is, or several separated by commas\n  \
+         STANCHION_ENDPOINT   where the server is, or several separated by commas; also\n  \
+         STANCHION_ENDPOINTS\n  \
          STANCHION_NAMESPACE  namespace of all requests",
         rows.concat()
     )

@@ -4,12 +4,12 @@ use std::{ffi::OsString, time::Duration};
 
 use clap::Args;
 use rustix::process::Signal;
-use stanchion_client::{LockGuard, SessionOptions, proto::ErrorReason};
+use stanchion_client::{Client, LockGuard, SessionOptions, proto::ErrorReason};
 
 use super::{
     Outcome,
     child::{Child, ChildEvent},
-    connection::{Connection, actor, host},
+    connection::{self, Connection, actor, host},
     exit::Exit,
     failure::Failure,
     output,
@@ -69,8 +69,20 @@ enum Acquired {
 
 impl Lock {
     pub(super) async fn run(self) -> Outcome {
+        let client = self.connection.client_with(SessionOptions {
+            ttl: self.ttl,
+            metadata: [("host".to_owned(), host())].into(),
+            ..SessionOptions::default()
+        })?;
+        let outcome = self.run_with(&client).await;
+        // Takes the place in the queue along, if there is one left.
+        connection::close(&client).await;
+        outcome
+    }
+
+    async fn run_with(&self, client: &Client) -> Outcome {
         let mut signals = Signals::catch()?;
-        let guard = match self.acquire(&mut signals).await? {
+        let guard = match self.acquire(client, &mut signals).await? {
             Acquired::Held(guard) => guard,
             Acquired::Interrupted(signal) => return Ok(Exit::of_signal(signal)),
         };
@@ -94,12 +106,7 @@ impl Lock {
     }
 
     /// Takes the lock, unless a signal comes first.
-    async fn acquire(&self, signals: &mut Signals) -> Result<Acquired, Failure> {
-        let client = self.connection.client_with(SessionOptions {
-            ttl: self.ttl,
-            metadata: [("host".to_owned(), host())].into(),
-            ..SessionOptions::default()
-        })?;
+    async fn acquire(&self, client: &Client, signals: &mut Signals) -> Result<Acquired, Failure> {
         let request = client.lock(&self.lock).owner(self.owner());
         let acquiring = async {
             match (self.no_wait, self.wait) {
@@ -116,11 +123,7 @@ impl Lock {
                 }
                 Err(failure) => Err(failure),
             },
-            signal = ending(signals) => {
-                // Leaves the queue at once: closing the session takes the place with it.
-                client.close().await?;
-                Ok(Acquired::Interrupted(signal))
-            }
+            signal = ending(signals) => Ok(Acquired::Interrupted(signal)),
         }
     }
 

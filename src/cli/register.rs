@@ -4,13 +4,13 @@ use std::{ffi::OsString, time::Duration};
 
 use clap::Args;
 use serde_json::json;
-use stanchion_client::{Registration, RegistrationState, SessionOptions, proto::Port};
+use stanchion_client::{Client, Registration, RegistrationState, SessionOptions, proto::Port};
 use tokio::sync::watch;
 
 use super::{
     Outcome,
     child::{Child, ChildEvent},
-    connection::{Connection, host},
+    connection::{self, Connection, host},
     exit::Exit,
     failure::Failure,
     instances, output, parse,
@@ -91,9 +91,29 @@ pub(crate) struct Register {
 
 impl Register {
     pub(super) async fn run(self) -> Outcome {
+        let client_id = self.client_id.clone().or_else(|| {
+            let id = self.id.as_ref()?;
+            Some(format!("{}:{id}", host()))
+        });
+        let client = self.connection.client_with(SessionOptions {
+            ttl: self.ttl,
+            client_id: client_id.unwrap_or_default(),
+            metadata: [
+                ("host".to_owned(), host()),
+                ("pid".to_owned(), std::process::id().to_string()),
+            ]
+            .into(),
+        })?;
+        let outcome = self.run_with(&client).await;
+        // Takes the instance along, if it is still there.
+        connection::close(&client).await;
+        outcome
+    }
+
+    async fn run_with(&self, client: &Client) -> Outcome {
         // Before anything is registered, so that no signal leaves it behind.
         let signals = Signals::catch()?;
-        let registration = self.register().await?;
+        let registration = self.register(client).await?;
         self.announce(&registration)?;
         if self.command.is_empty() {
             return self.stay(registration, signals).await;
@@ -114,20 +134,7 @@ impl Register {
         }
     }
 
-    async fn register(&self) -> Result<Registration, Failure> {
-        let client_id = self.client_id.clone().or_else(|| {
-            let id = self.id.as_ref()?;
-            Some(format!("{}:{id}", host()))
-        });
-        let client = self.connection.client_with(SessionOptions {
-            ttl: self.ttl,
-            client_id: client_id.unwrap_or_default(),
-            metadata: [
-                ("host".to_owned(), host()),
-                ("pid".to_owned(), std::process::id().to_string()),
-            ]
-            .into(),
-        })?;
+    async fn register(&self, client: &Client) -> Result<Registration, Failure> {
         let mut request = client
             .register(&self.service, &self.address)
             .version(&self.app_version)

@@ -136,6 +136,8 @@ fn add_reflection(routes: &mut RoutesBuilder) -> Result<(), tonic_reflection::se
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // Lets grpcurl show the details of errors.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     routes
         .add_service(reflection().build_v1()?)

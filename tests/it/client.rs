@@ -2,6 +2,7 @@
 
 mod config;
 mod discovery;
+mod door;
 mod failover;
 mod locks;
 mod registrations;
@@ -10,18 +11,37 @@ use std::time::Duration;
 
 use stanchion_client::{Client, Options, SessionOptions};
 
+use self::door::Door;
 use crate::support::{server::Server, store::PATIENCE};
+
+/// A time to live that no restart outlasts, on a busy machine neither.
+const LONG: Duration = Duration::from_secs(30);
 
 /// A client of these servers, which begins with the first.
 fn client(servers: &[&Server]) -> Client {
     client_named(servers, "")
 }
 
+/// A client that goes through this door alone.
+fn client_at(door: &Door) -> Client {
+    connect([door.address.to_string()], "", LONG)
+}
+
 /// A client with a name.
 fn client_named(servers: &[&Server], client_id: &str) -> Client {
+    client_with(servers, client_id, LONG)
+}
+
+/// A client whose session lives so long without heartbeats.
+fn client_with(servers: &[&Server], client_id: &str, ttl: Duration) -> Client {
+    let endpoints = servers.iter().map(|server| server.address.to_string());
+    connect(endpoints, client_id, ttl)
+}
+
+fn connect(endpoints: impl IntoIterator<Item = String>, client_id: &str, ttl: Duration) -> Client {
     let options = Options {
         session: SessionOptions {
-            ttl: Some(Duration::from_secs(2)),
+            ttl: Some(ttl),
             client_id: client_id.to_owned(),
             ..SessionOptions::default()
         },
@@ -30,7 +50,6 @@ fn client_named(servers: &[&Server], client_id: &str) -> Client {
         max_backoff: Duration::from_millis(200),
         ..Options::default()
     };
-    let endpoints = servers.iter().map(|server| server.address.to_string());
     Client::connect(endpoints, options).unwrap()
 }
 

@@ -130,7 +130,7 @@ enum State<S: Selection> {
     Open {
         endpoint: Endpoint,
         last: Instant,
-        stream: Streaming<S::Response>,
+        stream: Box<Streaming<S::Response>>,
     },
 }
 
@@ -174,7 +174,7 @@ impl<S: Selection> Watch<S> {
                         self.state = State::Open {
                             endpoint: endpoint.clone(),
                             last: Instant::now(),
-                            stream,
+                            stream: Box::new(stream),
                         };
                     }
                     Ok(Err(status)) => self.broken(status.into())?,

@@ -20,7 +20,8 @@ pub struct ConfigHead {
     pub requests: Vec<RequestRecord>,
     /// The format it was written in.
     pub format: u32,
-    /// The revision that created the head.
+    /// Since when the item has been there without being deleted. Of an item about to be written
+    /// `0`: since then.
     pub create_revision: Revision,
     /// The revision that last wrote it.
     pub mod_revision: Revision,

@@ -175,9 +175,13 @@ impl Configs {
         let path = &mutation.path;
         let mut version = draft.version;
         let mut requests = Vec::new();
+        let mut create_revision = 0;
         if let Some(head) = &seen.head {
             records::writable(path.path(), head.format)?;
             requests.clone_from(&head.requests);
+            if !head.current.deleted {
+                create_revision = head.create_revision;
+            }
         }
         requests.extend(request.map(|request| RequestRecord {
             version: version.version,
@@ -192,7 +196,7 @@ impl Configs {
             current: version.clone(),
             requests,
             format: records::FORMAT,
-            create_revision: 0,
+            create_revision,
             mod_revision: 0,
         });
         let later = self

@@ -43,7 +43,10 @@ pub fn config_head(path: ConfigPath, kv: &KeyValue) -> Result<ConfigHead, Decode
             revision: kv.mod_revision,
         },
         format: record.format,
-        create_revision: kv.create_revision,
+        create_revision: match record.create_revision {
+            0 => kv.mod_revision,
+            revision => revision,
+        },
         mod_revision: kv.mod_revision,
     })
 }
@@ -74,6 +77,7 @@ pub fn encode_config_head(head: &ConfigHead) -> Bytes {
         deleted: current.deleted,
         requests: head.requests.iter().map(request).collect(),
         request_id: current.request_id.clone(),
+        create_revision: head.create_revision,
     })
 }
 

@@ -89,3 +89,33 @@ async fn lists_are_json_with_a_named_array_even_when_empty() {
         assert_eq!(answer[field], serde_json::json!([]), "{command}");
     }
 }
+
+#[tokio::test]
+async fn every_command_explains_itself_with_an_example() {
+    let shell = Shell::at(([127, 0, 0, 1], 1).into());
+    for command in [
+        "doctor",
+        "register",
+        "instances",
+        "services",
+        "deregister",
+        "config get",
+        "config put",
+        "config list",
+        "config watch",
+        "config history",
+        "config rollback",
+        "config delete",
+        "lock",
+        "locks",
+        "sessions",
+    ] {
+        let help = shell.text(&format!("{command} --help")).await;
+        assert!(help.contains("Example"), "{command} has no example");
+        let example = format!("stanchion {command}");
+        assert!(help.contains(&example), "no example of {command}: {help}");
+    }
+    let help = shell.text("--help").await;
+    assert!(help.contains("Exit codes:"), "{help}");
+    assert!(help.contains(" 69  "), "{help}");
+}

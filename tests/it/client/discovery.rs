@@ -1,6 +1,6 @@
 //! The local copy of a service's instances.
 
-use super::{client, soon};
+use super::{client, client_at, door::Door, soon};
 use crate::support::server::{Backend, on_both_stores};
 
 on_both_stores! {
@@ -39,9 +39,8 @@ async fn discovered_instances_are_served_while_the_server_is_away_and_current_af
     backend: Backend,
 ) {
     let server = backend.server().await;
-    let mut settings = backend.settings();
-    settings.listen = server.address;
-    let client = client(&[&server]);
+    let door = Door::to(server.address).await;
+    let client = client_at(&door);
     let _first = client
         .register("shop", "10.0.0.1")
         .id("first")
@@ -52,10 +51,12 @@ async fn discovered_instances_are_served_while_the_server_is_away_and_current_af
     soon("the first snapshot", discovery.ready()).await.unwrap();
     assert!(discovery.instance("first").is_some());
 
+    door.shut();
     server.stop().await;
     assert!(discovery.instance("first").is_some());
 
-    let _server = backend.server_with(settings).await;
+    let server = backend.server().await;
+    door.open(server.address);
     let _second = client
         .register("shop", "10.0.0.2")
         .id("second")

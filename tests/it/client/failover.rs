@@ -2,7 +2,7 @@
 
 use stanchion_client::{Client, Code, Options, SessionEvent, session::Ended};
 
-use super::{client, soon};
+use super::{client, client_at, door::Door, soon};
 use crate::support::server::{Backend, on_both_stores};
 
 on_both_stores! {
@@ -52,13 +52,14 @@ async fn a_session_lives_on_at_another_replica_with_the_same_id(backend: Backend
 
 async fn a_session_outlives_a_restart_of_its_only_replica(backend: Backend) {
     let server = backend.server().await;
-    let mut settings = backend.settings();
-    settings.listen = server.address;
-    let client = client(&[&server]);
+    let door = Door::to(server.address).await;
+    let client = client_at(&door);
     let session = client.session().await.unwrap();
     let mut events = session.events();
+    door.shut();
     server.stop().await;
-    let _server = backend.server_with(settings).await;
+    let server = backend.server().await;
+    door.open(server.address);
 
     let resumed = soon("the heartbeats to go on", events.next()).await;
     assert_eq!(resumed, Some(SessionEvent::Resumed));

@@ -7,7 +7,7 @@ use stanchion_client::{
     proto::{CloseSessionRequest, ErrorReason},
 };
 
-use super::{client, soon};
+use super::{client, client_with, soon};
 use crate::support::server::{Backend, eventually, on_both_stores};
 
 on_both_stores! {
@@ -121,7 +121,7 @@ async fn a_guard_learns_that_its_session_is_gone(backend: Backend) {
 
 async fn a_guard_counts_as_lost_when_no_server_answers_any_more(backend: Backend) {
     let server = backend.server().await;
-    let client = client(&[&server]);
+    let client = client_with(&[&server], "", Duration::from_secs(2));
     let guard = client.lock("job").acquire().await.unwrap();
     server.stop().await;
 

@@ -5,7 +5,7 @@ use stanchion_client::{
     proto::{CloseSessionRequest, ErrorReason, InstanceLostCause, InstanceView},
 };
 
-use super::{client, client_named, soon};
+use super::{client, client_at, client_named, door::Door, soon};
 use crate::support::server::{Backend, Server, eventually, on_both_stores};
 
 on_both_stores! {
@@ -99,17 +99,16 @@ async fn a_registration_that_an_operator_removed_is_not_made_again(backend: Back
 
 async fn a_takeover_while_the_client_was_cut_off_is_found_out(backend: Backend) {
     let (first, second) = (backend.server().await, backend.server().await);
-    let mut settings = backend.settings();
-    settings.listen = first.address;
-    // Knows only the first replica.
-    let old = client(&[&first]);
-    let new = client(&[&second]);
+    let door = Door::to(first.address).await;
+    let (old, new) = (client_at(&door), client(&[&second]));
     let registration = old
         .register("shop", "10.0.0.1")
         .id("a")
         .start()
         .await
         .unwrap();
+    // The replica that could remember the loss for the client is gone, too.
+    door.shut();
     first.stop().await;
     let _taken = new
         .register("shop", "10.0.0.2")
@@ -118,7 +117,8 @@ async fn a_takeover_while_the_client_was_cut_off_is_found_out(backend: Backend) 
         .start()
         .await
         .unwrap();
-    let _first = backend.server_with(settings).await;
+    let third = backend.server().await;
+    door.open(third.address);
 
     lost(&registration).await;
     assert_eq!(ids(&second).await, ["a"]);

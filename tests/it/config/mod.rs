@@ -1,7 +1,8 @@
 //! The config centre, through its public API.
 
 mod bad_input;
-mod compaction;
+mod behind;
+
 mod follower;
 mod history;
 mod lost_answers;

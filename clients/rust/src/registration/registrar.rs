@@ -327,9 +327,11 @@ impl Held {
                     }
                     Some(SessionEvent::Resumed) => return Happened::Doubtful,
                     Some(SessionEvent::InstanceLost(_) | SessionEvent::LockLost(_)) => {}
-                    None => return Happened::SessionEnded(Ended::Closed),
+                    None => {
+                        let ended = self.session.ended().unwrap_or(Ended::Closed);
+                        return Happened::SessionEnded(ended);
+                    }
                 },
-                ended = self.session.lost() => return Happened::SessionEnded(ended),
                 command = commands.recv() => return Happened::Asked(command),
             }
         }

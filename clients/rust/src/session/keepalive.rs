@@ -61,10 +61,12 @@ impl Keepalive {
     pub(super) async fn run(self) {
         // A wait must leave time for several tries within the TTL.
         let mut backoff = Backoff::new(self.caller.options.max_backoff.min(self.ttl / 6));
-        let mut first = true;
+        let mut interrupted = false;
         loop {
             let endpoint = self.caller.endpoints.current();
-            match self.stream(&endpoint, &mut first, &mut backoff).await {
+            let outcome = self.stream(&endpoint, interrupted, &mut backoff).await;
+            interrupted = true;
+            match outcome {
                 Ok(Over::Session) => return,
                 Ok(Over::Final(why)) => {
                     if why == Final::Draining {
@@ -84,7 +86,7 @@ impl Keepalive {
     async fn stream(
         &self,
         endpoint: &Endpoint,
-        first: &mut bool,
+        interrupted: bool,
         backoff: &mut Backoff,
     ) -> Result<Over> {
         let patience = (self.ttl / 3).max(MIN_ANSWER);
@@ -102,7 +104,7 @@ impl Keepalive {
                     };
                     if !std::mem::replace(&mut answered, true) {
                         backoff.reset();
-                        if !std::mem::replace(first, false) {
+                        if interrupted {
                             self.tell(SessionEvent::Resumed);
                         }
                     }

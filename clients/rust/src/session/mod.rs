@@ -57,6 +57,7 @@ pub enum SessionEvent {
 #[derive(Debug)]
 pub struct SessionEvents {
     events: broadcast::Receiver<SessionEvent>,
+    life: watch::Receiver<Life>,
 }
 
 #[derive(Debug)]
@@ -189,6 +190,7 @@ impl Session {
     pub fn events(&self) -> SessionEvents {
         SessionEvents {
             events: self.inner.events.subscribe(),
+            life: self.inner.life.subscribe(),
         }
     }
 
@@ -231,14 +233,21 @@ impl Drop for Inner {
 // === impl SessionEvents ===
 
 impl SessionEvents {
-    /// The next notice; nothing once the session is dropped.
+    /// The next notice; nothing once the session has ended.
     ///
     /// A reader that fell too far behind gets [`SessionEvent::Resumed`], because it missed some.
     pub async fn next(&mut self) -> Option<SessionEvent> {
-        match self.events.recv().await {
-            Ok(event) => Some(event),
-            Err(broadcast::error::RecvError::Lagged(_)) => Some(SessionEvent::Resumed),
-            Err(broadcast::error::RecvError::Closed) => None,
+        use broadcast::error::RecvError;
+
+        tokio::select! {
+            // What came before the end counts.
+            biased;
+            event = self.events.recv() => match event {
+                Ok(event) => Some(event),
+                Err(RecvError::Lagged(_)) => Some(SessionEvent::Resumed),
+                Err(RecvError::Closed) => None,
+            },
+            _ = self.life.wait_for(|life| life.ended.is_some()) => None,
         }
     }
 }

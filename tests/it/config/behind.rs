@@ -1,4 +1,4 @@
-//! Compaction of the store while a watcher is behind.
+//! Watchers that are behind what the server, or the store, remembers.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,39 @@ use super::{
 };
 use crate::support::{
     etcd::Etcd,
-    server::{Backend, Server},
+    server::{Backend, Server, on_both_stores},
 };
+
+on_both_stores! {
+    a_difference_says_what_is_new_to_the_watcher,
+}
+
+/// Neither watcher gets the changes one by one: they are no longer remembered.
+async fn a_difference_says_what_is_new_to_the_watcher(backend: Backend) {
+    let mut settings = backend.settings();
+    settings.cache.log_revisions = 8;
+    let server = backend.server_with(settings).await;
+    server.put("back", "1").await;
+    server.put("kept", "1").await;
+    let (early, known) = Follower::start(&server, prefix("")).await.leave();
+    server.try_delete(delete("back")).await.unwrap();
+    let (late, without) = Follower::start(&server, prefix("")).await.leave();
+    assert_eq!((known.len(), without.len()), (2, 1));
+    server.put("back", "3").await;
+    server.put("back", "4").await;
+    for number in 0..20 {
+        server.put("busy", format!("{number}")).await;
+    }
+    // A follower checks that what is added is new to it, and what is modified is not.
+    for (token, configs) in [(early, known), (late, without)] {
+        let mut follower = Follower::resume(&server, prefix(""), &token, configs).await;
+        follower.until_content("busy", "19").await;
+        let expected = [("back", "4"), ("busy", "19"), ("kept", "1")];
+        assert_eq!(follower.contents(), BTreeMap::from(expected));
+        assert_eq!((follower.deltas, follower.resets.len()), ((1, 1), 0));
+    }
+    server.stop().await;
+}
 
 /// The store forgets what a watcher has not read yet: it does not read, and the server's log is
 /// too short for it.
