@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
 
@@ -36,7 +39,7 @@ use crate::{
     },
 };
 
-/// How much of a shutdown's time is kept for what comes after the calls: a last word to the store.
+/// How much of a shutdown's time is kept for what comes after the calls: last words to the store.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A running replica.
@@ -208,6 +211,7 @@ impl App {
     /// Stops serving: health says so, streams get their final message, calls finish; what is not
     /// done in time is cut. Says whether everything ended by itself.
     pub async fn shutdown(self) -> bool {
+        let deadline = Instant::now() + self.shutdown_timeout;
         let last_words = LAST_WORDS.min(self.shutdown_timeout / 4);
         self.drain.cancel();
         self.core.cache.drain();
@@ -215,18 +219,18 @@ impl App {
         self.locks.drain();
         self.calls.close();
         self.services.close();
-        let for_calls = self.shutdown_timeout - last_words;
-        let ended = timeout(for_calls, self.calls.wait()).await.is_ok();
+        let for_calls = timeout_at(deadline - last_words, self.calls.wait()).await;
         self.cut.cancel();
         self.background.cancel();
         self.background_tasks.close();
-        // A store that is away must not hold up the end.
+        // Places in queues are kept for a moment before they are given up, and a store that is
+        // away must not hold up the end.
         let rest = async {
             self.calls.wait().await;
             self.services.wait().await;
             self.background_tasks.wait().await;
         };
-        timeout(last_words, rest).await.is_ok() && ended
+        timeout_at(deadline, rest).await.is_ok() && for_calls.is_ok()
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -67,6 +68,7 @@ pub async fn run(args: ServeArgs) -> ExitCode {
         Err(error) => return refused(&error),
     };
     let is_json = settings.telemetry.is_json();
+    raise_file_limit(settings.rpc.max_connections);
     let code = match serve(settings).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -161,6 +163,26 @@ async fn banner(app: &App, choice: &str) {
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
+}
+
+/// Takes as many file descriptors as the system gives: every connection needs one, and the usual
+/// first limit is far below what a server is for.
+fn raise_file_limit(connections: usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+        }
+    }
+    let files = getrlimit(Resource::Nofile).current;
+    if files.is_some_and(|files| files <= connections as u64) {
+        tracing::warn!(
+            files,
+            connections,
+            "there are fewer open files than connections allowed"
+        );
+    }
 }
 
 /// Writes to standard output. That nobody reads it any more is no reason to stop.

@@ -162,9 +162,7 @@ pub fn trace_id(span: &tracing::Span) -> Option<String> {
 /// A panic is a log line like any other fault of ours.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let message = panic.payload_as_str().unwrap_or_default();
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(message, place, "a task panicked");
+        tracing::error!(error = %panic, "a task panicked");
     }));
 }
 

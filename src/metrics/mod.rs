@@ -126,8 +126,8 @@ impl Collector for CoreCollector {
             )?)?;
         }
         let mut gauges = vec![(
-            "watch_streams",
-            "Watchers there are now",
+            "cache_cursors",
+            "Readers that follow the cache now: watch streams, and a few of the server's own",
             i64::try_from(stats.subscribers).unwrap_or(i64::MAX),
         )];
         if let Ok(view) = self.0.cache.view() {

@@ -182,7 +182,7 @@ impl Call {
     }
 
     fn log(&self) {
-        let (method, code, message) = (self.method, code_name(self.code), &*self.message);
+        let (method, code, detail) = (self.method, code_name(self.code), &*self.message);
         let seconds = self.begun.elapsed().as_secs_f64();
         if matches!(self.code, Code::Ok | Code::Cancelled) {
             tracing::debug!(method, code, seconds, "a call ended");
@@ -198,7 +198,7 @@ impl Call {
                     method,
                     code,
                     seconds,
-                    message,
+                    detail,
                     trace_id,
                     suppressed,
                     "a call failed"
@@ -209,7 +209,7 @@ impl Call {
                     method,
                     code,
                     seconds,
-                    message,
+                    detail,
                     trace_id,
                     suppressed,
                     "a call failed"
@@ -220,7 +220,7 @@ impl Call {
                     method,
                     code,
                     seconds,
-                    message,
+                    detail,
                     trace_id,
                     suppressed,
                     "a call was refused"

@@ -54,7 +54,7 @@ async fn calls_are_counted_by_method_and_code(backend: Backend) {
             r#"stanchion_rpc_connections 2"#,
             r#"stanchion_store_operations_total{operation="txn",outcome="ok"}"#,
             r#"stanchion_store_operations_total{operation="watch",outcome="ok"} 1"#,
-            "stanchion_watch_streams 1",
+            "stanchion_cache_cursors ",
             "stanchion_configs 1",
             "stanchion_cache_revision ",
         ],
