@@ -50,8 +50,10 @@ enum Phase<P: Projection> {
     /// The watcher is ahead of this replica, which may still come there.
     Ahead { until: Instant, _demand: Demand<P> },
     /// Tells a state, of which everything up to `after` is told.
+    /// Keeps no log alive, however slowly it is read.
     Snapshot {
-        of: Arc<Published<P>>,
+        state: P::State,
+        revision: Revision,
         after: Option<Bytes>,
     },
     /// Tells what happens.
@@ -188,9 +190,9 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
         }
         let snapshot_due = matches!(self.phase, Phase::Begin(Start::Snapshot));
         if snapshot_due {
-            self.snapshot(published.clone());
+            self.snapshot(&published);
         } else if self.epoch != published.epoch || self.generation != published.generation {
-            return self.reset(ResetReason::EpochChanged, published);
+            return self.reset(ResetReason::EpochChanged, &published);
         }
         match &self.phase {
             Phase::Begin(_) if self.told > published.revision => {
@@ -213,14 +215,18 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
                 } else if let Some((last, _)) = self.closing {
                     self.finish(self.told, last)
                 } else if now >= until {
-                    self.reset(ResetReason::Ahead, published)
+                    self.reset(ResetReason::Ahead, &published)
                 } else {
                     Step::Wait(until.min(self.ends))
                 }
             }
-            Phase::Snapshot { of, after } => {
-                let (of, after) = (of.clone(), after.clone());
-                self.snapshot_part(&of, after)
+            Phase::Snapshot {
+                state,
+                revision,
+                after,
+            } => {
+                let (state, revision, after) = (state.clone(), *revision, after.clone());
+                self.snapshot_part(state, revision, after)
             }
             Phase::Following => self.follow(&published, now),
             Phase::Ended => Step::End,
@@ -236,14 +242,14 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
     fn reset(
         &mut self,
         reason: ResetReason,
-        published: Arc<Published<P>>,
+        published: &Published<P>,
     ) -> Step<Message<S::Item, P::Cause>> {
         self.shared.counters.resets.add(1);
         self.snapshot(published);
         self.tell(Message::Reset { reason })
     }
 
-    fn snapshot(&mut self, of: Arc<Published<P>>) {
+    fn snapshot(&mut self, of: &Published<P>) {
         self.epoch = of.epoch;
         self.generation = of.generation;
         self.told = 0;
@@ -252,44 +258,47 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
         if let Some((_, until)) = &mut self.closing {
             *until = of.revision;
         }
-        self.phase = Phase::Snapshot { of, after: None };
+        self.phase = Phase::Snapshot {
+            state: of.state.clone(),
+            revision: of.revision,
+            after: None,
+        };
     }
 
     fn snapshot_part(
         &mut self,
-        of: &Arc<Published<P>>,
+        state: P::State,
+        revision: Revision,
         after: Option<Bytes>,
     ) -> Step<Message<S::Item, P::Cause>> {
         let mut items = Vec::new();
         let mut bytes = 0;
         let mut last = None;
-        for (key, item) in self.selection.list(&of.state, after.as_ref()) {
+        let mut cut = false;
+        for (key, item) in self.selection.list(&state, after.as_ref()) {
             if let Some(shown) = self.selection.select(&item) {
                 let weight = P::weight(&item);
                 if !items.is_empty() && bytes + weight > self.options.part_bytes {
-                    self.phase = Phase::Snapshot {
-                        of: of.clone(),
-                        after: last,
-                    };
-                    return self.tell(Message::Snapshot { items });
+                    // The rest follows in another part.
+                    cut = true;
+                    break;
                 }
                 bytes += weight;
                 items.push(shown);
             }
             last = Some(key);
         }
-        if items.is_empty() {
-            self.scanned = of.revision;
+        if items.is_empty() && !cut {
+            self.scanned = revision;
             self.phase = Phase::Following;
-            return self.tell(Message::SnapshotEnd {
-                revision: of.revision,
-            });
+            return self.tell(Message::SnapshotEnd { revision });
         }
         self.phase = Phase::Snapshot {
-            of: of.clone(),
+            state,
+            revision,
             after: last,
         };
-        self.tell(Message::Snapshot { items })
+        self.tell(Message::Snapshot { items, revision })
     }
 
     fn follow(
@@ -317,7 +326,7 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
                     };
                     match looked {
                         Ok(delta) => delta,
-                        Err(Torn) => return self.reset(ResetReason::Behind, published.clone()),
+                        Err(Torn) => return self.reset(ResetReason::Behind, published),
                     }
                 }
                 Way::Difference => match difference(published, &self.selection, self.scanned) {
@@ -330,9 +339,9 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
                             conflated: true,
                         })
                     }
-                    None => return self.reset(ResetReason::Behind, published.clone()),
+                    None => return self.reset(ResetReason::Behind, published),
                 },
-                Way::Lost => return self.reset(ResetReason::Behind, published.clone()),
+                Way::Lost => return self.reset(ResetReason::Behind, published),
             };
             if let Some(delta) = delta {
                 self.last_delta = Some(now);

@@ -39,6 +39,8 @@ pub enum Message<T, C> {
     Snapshot {
         /// The items, in key order.
         items: Vec<T>,
+        /// The revision it shows.
+        revision: Revision,
     },
     /// The snapshot is whole.
     SnapshotEnd {

@@ -218,7 +218,8 @@ impl<P: Projection> Cache<P> {
                     biased;
                     probed = self.probed() => probed?,
                     () = self.shared.clock.sleep_until(deadline) => {
-                        return Err(Error::Store(store::Error::Timeout {
+                        return Err(Error::Store(store::Error::NoQuorum {
+                            message: "nobody answers for the store in time".into(),
                             outcome: Outcome::NotDone,
                         }));
                     }

@@ -52,7 +52,12 @@ pub struct EpochKeeper {
 impl Epoch {
     /// How answers write the epoch.
     pub fn name(&self) -> String {
-        format!("{:016x}", self.id)
+        Self::name_of(self.id)
+    }
+
+    /// How answers write the epoch with this id.
+    pub fn name_of(id: u64) -> String {
+        format!("{id:016x}")
     }
 }
 

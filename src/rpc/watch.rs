@@ -16,6 +16,7 @@ use tonic::Status;
 use crate::{
     domain::{
         Core,
+        epoch::Epoch,
         state::{Cause, StateProjection},
         watch::{
             Action, Cursor, CursorOptions, FinalReason, Message, ResetReason, Selection, Start,
@@ -36,12 +37,13 @@ pub struct Settings {
     pub max_age: Duration,
     /// How large a part of a snapshot or delta is, in bytes. Default 256 KiB.
     pub part_bytes: usize,
-    /// After how long without taking a message a subscriber is cut off. Default 5 min.
+    /// A subscriber that took no message for longer than this is cut off when it comes back:
+    /// until then it costs a position and what its connection buffers. Default 5 min.
     pub stall_limit: Duration,
 }
 
 /// The answer type of one watch method; they are alike but for the item.
-/// [`watch_response!`] implements it.
+/// `watch_response!` implements it.
 pub trait WatchResponse: Sized + Send + 'static {
     /// The item on the wire.
     type Item;
@@ -224,9 +226,11 @@ impl<S: Selection<StateProjection>, I> Running<S, I> {
     fn encode<R: WatchResponse<Item = I>>(&self, message: Message<S::Item>) -> R {
         let item = self.item;
         let (revision, whole, response) = match message {
-            Message::Snapshot { items } => {
-                (0, false, R::snapshot(items.iter().map(item).collect()))
-            }
+            Message::Snapshot { items, revision } => (
+                revision,
+                false,
+                R::snapshot(items.iter().map(item).collect()),
+            ),
             Message::SnapshotEnd { revision } => {
                 (revision, true, R::snapshot_end(SnapshotEnd { revision }))
             }
@@ -280,15 +284,15 @@ impl<S: Selection<StateProjection>, I> Running<S, I> {
         response.sealed(self.header(revision), token)
     }
 
+    /// The header of a message at `revision`; 0: of one that says nothing of the state.
     fn header(&self, revision: i64) -> ResponseHeader {
-        let view = self.core.cache.view().ok();
+        let age = self.core.cache.view().ok().map(|view| view.age);
         ResponseHeader {
             revision,
-            epoch: view
-                .as_ref()
-                .map_or(String::new(), |view| view.state.epoch.name()),
+            // The cursor's own, which the cache may have left behind by now.
+            epoch: Epoch::name_of(self.cursor.token().epoch),
             replica: self.core.replica.to_string(),
-            age: view.map(|view| wire_duration(view.age)),
+            age: age.map(wire_duration),
         }
     }
 }

@@ -22,7 +22,7 @@ type Seen = Message<Shown, Cause>;
 fn text(message: Option<Seen>) -> String {
     match message {
         None => "end".into(),
-        Some(Message::Snapshot { items }) => {
+        Some(Message::Snapshot { items, .. }) => {
             let names: Vec<_> = items.into_iter().map(|item| item.0).collect();
             format!("snapshot {}", names.join(" "))
         }

@@ -302,7 +302,7 @@ async fn a_store_that_went_back_is_found_out_and_everybody_starts_over() {
     ));
     assert_eq!(cursor.token().revision, 0);
     match soon(cursor.next()).await.unwrap() {
-        Message::Snapshot { items } => assert_eq!(items.len(), 1),
+        Message::Snapshot { items, .. } => assert_eq!(items.len(), 1),
         other => panic!("{other:?}"),
     }
     assert!(matches!(

@@ -118,7 +118,7 @@ impl Subscriber {
                 self.partial = None;
                 self.stands = None;
             }
-            Message::Snapshot { items } => {
+            Message::Snapshot { items, .. } => {
                 assert_eq!(self.stands, None, "a snapshot without a reset");
                 for (name, value, revision) in items {
                     let seen = self.fold.insert(name, (value, revision));

@@ -124,7 +124,7 @@ impl Removal {
     fn take_in(&mut self, message: Message<Arc<Instance>>) {
         match message {
             Message::Reset { .. } => self.queue.clear(),
-            Message::Snapshot { items } => items.iter().for_each(|item| self.note(item)),
+            Message::Snapshot { items, .. } => items.iter().for_each(|item| self.note(item)),
             Message::Delta { events, .. } => {
                 for event in events {
                     match event.action {

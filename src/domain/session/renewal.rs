@@ -71,8 +71,10 @@ struct Entry {
     ttl: Duration,
     /// When the last renewal that succeeded was sent; `None`: not by this replica.
     sent: Option<Instant>,
-    /// When the next one may be sent.
+    /// When the next one is due.
     due: Instant,
+    /// When one that failed may be tried again.
+    retry: Instant,
     /// When the last heartbeat came.
     heard: Instant,
     /// A heartbeat came since the last renewal was sent.
@@ -127,13 +129,13 @@ impl Renewals {
             .or_insert_with(|| Entry::new(ttl, now));
         entry.heard = now;
         entry.marked = true;
-        let due = entry.due;
+        let at = entry.look_at();
         let beat = match entry.alive() {
-            Some(alive) if now < due.min(alive.valid_until) => Beat::Alive(alive),
+            Some(alive) if now < entry.due => Beat::Alive(alive),
             _ => Beat::Wait(entry.wait()),
         };
         let first = schedule.first();
-        schedule.place(id, due.max(now));
+        schedule.place(id, at.max(now));
         if schedule.first() != first {
             drop(schedule);
             self.wake.notify_one();
@@ -221,7 +223,7 @@ impl Renewals {
                 tracing::debug!(session = ?id, %error, "a renewal failed");
                 // The heartbeat still counts, for as long as the next one may take to come.
                 entry.marked |= now < entry.heard + entry.ttl / 3;
-                entry.due = entry.due.max(now + entry.ttl / RETRY);
+                entry.retry = now + entry.ttl / RETRY;
                 // Only read, so that there is no outcome to be unsure of.
                 entry.tell(Err(Error::Store(error)));
             }
@@ -269,7 +271,7 @@ impl Schedule {
                 continue;
             };
             entry.at = None;
-            if entry.marked && entry.due <= now {
+            if entry.marked && entry.look_at() <= now {
                 entry.marked = false;
                 entry.flying = true;
                 return Next::Renew(id);
@@ -319,6 +321,7 @@ impl Entry {
             ttl,
             sent: None,
             due: now,
+            retry: now,
             heard: now,
             marked: false,
             flying: false,
@@ -343,7 +346,7 @@ impl Entry {
     /// When it wants to be looked at: to be renewed, or to be forgotten.
     fn look_at(&self) -> Instant {
         if self.marked {
-            self.due
+            self.due.max(self.retry)
         } else {
             self.heard + self.ttl
         }
@@ -487,8 +490,9 @@ mod tests {
         };
         fixture.renewals.landed(fixture.id, Err(away.clone()));
         assert_eq!(flight.landed().await, Err(Error::Store(away)));
+        // Those who come now wait for the next attempt, which comes soon but not at once.
+        assert_eq!(fixture.valid_for(), None);
         assert_eq!(fixture.due(), 0);
-        assert_eq!(fixture.valid_for(), Some(TTL - TTL / 3));
         fixture.clock.advance(TTL / RETRY);
         assert_eq!(fixture.due(), 1);
         fixture.land();

@@ -152,6 +152,15 @@ impl StateProjection {
         Self { keys }
     }
 
+    /// The key in words for a log, without the secrets that are in some.
+    fn describe(&self, key: &[u8]) -> String {
+        match self.keys.parse(key) {
+            Some(StateKey::Session(id)) => format!("{id:?}"),
+            Some(StateKey::Waiter(lock, _)) => format!("a place in lock {}", lock.path()),
+            _ => String::from_utf8_lossy(key).into_owned(),
+        }
+    }
+
     fn put(
         &self,
         state: &mut State,
@@ -244,7 +253,7 @@ impl Projection for StateProjection {
                         state.undecodable.remove(&kv.key);
                     }
                     Err(error) => {
-                        let key = String::from_utf8_lossy(&kv.key);
+                        let key = self.describe(&kv.key);
                         tracing::error!(%key, %error, "a stored record is hidden because it cannot be decoded");
                         // A place in a queue that cannot be read still stands in the way.
                         if !matches!(self.keys.parse(&kv.key), Some(StateKey::Waiter(..))) {

@@ -12,6 +12,7 @@ on_both_stores! {
     a_call_cut_off_and_not_repeated_gives_its_place_up_after_a_while,
     a_place_that_became_the_holders_meanwhile_is_given_up_too,
     a_draining_replica_sends_its_waiters_elsewhere_with_their_places,
+    a_call_waits_as_long_as_it_says_and_no_longer,
 }
 
 /// How long the place of a broken call is kept in these tests.
@@ -100,4 +101,26 @@ async fn a_draining_replica_sends_its_waiters_elsewhere_with_their_places(backen
     tokio::time::sleep(KEEP).await;
     assert!(release_token(&other, "l", &first, token).await);
     assert_eq!(repeated.await.unwrap().unwrap().fencing_token, place);
+}
+
+async fn a_call_waits_as_long_as_it_says_and_no_longer(backend: Backend) {
+    let mut settings = backend.settings();
+    settings.rpc.default_deadline = Duration::from_millis(100);
+    settings.rpc.max_deadline = Duration::from_millis(200);
+    let server = backend.server_with(settings).await;
+    let (first, second) = (open(&server).await, open(&server).await);
+    take(&server, "l", &first, "r").await;
+    let mut request = tonic::Request::new(wanted("l", &second, "a"));
+    request.set_timeout(Duration::from_millis(400));
+    let begun = Instant::now();
+    let ended = server.locks().acquire_lock(request).await.unwrap_err();
+    // Client and server both count; whoever is first says so.
+    let codes = [Code::DeadlineExceeded, Code::Cancelled];
+    assert!(codes.contains(&ended.code()), "{ended:?}");
+    assert!(begun.elapsed() >= Duration::from_millis(350));
+    let forever = spawn(&server, wanted("l", &second, "b"));
+    until_waiting(&server, "l", 2).await;
+    // The place of the first goes; the second has no deadline and stays.
+    until_waiting(&server, "l", 1).await;
+    assert!(!forever.is_finished());
 }

@@ -63,7 +63,7 @@ async fn the_sessions_of_live_clients_survive_a_restart_of_etcd() {
 
 async fn a_full_store_opens_no_session_but_keeps_and_closes_those_there_are(backend: Backend) {
     let (store, server) = Wrapped::server(&backend).await;
-    let session = open_session(&server, 1).await.session_id;
+    let session = open_session(&server, 2).await.session_id;
     put_instance(&server, "a", Some(&session), "").await;
     put_waiter(&server, "nightly", &session, "r1").await;
     store.fill();
@@ -77,7 +77,7 @@ async fn a_full_store_opens_no_session_but_keeps_and_closes_those_there_are(back
     let mut stream = KeepAlive::open(&server).await;
     for seq in 0..5 {
         stream.beat(&session, seq).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(600)).await;
     }
     let close = CloseSessionRequest {
         session_id: session.clone(),

@@ -396,7 +396,7 @@ pub enum DeleteCause {
     Unspecified = 0,
     /// The instance was deregistered.
     Deregistered = 1,
-    /// The session behind the item expired, and its grace is over.
+    /// The session behind the item expired; for an instance, its grace is over.
     Expired = 2,
     /// The session behind the item was closed by its client.
     SessionClosed = 3,
@@ -1982,7 +1982,11 @@ pub mod lock_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Releases a lock, or leaves its queue. Safe to repeat: releasing what is
-        /// gone changes nothing and succeeds.
+        /// gone changes nothing and succeeds. Works when the store is full.
+        ///
+        /// Released by its `request_id`, an `AcquireLock` that waits ends, and one
+        /// that arrives within the next minute is refused
+        /// (`ERROR_REASON_REQUEST_UNDONE`), unless it held the lock already.
         ///
         /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LOCK_NOT_HELD`) if the token
         /// belongs to another session.
