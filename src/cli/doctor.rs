@@ -181,7 +181,7 @@ fn store(info: &GetServerInfoResponse, find: &Find) -> Finding {
     let kind = match store.kind() {
         StoreKind::Memory | StoreKind::File => "embedded".to_owned(),
         StoreKind::Etcd => format!("etcd {}", store.versions.join(", ")),
-        StoreKind::Unspecified => "not known".to_owned(),
+        StoreKind::Unspecified => "does not answer".to_owned(),
     };
     let detail = match store.promise.is_empty() {
         true => kind,

@@ -138,7 +138,7 @@ impl From<io::Error> for Failure {
 fn hint(error: &Error) -> Option<&'static str> {
     use ErrorReason as Reason;
 
-    if error.is_unreachable() {
+    if error.is_unreachable() && error.code() != Code::DeadlineExceeded {
         return Some("start one with `stanchion serve`, or say where it is with --endpoint");
     }
     Some(match error.reason() {
@@ -157,8 +157,9 @@ fn hint(error: &Error) -> Option<&'static str> {
             "the server is up and its store is not: `stanchion doctor` tells more"
         }
         Reason::Draining => "the replica is shutting down: retry, or use another --endpoint",
-        Reason::CommitUnknown | Reason::DeadlineExceeded => {
-            "it may or may not have happened: look, then retry"
+        Reason::CommitUnknown => "it may or may not have happened: look, then retry",
+        Reason::DeadlineExceeded => {
+            "a change may or may not have happened; `stanchion doctor` tells what is slow"
         }
         Reason::Internal => "this is a bug: please report it",
         _ => return None,

@@ -239,12 +239,17 @@ impl From<Status> for Error {
                 )
             })
             .unwrap_or_default();
+        if expired {
+            let mut error = Self::client(
+                Code::DeadlineExceeded,
+                ErrorReason::DeadlineExceeded,
+                "no answer in time".into(),
+            );
+            error.0.origin = origin;
+            return error;
+        }
         Self(Box::new(Inner {
-            code: if expired {
-                Code::DeadlineExceeded
-            } else {
-                status.code()
-            },
+            code: status.code(),
             reason,
             message: describe(&status),
             violations,

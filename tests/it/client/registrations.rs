@@ -1,7 +1,7 @@
 //! Registrations that come back by themselves, and those that must not.
 
 use stanchion_client::{
-    Code, Registration, RegistrationState,
+    Code, Registration, RegistrationState, SessionOptions,
     proto::{CloseSessionRequest, ErrorReason, InstanceLostCause, InstanceView},
 };
 
@@ -16,6 +16,7 @@ on_both_stores! {
     an_id_of_a_live_client_is_refused_and_says_whose_it_is,
     a_dropped_registration_is_deregistered,
     an_update_replaces_what_is_registered,
+    a_session_of_its_own_ends_with_the_registration,
 }
 
 /// Ids of the instances of `shop`, whatever their health.
@@ -170,4 +171,22 @@ async fn an_update_replaces_what_is_registered(backend: Backend) {
     let list = client.instances("shop", InstanceView::All).await.unwrap();
     assert_eq!(list.instances[0].weight, Some(7));
     assert_eq!(list.instances[0].instance_id, registration.instance_id());
+}
+
+async fn a_session_of_its_own_ends_with_the_registration(backend: Backend) {
+    let server = backend.server().await;
+    let client = client(&[&server]);
+    let options = SessionOptions {
+        client_id: "own".to_owned(),
+        ..SessionOptions::default()
+    };
+    let registration = client
+        .register("shop", "10.0.0.1")
+        .own_session(options)
+        .start()
+        .await
+        .unwrap();
+    assert_eq!(client.sessions("own").await.unwrap().len(), 1);
+    assert!(registration.deregister().await.unwrap());
+    assert!(client.sessions("own").await.unwrap().is_empty());
 }
