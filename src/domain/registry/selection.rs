@@ -83,6 +83,13 @@ impl Selection<StateProjection> for Instances {
         }
     }
 
+    fn remnant(&self, item: &Item) -> Option<Arc<Instance>> {
+        match item {
+            Item::Instance(instance) => Some(instance.clone()),
+            _ => None,
+        }
+    }
+
     fn list<'a>(
         &self,
         state: &'a State,
@@ -158,6 +165,13 @@ impl Selection<StateProjection> for Suspects {
             Item::Instance(instance) if instance.health == super::Health::Suspect => {
                 Some(instance.clone())
             }
+            _ => None,
+        }
+    }
+
+    fn remnant(&self, item: &Item) -> Option<Arc<Instance>> {
+        match item {
+            Item::Instance(instance) => Some(instance.clone()),
             _ => None,
         }
     }
