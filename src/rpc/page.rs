@@ -98,7 +98,7 @@ pub struct Page<T> {
     /// The token of the next page; empty after the last one.
     pub next: String,
     /// On the last page: where a watch of the same selection begins so that it misses nothing that
-    /// happened since the first page.
+    /// any of the pages did not show.
     pub resume: Option<Token>,
 }
 
@@ -124,10 +124,15 @@ pub fn resumable<S: Selection<StateProjection>>(
         Some(bytes) => {
             let split = bytes.split_at_checked(Token::LENGTH);
             let token = split.and_then(|(token, _)| Token::decode(token));
-            match token.filter(|token| token.digest == selection.digest()) {
-                Some(first) => (first, Some(bytes.slice(Token::LENGTH..))),
-                None => return Err(foreign()),
+            let Some(mut first) = token.filter(|token| token.digest == selection.digest()) else {
+                return Err(foreign());
+            };
+            // Another replica, a little behind the one before, shows an older state. Of another
+            // epoch the old token tells that all pages before are void.
+            if first.epoch == view.state.epoch.id {
+                first.revision = first.revision.min(view.revision);
             }
+            (first, Some(bytes.slice(Token::LENGTH..)))
         }
     };
     let (items, last) = take(view, selection, after.as_ref(), size);

@@ -6,7 +6,6 @@
 mod change;
 mod history;
 mod item;
-mod list;
 mod prefix;
 mod seen;
 mod selection;
@@ -27,7 +26,6 @@ pub use self::{
     change::{Deleted, Mutation, Written},
     history::{Versions, VersionsPage},
     item::{Body, ConfigHead, ConfigVersion, ContentType, Operation, RequestRecord},
-    list::{Listed, Resume},
     prefix::ConfigPrefix,
     selection::ConfigSelection,
 };
@@ -44,6 +42,11 @@ impl Configs {
     /// The config centre of one replica.
     pub fn new(core: Arc<Core>) -> Self {
         Self { core }
+    }
+
+    /// The state that lists are taken from.
+    pub async fn read(&self, freshness: Freshness) -> Result<View, Error> {
+        Ok(self.core.cache.read(freshness).await?)
     }
 
     /// Reads an item. Errors: [`Error::NotFound`], for one that is deleted too.

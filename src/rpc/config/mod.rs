@@ -3,7 +3,6 @@
 mod decode;
 mod encode;
 
-use bytes::Bytes;
 use stanchion_client::proto::{
     Config, DeleteConfigRequest, DeleteConfigResponse, GetConfigRequest, GetConfigResponse,
     GetConfigVersionRequest, GetConfigVersionResponse, ListConfigVersionsRequest,
@@ -15,9 +14,8 @@ use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
     domain::{
-        config::{Body, ConfigSelection, Configs, Resume, VersionsPage},
+        config::{Body, ConfigSelection, Configs, VersionsPage},
         hash64,
-        watch::Selection,
     },
     proto::server::config_service_server::ConfigService,
     rpc::{
@@ -123,26 +121,20 @@ impl ConfigService for ConfigHandler {
         let size = fields.page_size(request.page_size);
         let freshness = fields.freshness(request.consistency, request.min_revision);
         let selection = fields.give(selection)?;
-        let digest = selection.digest();
-        let resume = match page::after(&request.page_token, digest)? {
-            None => None,
-            Some(bytes) => Some(Resume::decode(&bytes, &selection).ok_or_else(page::foreign)?),
-        };
-        let listed = self.configs.list(&selection, resume, size, freshness).await;
-        let listed = listed.map_err(status::of)?;
+        let view = self.configs.read(freshness).await.map_err(status::of)?;
+        let page = page::resumable(&view, &selection, &request.page_token, size)?;
         let content = !request.omit_content;
-        let configs = listed.configs.iter();
+        let configs = page.items.iter();
         let configs = configs.map(|head| encode::config(&head.path, &head.current, content));
         Ok(Response::new(ListConfigsResponse {
-            header: Some(self.context.header.of(&listed.view)),
+            header: Some(self.context.header.of(&view)),
             configs: configs.collect(),
-            resume_token: match &listed.next {
-                None => listed.token.encode().into(),
-                Some(_) => Bytes::new(),
-            },
-            next_page_token: listed
-                .next
-                .map_or(String::new(), |next| page::token(&next.encode(), digest)),
+            next_page_token: page.next,
+            resume_token: page
+                .resume
+                .map(|token| token.encode())
+                .unwrap_or_default()
+                .into(),
         }))
     }
 
