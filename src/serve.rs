@@ -77,6 +77,7 @@ pub async fn run(args: ServeArgs) -> ExitCode {
             if is_json {
                 tracing::error!(%error, hint, "the server does not run");
             } else {
+                let hint = hint.map_or(String::new(), |hint| format!("; {hint}"));
                 eprintln!("stanchion: {error}{hint}");
             }
             ExitCode::from(exit_code(&error))
@@ -221,12 +222,12 @@ fn exit_code(error: &StartError) -> u8 {
 }
 
 /// What to do about it.
-fn hint(error: &StartError) -> &'static str {
+fn hint(error: &StartError) -> Option<&'static str> {
     match error {
         StartError::Store(error) if error.is_transient() => {
-            "; is it running? --wait-for-store waits for it"
+            Some("is it running? --wait-for-store waits for it")
         }
-        StartError::Unread { .. } => "; has it a quorum? --wait-for-store waits for it",
-        _ => "",
+        StartError::Unread { .. } => Some("has it a quorum? --wait-for-store waits for it"),
+        _ => None,
     }
 }

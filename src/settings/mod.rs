@@ -114,6 +114,10 @@ impl Settings {
             .check()
             .map_err(|error| SettingsError::Telemetry(error.to_string()))?;
         relation(
+            domain.commit_timeout < self.rpc.default_deadline,
+            "commit.timeout < rpc.default_deadline, so that a caller is told how its write ended",
+        )?;
+        relation(
             self.etcd.backoff_min <= self.etcd.backoff_max,
             "etcd.backoff_min <= etcd.backoff_max",
         )?;

@@ -6,6 +6,14 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{KNOBS, Settings};
 
+/// How a server ends, for `--help`.
+const EXIT_CODES: &str = "Exit codes:
+  0   told to stop by SIGTERM or SIGINT, and stopped
+  64  bad settings, or an address that cannot be listened on
+  69  the store cannot be used: not reached, not read, damaged, or in use by another process
+  70  a fault of the server, or an embedded store that can no longer be written
+  128 + signal  told to stop twice";
+
 /// The arguments of `stanchion serve`.
 #[derive(Debug, Clone)]
 pub struct ServeArgs {
@@ -150,7 +158,8 @@ impl Args for ServeArgs {
                     .long("print-settings")
                     .action(ArgAction::SetTrue)
                     .help("Prints all settings as TOML and exits"),
-            );
+            )
+            .after_help(EXIT_CODES);
         KNOBS.iter().fold(command, |command, knob| {
             let default = knob.print(&defaults);
             let mut arg = Arg::new(knob.key)
@@ -158,6 +167,9 @@ impl Args for ServeArgs {
                 .env(knob.variable())
                 .value_name(knob.value_name)
                 .help(format!("{} [default: {default}]", knob.doc));
+            if let Some((section, _)) = knob.key.split_once('.') {
+                arg = arg.help_heading(format!("Options: {section}"));
+            }
             if default == "true" || default == "false" {
                 // `--wait-for-store` alone means true.
                 arg = arg.num_args(0..=1).default_missing_value("true");

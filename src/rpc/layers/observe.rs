@@ -192,40 +192,18 @@ impl Call {
             return;
         };
         let trace_id = telemetry::trace_id(&self.span);
+        macro_rules! say {
+            ($level:ident, $text:literal) => {
+                tracing::$level!(method, code, seconds, detail, trace_id, suppressed, $text)
+            };
+        }
         match self.code {
-            Code::Internal | Code::DataLoss => {
-                tracing::error!(
-                    method,
-                    code,
-                    seconds,
-                    detail,
-                    trace_id,
-                    suppressed,
-                    "a call failed"
-                );
-            }
+            Code::Internal | Code::DataLoss => say!(error, "a call failed"),
             Code::Unavailable | Code::Unknown | Code::ResourceExhausted => {
-                tracing::warn!(
-                    method,
-                    code,
-                    seconds,
-                    detail,
-                    trace_id,
-                    suppressed,
-                    "a call failed"
-                );
+                say!(warn, "a call failed");
             }
-            _ => {
-                tracing::info!(
-                    method,
-                    code,
-                    seconds,
-                    detail,
-                    trace_id,
-                    suppressed,
-                    "a call was refused"
-                );
-            }
+            Code::DeadlineExceeded => say!(info, "a call ran out of time"),
+            _ => say!(info, "a call was refused"),
         }
     }
 }

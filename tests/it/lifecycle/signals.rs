@@ -71,7 +71,8 @@ async fn peers_that_do_nothing_hold_up_the_end_no_longer_than_the_deadline() {
         took > Duration::from_secs(1),
         "it was ended, not waited for"
     );
-    assert!(took < Duration::from_secs(4), "it took {took:?}");
+    // Far below what pings would need to find out.
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
     assert!(process.log().contains("was cut"), "{}", process.log());
     drop((silent, deaf, unread));
 }
