@@ -33,7 +33,7 @@
 //! | [`store`] | the port, its errors, the adapters `etcd` and `embedded` | nothing of ours |
 //! | [`app`] | the wiring: it alone names an adapter | all |
 //! | [`serve`], [`settings`], [`telemetry`], [`metrics`], [`operations_http`] | the process | what they need |
-//! | `cli` | the command line: a client like any other | the Rust client |
+//! | `cli` (in the binary) | the command line: a client like any other | the Rust client |
 //! | [`clock`] | time, injected | open to all |
 //!
 //! The test `tests/it/architecture.rs` reads `src/` and fails on any other edge.
