@@ -52,7 +52,9 @@ pub struct Core {
 pub struct Settings {
     /// How long a mutation waits until this replica's cache shows it. Default 100 ms.
     pub read_your_writes: Duration,
-    /// How long a transaction is tried again while the store is away. Default 5 s.
+    /// How long a transaction is tried again while the store is away. Default 2 s: longer than etcd
+    /// takes for a new leader, and less than the 3 s after which clients stop waiting, so that a
+    /// caller is told how its write ended.
     pub commit_timeout: Duration,
     /// The time to live of sessions that ask for none. Default 15 s.
     pub default_ttl: Duration,
@@ -92,7 +94,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             read_your_writes: Duration::from_millis(100),
-            commit_timeout: Duration::from_secs(5),
+            commit_timeout: Duration::from_secs(2),
             default_ttl: Duration::from_secs(15),
             min_ttl: Duration::from_secs(5),
             max_ttl: Duration::from_secs(600),
