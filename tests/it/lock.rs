@@ -18,10 +18,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use stanchion::store::{
-    Error, LeaseId, RangeRequest, RangeResponse, Renewal, Revision, Status as StoreStatus, Store,
-    Txn, TxnResponse, Watch,
-};
+use stanchion::store::{Error, Store, Txn, TxnResponse};
 use stanchion_client::proto::{
     AcquireLockRequest, AcquireLockResponse, CloseSessionRequest, Consistency, GetLockRequest,
     Lock, OpenSessionRequest, ReleaseLockRequest, acquire_lock_request::Wait,
@@ -30,7 +27,10 @@ use stanchion_client::proto::{
 use tokio::task::JoinHandle;
 use tonic::Status;
 
-use crate::support::server::{Server, eventually};
+use crate::support::{
+    overlay::{Overlaid, Overlay},
+    server::{Server, eventually},
+};
 
 /// A store that remembers the transactions about locks that go through it.
 struct Counting {
@@ -41,11 +41,11 @@ struct Counting {
 // === impl Counting ===
 
 impl Counting {
-    fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self {
+    fn new(inner: Arc<dyn Store>) -> Arc<Overlaid<Self>> {
+        Arc::new(Overlaid(Self {
             inner,
             seen: Mutex::default(),
-        })
+        }))
     }
 
     /// The transactions since the last time.
@@ -55,9 +55,9 @@ impl Counting {
 }
 
 #[async_trait]
-impl Store for Counting {
-    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
-        self.inner.range(request).await
+impl Overlay for Counting {
+    fn inner(&self) -> &Arc<dyn Store> {
+        &self.inner
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
@@ -65,30 +65,6 @@ impl Store for Counting {
             self.seen.lock().unwrap().push(txn.clone());
         }
         self.inner.txn(txn).await
-    }
-
-    async fn grant(&self, id: LeaseId, ttl: Duration) -> Result<Duration, Error> {
-        self.inner.grant(id, ttl).await
-    }
-
-    async fn keep_alive(&self, id: LeaseId) -> Result<Renewal, Error> {
-        self.inner.keep_alive(id).await
-    }
-
-    async fn revoke(&self, id: LeaseId) -> Result<(), Error> {
-        self.inner.revoke(id).await
-    }
-
-    async fn watch(&self, prefix: Bytes, from: Revision) -> Result<Watch, Error> {
-        self.inner.watch(prefix, from).await
-    }
-
-    async fn compact(&self, revision: Revision) -> Result<(), Error> {
-        self.inner.compact(revision).await
-    }
-
-    async fn status(&self) -> Result<StoreStatus, Error> {
-        self.inner.status().await
     }
 }
 

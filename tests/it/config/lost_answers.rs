@@ -1,26 +1,22 @@
 //! Answers of the store that get lost on the way.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use stanchion::{
     clock::SystemClock,
-    store::{
-        Error, LeaseId, Operation, Outcome, RangeRequest, RangeResponse, Renewal, Revision, Status,
-        Store, Txn, TxnResponse, Watch,
-    },
+    store::{Error, Operation, Outcome, Store, Txn, TxnResponse},
 };
 use tokio::sync::oneshot;
 
 use super::{delete, get, put, rollback};
-use crate::support::server::{Backend, on_both_stores};
+use crate::support::{
+    overlay::{Overlaid, Overlay},
+    server::{Backend, on_both_stores},
+};
 
 on_both_stores! {
     a_lost_answer_never_writes_twice,
@@ -36,17 +32,21 @@ struct Lossy {
 }
 
 impl Lossy {
-    async fn over(backend: &Backend) -> Arc<Self> {
-        Arc::new(Self {
+    async fn over(backend: &Backend) -> Arc<Overlaid<Self>> {
+        Arc::new(Overlaid(Self {
             store: backend.store().await,
             losses: AtomicUsize::new(0),
             lost: Mutex::new(None),
-        })
+        }))
     }
 }
 
 #[async_trait]
-impl Store for Lossy {
+impl Overlay for Lossy {
+    fn inner(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
         let changes_config = txn.success.iter().any(|step| match step {
             Operation::Put { key, .. } => String::from_utf8_lossy(key).contains("/state/cfg/"),
@@ -68,34 +68,6 @@ impl Store for Lossy {
             message: "the answer was lost".into(),
             outcome: Outcome::Unknown,
         })
-    }
-
-    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
-        self.store.range(request).await
-    }
-
-    async fn grant(&self, id: LeaseId, ttl: Duration) -> Result<Duration, Error> {
-        self.store.grant(id, ttl).await
-    }
-
-    async fn keep_alive(&self, id: LeaseId) -> Result<Renewal, Error> {
-        self.store.keep_alive(id).await
-    }
-
-    async fn revoke(&self, id: LeaseId) -> Result<(), Error> {
-        self.store.revoke(id).await
-    }
-
-    async fn watch(&self, prefix: Bytes, from: Revision) -> Result<Watch, Error> {
-        self.store.watch(prefix, from).await
-    }
-
-    async fn compact(&self, revision: Revision) -> Result<(), Error> {
-        self.store.compact(revision).await
-    }
-
-    async fn status(&self) -> Result<Status, Error> {
-        self.store.status().await
     }
 }
 

@@ -1,25 +1,21 @@
 //! A store that takes its time.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use stanchion::{
     clock::SystemClock,
     settings::Settings,
-    store::{
-        Error, LeaseId, RangeRequest, RangeResponse, Renewal, Revision, Status, Store, Txn,
-        TxnResponse, Watch,
-    },
+    store::{Error, Store, Txn, TxnResponse},
 };
 
-use crate::support::server::{Backend, Server};
+use crate::support::{
+    overlay::{Overlaid, Overlay},
+    server::{Backend, Server},
+};
 
 /// Never answers a transaction while it is told not to.
 pub struct SlowStore {
@@ -31,12 +27,12 @@ pub struct SlowStore {
 
 impl SlowStore {
     /// A replica over an embedded store that will be slow.
-    pub async fn server(change: impl FnOnce(&mut Settings)) -> (Arc<Self>, Server) {
+    pub async fn server(change: impl FnOnce(&mut Settings)) -> (Arc<Overlaid<Self>>, Server) {
         let backend = Backend::embedded().await;
-        let store = Arc::new(Self {
+        let store = Arc::new(Overlaid(Self {
             inner: backend.store().await,
             slow: AtomicBool::new(false),
-        });
+        }));
         let mut settings = backend.settings();
         change(&mut settings);
         let server = backend
@@ -52,9 +48,9 @@ impl SlowStore {
 }
 
 #[async_trait]
-impl Store for SlowStore {
-    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
-        self.inner.range(request).await
+impl Overlay for SlowStore {
+    fn inner(&self) -> &Arc<dyn Store> {
+        &self.inner
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
@@ -62,29 +58,5 @@ impl Store for SlowStore {
             std::future::pending::<()>().await;
         }
         self.inner.txn(txn).await
-    }
-
-    async fn grant(&self, id: LeaseId, ttl: Duration) -> Result<Duration, Error> {
-        self.inner.grant(id, ttl).await
-    }
-
-    async fn keep_alive(&self, id: LeaseId) -> Result<Renewal, Error> {
-        self.inner.keep_alive(id).await
-    }
-
-    async fn revoke(&self, id: LeaseId) -> Result<(), Error> {
-        self.inner.revoke(id).await
-    }
-
-    async fn watch(&self, prefix: Bytes, from: Revision) -> Result<Watch, Error> {
-        self.inner.watch(prefix, from).await
-    }
-
-    async fn compact(&self, revision: Revision) -> Result<(), Error> {
-        self.inner.compact(revision).await
-    }
-
-    async fn status(&self) -> Result<Status, Error> {
-        self.inner.status().await
     }
 }

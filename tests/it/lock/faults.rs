@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use stanchion::{
     domain::{epoch::Epoch, keyspace::Keyspace, records},
-    store::{KeyRange, Operation, Outcome},
+    store::{KeyRange, Operation, Outcome, RangeRequest},
 };
 use tonic::Code;
 
@@ -31,11 +31,11 @@ struct Faulty {
 }
 
 impl Faulty {
-    async fn server(backend: &Backend) -> (Arc<Self>, Server) {
-        let store = Arc::new(Self {
+    async fn server(backend: &Backend) -> (Arc<Overlaid<Self>>, Server) {
+        let store = Arc::new(Overlaid(Self {
             inner: backend.store().await,
             next: AtomicU8::new(GOOD),
-        });
+        }));
         let clock = Arc::new(stanchion::clock::SystemClock);
         let server = backend
             .server_on(store.clone(), backend.settings(), clock)
@@ -53,7 +53,11 @@ impl Faulty {
 }
 
 #[async_trait]
-impl Store for Faulty {
+impl Overlay for Faulty {
+    fn inner(&self) -> &Arc<dyn Store> {
+        &self.inner
+    }
+
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
         if !format!("{txn:?}").contains("/state/lock/") {
             return self.inner.txn(txn).await;
@@ -75,34 +79,6 @@ impl Store for Faulty {
             }
             _ => self.inner.txn(txn).await,
         }
-    }
-
-    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
-        self.inner.range(request).await
-    }
-
-    async fn grant(&self, id: LeaseId, ttl: Duration) -> Result<Duration, Error> {
-        self.inner.grant(id, ttl).await
-    }
-
-    async fn keep_alive(&self, id: LeaseId) -> Result<Renewal, Error> {
-        self.inner.keep_alive(id).await
-    }
-
-    async fn revoke(&self, id: LeaseId) -> Result<(), Error> {
-        self.inner.revoke(id).await
-    }
-
-    async fn watch(&self, prefix: Bytes, from: Revision) -> Result<Watch, Error> {
-        self.inner.watch(prefix, from).await
-    }
-
-    async fn compact(&self, revision: Revision) -> Result<(), Error> {
-        self.inner.compact(revision).await
-    }
-
-    async fn status(&self) -> Result<StoreStatus, Error> {
-        self.inner.status().await
     }
 }
 

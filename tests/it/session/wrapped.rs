@@ -1,24 +1,20 @@
 //! A store with a test's hand on it.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use stanchion::{
     clock::SystemClock,
-    store::{
-        Error, LeaseId, Operation, Outcome, RangeRequest, RangeResponse, Renewal, Revision, Status,
-        Store, Txn, TxnResponse, Watch,
-    },
+    store::{Error, LeaseId, Operation, Outcome, Renewal, Store, Txn, TxnResponse},
 };
 
-use crate::support::server::{Backend, Server};
+use crate::support::{
+    overlay::{Overlaid, Overlay},
+    server::{Backend, Server},
+};
 
 /// Notes the renewals it makes, and fails when told to.
 pub struct Wrapped {
@@ -32,13 +28,13 @@ pub struct Wrapped {
 
 impl Wrapped {
     /// A replica over a wrapped store.
-    pub async fn server(backend: &Backend) -> (Arc<Self>, Server) {
-        let store = Arc::new(Self {
+    pub async fn server(backend: &Backend) -> (Arc<Overlaid<Self>>, Server) {
+        let store = Arc::new(Overlaid(Self {
             inner: backend.store().await,
             renewals: Mutex::default(),
             full: AtomicBool::new(false),
             silent: AtomicBool::new(false),
-        });
+        }));
         let server = backend
             .server_on(store.clone(), backend.settings(), Arc::new(SystemClock))
             .await;
@@ -64,9 +60,9 @@ impl Wrapped {
 }
 
 #[async_trait]
-impl Store for Wrapped {
-    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
-        self.inner.range(request).await
+impl Overlay for Wrapped {
+    fn inner(&self) -> &Arc<dyn Store> {
+        &self.inner
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
@@ -74,10 +70,6 @@ impl Store for Wrapped {
             return Err(Error::Full("no space".to_owned()));
         }
         self.inner.txn(txn).await
-    }
-
-    async fn grant(&self, id: LeaseId, ttl: Duration) -> Result<Duration, Error> {
-        self.inner.grant(id, ttl).await
     }
 
     async fn keep_alive(&self, id: LeaseId) -> Result<Renewal, Error> {
@@ -89,22 +81,6 @@ impl Store for Wrapped {
         let renewal = self.inner.keep_alive(id).await?;
         self.renewals.lock().unwrap().push((id, renewal));
         Ok(renewal)
-    }
-
-    async fn revoke(&self, id: LeaseId) -> Result<(), Error> {
-        self.inner.revoke(id).await
-    }
-
-    async fn watch(&self, prefix: Bytes, from: Revision) -> Result<Watch, Error> {
-        self.inner.watch(prefix, from).await
-    }
-
-    async fn compact(&self, revision: Revision) -> Result<(), Error> {
-        self.inner.compact(revision).await
-    }
-
-    async fn status(&self) -> Result<Status, Error> {
-        self.inner.status().await
     }
 }
 
