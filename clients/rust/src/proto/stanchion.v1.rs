@@ -357,7 +357,8 @@ pub enum EventType {
     Unspecified = 0,
     /// The item became visible in the selection.
     Added = 1,
-    /// The item changed and is still selected.
+    /// The item changed and is still selected. In a conflated delta it can be new to
+    /// the watcher, which then treats it as added.
     Modified = 2,
     /// The item is no longer selected. The event carries its last record and a
     /// cause.
