@@ -14,6 +14,7 @@ mod wire;
 use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,8 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
     };
     // Leaving the block drops the servers, and that ends them.
     let report = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())
+            .map_err(|source| BenchError::io("cannot listen for signals", source))?;
         let workload = async {
             match &arguments.workload {
                 Workload::Fanout(options) => fanout::run(&programs, options).await,
@@ -101,6 +104,7 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
         tokio::select! {
             report = workload => report,
             _ = tokio::signal::ctrl_c() => Err(BenchError::Failed("interrupted".to_owned())),
+            _ = terminate.recv() => Err(BenchError::Failed("terminated".to_owned())),
             () = tokio::time::sleep(Duration::from_secs(arguments.time_limit)) => {
                 Err(BenchError::Failed(format!("not done after {} s", arguments.time_limit)))
             }

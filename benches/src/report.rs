@@ -18,6 +18,8 @@ pub(crate) struct Sample {
     pub(crate) delivered: u64,
     pub(crate) expected: u64,
     pub(crate) deliveries_per_second: f64,
+    /// CPU of the server in all.
+    pub(crate) server_seconds: f64,
     /// CPU of the server for each delivery, writes included.
     pub(crate) server_us: f64,
     /// The same of the etcd behind it.
@@ -69,6 +71,9 @@ const COLUMNS: [Column; 9] = [
         sample.generator_us
     }),
 ];
+
+/// CPU of a server, in seconds, below which the kernel's steps of 10 ms are more than 5 %.
+const LEAST_CPU: f64 = 0.2;
 
 /// What is compared between targets, as columns that are better when small.
 const RATIOS: [usize; 5] = [0, 1, 2, 3, 4];
@@ -232,8 +237,8 @@ impl Report {
         if !self.apart {
             warnings.push("one core only: servers and load disturb each other".to_owned());
         }
-        if self.stanchion.is_empty() {
-            warnings.push("the Stanchion measured does not say its version".to_owned());
+        if cfg!(debug_assertions) {
+            warnings.push("the generator is a debug build".to_owned());
         }
         for target in Target::ALL {
             let own = median(self.values(target, |sample| sample.generator_us));
@@ -243,6 +248,12 @@ impl Report {
                 warnings.push(format!(
                     "the generator used more CPU than {name} ({own:.2} us against {server:.2} us per delivery): \
                      its latencies are those of the generator too"
+                ));
+            }
+            let seconds = median(self.values(target, |sample| sample.server_seconds));
+            if seconds < LEAST_CPU {
+                warnings.push(format!(
+                    "{name} used {seconds:.2} s of CPU, which the kernel counts in steps of 10 ms: measure longer"
                 ));
             }
             let delivered = median(self.values(target, Sample::delivered_percent));
