@@ -62,6 +62,8 @@ struct Tally {
     value_bytes: usize,
     standing: AtomicU64,
     delivered: AtomicU64,
+    messages: AtomicU64,
+    bytes: AtomicU64,
     latency: Histogram,
     /// Why a stream ended, if one did.
     failure: Mutex<Option<String>>,
@@ -109,6 +111,8 @@ async fn measure(
     // The first second is for caches, pools and buffers to grow.
     writer.write(options.rate).await?;
     tally.latency.clear();
+    tally.messages.store(0, Relaxed);
+    tally.bytes.store(0, Relaxed);
 
     let before = (
         site.server().cpu()?,
@@ -138,6 +142,8 @@ async fn measure(
         server_us: each(after.0 - before.0),
         etcd_us: each(after.1 - before.1),
         generator_us: each(after.2 - before.2),
+        messages: tally.messages.load(Relaxed) as f64 / delivered as f64,
+        bytes: tally.bytes.load(Relaxed) as f64 / delivered as f64,
         p50_ms: tally.latency.quantile_ms(0.5),
         p99_ms: tally.latency.quantile_ms(0.99),
         kib_per_watcher: memory as f64 / 1024.0 / f64::from(options.streams),
@@ -184,6 +190,8 @@ impl Tally {
             value_bytes: value_bytes as usize,
             standing: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             latency: Histogram::new(),
             failure: Mutex::new(None),
         }
@@ -198,6 +206,8 @@ impl Tally {
                     if std::mem::take(&mut first) {
                         self.standing.fetch_add(1, Relaxed);
                     }
+                    self.messages.fetch_add(1, Relaxed);
+                    self.bytes.fetch_add(message.len() as u64, Relaxed);
                     self.take(&message);
                 }
                 Ok(None) => return "a watch ended".to_owned(),

@@ -26,6 +26,10 @@ pub(crate) struct Sample {
     pub(crate) etcd_us: f64,
     /// The same of this program.
     pub(crate) generator_us: f64,
+    /// Messages for each delivery: below 1 if they were batched.
+    pub(crate) messages: f64,
+    /// Bytes of messages for each delivery.
+    pub(crate) bytes: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     /// Resident memory that each idle watcher added, connections included.
@@ -46,7 +50,7 @@ pub(crate) struct Report {
 /// One column: its name in JSON, its head in the table, its value.
 type Column = (&'static str, &'static str, fn(&Sample) -> f64);
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 11] = [
     ("server_us_per_delivery", "CPU us", |sample| {
         sample.server_us
     }),
@@ -67,6 +71,10 @@ const COLUMNS: [Column; 9] = [
         "delivered %",
         Sample::delivered_percent,
     ),
+    ("messages_per_delivery", "messages", |sample| {
+        sample.messages
+    }),
+    ("bytes_per_delivery", "bytes", |sample| sample.bytes),
     ("generator_us_per_delivery", "generator us", |sample| {
         sample.generator_us
     }),
