@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test lint generate etcd
+.PHONY: help run test lint generate etcd bench
 
 # Pinned, because another version may find other things. BUF=/path/to/buf overrides.
 buf_version := 1.75.0
@@ -33,6 +33,13 @@ generate: ## Writes the client's stubs anew after a change of the protos
 
 etcd: ## Finds or builds the etcd that the tests use, and prints its path
 	@tests/etcd/find
+
+# The one workload there is.
+WORKLOAD ?= fanout
+
+bench: ## Measures against etcd and grpc-proxy (Linux): WORKLOAD=fanout, BENCH_FLAGS='--rounds 5 ...'
+	cargo build --release -p stanchion -p stanchion-bench
+	ETCD="$$(tests/etcd/find)" target/release/stanchion-bench $(WORKLOAD) $(BENCH_FLAGS)
 
 target/node/node_modules/.bin/buf:
 	@command -v npm >/dev/null || { \

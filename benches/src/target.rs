@@ -1,0 +1,241 @@
+//! What is compared: etcd alone, etcd behind its grpc-proxy, etcd behind Stanchion.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{
+    BenchError,
+    process::{Cores, Process, Scratch, free_port},
+    wire::Dialect,
+};
+
+/// How long a server may take until it takes a write.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Enough for a connection's streams, so that flow control is not what is measured.
+const WINDOW: u32 = 1024 * 1024;
+
+/// The programs, and where they run.
+pub(crate) struct Programs {
+    pub(crate) etcd: PathBuf,
+    pub(crate) stanchion: PathBuf,
+    pub(crate) cores: Cores,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    Etcd,
+    GrpcProxy,
+    Stanchion,
+}
+
+/// A target that runs, with an etcd of its own. Stops when dropped.
+pub(crate) struct Site {
+    target: Target,
+    port: u16,
+    etcd_port: u16,
+    etcd: Process,
+    front: Option<Process>,
+    _scratch: Scratch,
+}
+
+// === impl Programs ===
+
+impl Programs {
+    /// What the programs say they are.
+    pub(crate) fn versions(&self) -> Result<(String, String), BenchError> {
+        Ok((version(&self.etcd)?, version(&self.stanchion)?))
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// All, in the order of a round.
+    pub(crate) const ALL: [Self; 3] = [Self::Etcd, Self::GrpcProxy, Self::Stanchion];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::GrpcProxy => "grpc-proxy",
+            Self::Stanchion => "stanchion",
+        }
+    }
+
+    pub(crate) fn dialect(self) -> Dialect {
+        match self {
+            Self::Etcd | Self::GrpcProxy => Dialect::Etcd,
+            Self::Stanchion => Dialect::Stanchion,
+        }
+    }
+}
+
+// === impl Site ===
+
+impl Site {
+    /// Starts the target with fresh data, and waits until it takes writes.
+    pub(crate) async fn start(programs: &Programs, target: Target) -> Result<Self, BenchError> {
+        let scratch = Scratch::create()?;
+        let (etcd_port, peer_port) = (free_port()?, free_port()?);
+        let client_url = format!("http://127.0.0.1:{etcd_port}");
+        let peer_url = format!("http://127.0.0.1:{peer_port}");
+        let etcd = Process::spawn(
+            "etcd",
+            programs.cores,
+            &programs.etcd,
+            &[
+                "--name=bench".to_owned(),
+                format!("--data-dir={}", scratch.path().join("etcd").display()),
+                format!("--listen-client-urls={client_url}"),
+                format!("--advertise-client-urls={client_url}"),
+                format!("--listen-peer-urls={peer_url}"),
+                format!("--initial-advertise-peer-urls={peer_url}"),
+                format!("--initial-cluster=bench={peer_url}"),
+                "--log-level=warn".to_owned(),
+            ],
+            &scratch,
+        )?;
+        let mut site = Self {
+            target: Target::Etcd,
+            port: etcd_port,
+            etcd_port,
+            etcd,
+            front: None,
+            _scratch: scratch,
+        };
+        site.wait_for_writes().await?;
+        if target != Target::Etcd {
+            site.put_before(programs, target)?;
+            site.wait_for_writes().await?;
+        }
+        Ok(site)
+    }
+
+    /// A new connection to the target.
+    pub(crate) async fn connect(&self) -> Result<Channel, BenchError> {
+        let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", self.port))?
+            .connect_timeout(Duration::from_secs(5))
+            .initial_connection_window_size(WINDOW)
+            .tcp_nodelay(true);
+        Ok(endpoint.connect().await?)
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.target.dialect()
+    }
+
+    /// The process that is measured.
+    pub(crate) fn server(&self) -> &Process {
+        self.front.as_ref().unwrap_or(&self.etcd)
+    }
+
+    /// The etcd behind it, which may be the same.
+    pub(crate) fn etcd(&self) -> &Process {
+        &self.etcd
+    }
+
+    /// How many watchers etcd counts.
+    pub(crate) async fn etcd_watchers(&self) -> Result<u64, BenchError> {
+        let failed = |source| BenchError::io("cannot read etcd's metrics", source);
+        let mut stream = TcpStream::connect(("127.0.0.1", self.etcd_port))
+            .await
+            .map_err(failed)?;
+        let request = b"GET /metrics HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.map_err(failed)?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.map_err(failed)?;
+        String::from_utf8_lossy(&answer)
+            .lines()
+            .find_map(|line| line.strip_prefix("etcd_debugging_mvcc_watcher_total "))
+            .and_then(|count| count.trim().parse::<f64>().ok())
+            .map(|count| count as u64)
+            .ok_or_else(|| BenchError::Failed("etcd does not count its watchers".to_owned()))
+    }
+
+    /// Starts the target before the etcd that runs.
+    fn put_before(&mut self, programs: &Programs, target: Target) -> Result<(), BenchError> {
+        let etcd = format!("127.0.0.1:{}", self.etcd_port);
+        self.port = free_port()?;
+        self.target = target;
+        let address = format!("127.0.0.1:{}", self.port);
+        let (program, arguments) = match target {
+            Target::Stanchion => {
+                let arguments = vec![
+                    "serve".to_owned(),
+                    format!("--store=etcd://{etcd}/bench"),
+                    format!("--listen={address}"),
+                    format!("--operations-listen=127.0.0.1:{}", free_port()?),
+                    "--telemetry-log=warn".to_owned(),
+                ];
+                (&programs.stanchion, arguments)
+            }
+            Target::Etcd | Target::GrpcProxy => {
+                // It ends after five seconds unless it advertises where it listens.
+                let arguments = vec![
+                    "grpc-proxy".to_owned(),
+                    "start".to_owned(),
+                    format!("--endpoints={etcd}"),
+                    format!("--listen-addr={address}"),
+                    format!("--advertise-client-url={address}"),
+                ];
+                (&programs.etcd, arguments)
+            }
+        };
+        let front = Process::spawn(
+            target.name(),
+            programs.cores,
+            program,
+            &arguments,
+            &self._scratch,
+        )?;
+        self.front = Some(front);
+        Ok(())
+    }
+
+    async fn wait_for_writes(&mut self) -> Result<(), BenchError> {
+        let begun = Instant::now();
+        loop {
+            self.etcd.check()?;
+            if let Some(front) = &mut self.front {
+                front.check()?;
+            }
+            let attempt = async {
+                let channel = self.connect().await?;
+                let value = Bytes::from_static(b"1");
+                Ok::<_, BenchError>(self.dialect().put(&channel, "started", value).await?)
+            };
+            let error = match tokio::time::timeout(Duration::from_secs(2), attempt).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            if begun.elapsed() > START_LIMIT {
+                let name = self.target.name();
+                return Err(BenchError::Failed(format!(
+                    "{name} takes no writes: {error}"
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+fn version(program: &Path) -> Result<String, BenchError> {
+    let output = Command::new(program)
+        .arg("--version")
+        .output()
+        .map_err(|source| BenchError::io(&format!("cannot run {}", program.display()), source))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
