@@ -52,7 +52,7 @@ enum Phase<P: Projection> {
     /// Tells a state, of which everything up to `after` is told.
     /// Keeps no log alive, however slowly it is read.
     Snapshot {
-        state: P::State,
+        state: Arc<P::State>,
         revision: Revision,
         after: Option<Bytes>,
     },
@@ -267,7 +267,7 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
 
     fn snapshot_part(
         &mut self,
-        state: P::State,
+        state: Arc<P::State>,
         revision: Revision,
         after: Option<Bytes>,
     ) -> Step<Message<S::Item, P::Cause>> {

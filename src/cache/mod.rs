@@ -101,7 +101,7 @@ pub struct Settings {
 /// The state as it stands at one revision. Immutable, cheap to clone.
 pub struct View<P: Projection> {
     /// What the projection made of the keys.
-    pub state: P::State,
+    pub state: Arc<P::State>,
     /// The revision it stands at.
     pub revision: Revision,
     /// How long ago the store last confirmed it.
@@ -202,6 +202,11 @@ impl<P: Projection> Cache<P> {
     /// The published state, as it is; [`Error::NotReady`] before the first listing.
     pub fn view(&self) -> Result<View<P>, Error> {
         self.shared.view()
+    }
+
+    /// How long ago the store last confirmed the published state; `None` before the first listing.
+    pub fn age(&self) -> Option<Duration> {
+        self.is_ready().then(|| self.shared.age())
     }
 
     /// The published state, as fresh as asked for.

@@ -1,7 +1,7 @@
 //! What the cache shows at one revision, with the history that leads there. Immutable once it is
 //! published.
 
-use std::{ops::Bound, time::Instant};
+use std::{ops::Bound, sync::Arc, time::Instant};
 
 use imbl::OrdMap;
 
@@ -17,7 +17,8 @@ const MAX_GAPS: usize = 64;
 
 /// One state and its history.
 pub(super) struct Published<P: Projection> {
-    pub(super) state: P::State,
+    /// Shared, so that a reader costs one count and not one for each part of the state.
+    pub(super) state: Arc<P::State>,
     pub(super) revision: Revision,
     pub(super) epoch: u64,
     /// Differs whenever the state was replaced by one that does not continue it.
@@ -46,7 +47,7 @@ impl<P: Projection> Published<P> {
     pub(super) fn new(state: P::State, revision: Revision, generation: u64) -> Self {
         Self {
             epoch: P::epoch(&state),
-            state,
+            state: Arc::new(state),
             revision,
             generation,
             logs: (0..P::KINDS).map(|_| Log::new(revision)).collect(),
@@ -65,7 +66,7 @@ impl<P: Projection> Published<P> {
         at: Instant,
     ) -> bool {
         let mut kinds: Vec<Vec<_>> = (0..P::KINDS).map(|_| Vec::new()).collect();
-        for change in projection.apply(&mut self.state, revision, events) {
+        for change in projection.apply(Arc::make_mut(&mut self.state), revision, events) {
             match kinds.get_mut(change.kind) {
                 Some(changes) => changes.push(change),
                 None => tracing::error!(

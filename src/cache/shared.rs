@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwapOption;
@@ -122,6 +122,11 @@ impl<P: Projection> Shared<P> {
     /// Says whether cursors are to end.
     pub(super) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// How long ago the store last confirmed what is published.
+    pub(super) fn age(&self) -> Duration {
+        self.now().saturating_duration_since(self.pulse.confirmed())
     }
 
     /// The view of what is published.

@@ -286,13 +286,12 @@ impl<S: Selection<StateProjection>, I> Running<S, I> {
 
     /// The header of a message at `revision`; 0: of one that says nothing of the state.
     fn header(&self, revision: i64) -> ResponseHeader {
-        let age = self.core.cache.view().ok().map(|view| view.age);
         ResponseHeader {
             revision,
             // The cursor's own, which the cache may have left behind by now.
             epoch: Epoch::name_of(self.cursor.token().epoch),
             replica: self.core.replica.to_string(),
-            age: age.map(wire_duration),
+            age: self.core.cache.age().map(wire_duration),
         }
     }
 }

@@ -88,7 +88,7 @@ impl HeartbeatStream {
             // First the route, then the look at the session: nothing is lost in between.
             let view = self.sessions.core.cache.view().ok();
             self.subscription
-                .name(session, view.as_ref().map(|view| &view.state));
+                .name(session, view.as_ref().map(|view| &*view.state));
         }
         let last = self.last.entry(session).or_insert(Heartbeat {
             seq,
