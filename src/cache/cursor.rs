@@ -1,4 +1,7 @@
 //! A subscriber: a position in the shared history, not a queue.
+//!
+//! Longer than most files, because it is one state machine: each step decides on what the others
+//! left, and the order of the checks is the contract.
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 

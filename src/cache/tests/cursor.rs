@@ -1,4 +1,6 @@
 //! What a watcher is told.
+//!
+//! One surface, the cursor, so one file.
 
 use std::{sync::Arc, time::Duration};
 

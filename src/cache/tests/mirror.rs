@@ -1,4 +1,6 @@
 //! Listing, watching, and starting over.
+//!
+//! One surface, the task that follows the store, so one file.
 
 use std::{
     sync::{Arc, atomic::Ordering},
