@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     cache::Freshness,
-    store::{Compare, Revision, Txn},
+    store::{Compare, Revision},
 };
 
 use super::{Core, error::Error, keyspace::LockPath, state::View};
@@ -32,12 +32,6 @@ impl Guard {
 // === impl Core ===
 
 impl Core {
-    /// Asks the store whether the guard holds, for a mutation that turns out to change nothing.
-    /// Errors: [`Error::GuardFailed`].
-    pub async fn check_guard(&self, guard: &Guard) -> Result<(), Error> {
-        self.commit(Some(guard), Txn::new()).await.map(|_| ())
-    }
-
     /// What a transaction compares so that it happens only while the guard holds: the holder's key
     /// is the one with that token, and nobody in the queue is older. The first alone would let a
     /// queued waiter pass.

@@ -8,6 +8,7 @@ use tonic::Status;
 
 use crate::{
     domain::{
+        Error,
         guard::Guard,
         keyspace::LockPath,
         names::{self, Label, LockName, NameError, Namespace},
@@ -56,10 +57,13 @@ impl Violations {
 
     /// Hands out what was parsed, or refuses the request.
     pub fn give<T>(self, parsed: Option<T>) -> Result<T, Status> {
-        match parsed {
-            Some(value) if self.0.is_empty() => Ok(value),
-            _ => Err(status::invalid(self.0)),
-        }
+        self.check()?;
+        // A parser that gives nothing has said why.
+        parsed.ok_or_else(|| {
+            status::of(Error::Internal(
+                "a field was refused without a reason".into(),
+            ))
+        })
     }
 
     /// Takes the value out of a parse, or notes why there is none.
@@ -67,14 +71,6 @@ impl Violations {
         parsed
             .map_err(|error| self.add(field, error.to_string()))
             .ok()
-    }
-
-    /// Like [`Violations::take`] for a request that has no other field to look at.
-    pub fn demand<T>(mut self, field: &str, parsed: Result<T, NameError>) -> Result<T, Status> {
-        match self.take(field, parsed) {
-            Some(value) => Ok(value),
-            None => Err(status::invalid(self.0)),
-        }
     }
 
     /// A namespace; nothing means `default`.

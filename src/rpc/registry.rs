@@ -147,7 +147,7 @@ impl RegistryService for RegistryHandler {
             &request.service,
             &request.instance_id,
         );
-        let key = decode::checked(v, key)?;
+        let key = v.give(key)?;
         let found = self.registry.get(&key, freshness).await;
         let (instance, view) = found.map_err(status::of)?;
         Ok(Response::new(GetInstanceResponse {
@@ -166,7 +166,7 @@ impl RegistryService for RegistryHandler {
         let size = v.page_size(request.page_size);
         let selection =
             instance_selection(&mut v, &request.namespace, &request.service, request.view);
-        let selection = decode::checked(v, selection)?;
+        let selection = v.give(selection)?;
         let view = self.registry.read(freshness).await.map_err(status::of)?;
         let page = page::resumable(&view, &selection, &request.page_token, size)?;
         Ok(Response::new(ListInstancesResponse {
@@ -191,7 +191,7 @@ impl RegistryService for RegistryHandler {
         let freshness = v.freshness(request.consistency, request.min_revision);
         let size = v.page_size(request.page_size);
         let selection = service_selection(&mut v, &request.namespace, &request.prefix);
-        let selection = decode::checked(v, selection)?;
+        let selection = v.give(selection)?;
         let view = self.registry.read(freshness).await.map_err(status::of)?;
         let page = page::resumable(&view, &selection, &request.page_token, size)?;
         Ok(Response::new(ListServicesResponse {
@@ -218,7 +218,7 @@ impl RegistryService for RegistryHandler {
         let min_interval = v.min_interval(request.min_interval);
         let selection =
             instance_selection(&mut v, &request.namespace, &request.service, request.view);
-        let selection = decode::checked(v, selection)?;
+        let selection = v.give(selection)?;
         let Context { core, settings, .. } = &self.context;
         let stream = watch::stream(
             core,
@@ -242,7 +242,7 @@ impl RegistryService for RegistryHandler {
         let start = v.start(request.start, &self.epoch());
         let min_interval = v.min_interval(request.min_interval);
         let selection = service_selection(&mut v, &request.namespace, &request.prefix);
-        let selection = decode::checked(v, selection)?;
+        let selection = v.give(selection)?;
         let Context { core, settings, .. } = &self.context;
         let stream = watch::stream(
             core,

@@ -24,7 +24,7 @@ use crate::{
         Context,
         convert::{Violations, wire_count, wire_duration},
         page,
-        status::{self, of as failed},
+        status::of as failed,
     },
     store::Revision,
 };
@@ -192,13 +192,13 @@ impl SessionHandler {
         freshness: Freshness,
     ) -> Result<Response<ListSessionsResponse>, Status> {
         let digest = Sessions::list_digest(&client_id);
-        let after =
-            match page::after(token, digest)? {
-                None => 0,
-                Some(key) => Revision::from_be_bytes(key.as_ref().try_into().map_err(|_| {
-                    status::invalid(vec![("page_token".into(), "is damaged".into())])
-                })?),
-            };
+        let after = match page::after(token, digest)? {
+            None => 0,
+            Some(key) => {
+                let revision = key.as_ref().try_into().map_err(|_| page::foreign())?;
+                Revision::from_be_bytes(revision)
+            }
+        };
         let (page, view) = self
             .sessions
             .list(&client_id, after, size, freshness)

@@ -10,7 +10,6 @@ use tonic::Status;
 
 use crate::{
     domain::{
-        Error,
         keyspace::InstanceKey,
         names::{InstanceId, NameError, Namespace, ServiceName},
         registry::{
@@ -19,7 +18,7 @@ use crate::{
         session::OpenSession,
         session_id::SessionId,
     },
-    rpc::{convert::Violations, status},
+    rpc::convert::Violations,
 };
 
 use super::fields::{patch, spec};
@@ -32,13 +31,6 @@ enum Support {
     Ttl(prost_types::Duration),
     Persistent,
     Unsaid,
-}
-
-/// The value, if nothing is wrong with the request.
-pub(super) fn checked<T>(v: Violations, value: Option<T>) -> Result<T, Status> {
-    v.check()?;
-    // A parser that gives nothing has said why.
-    value.ok_or_else(|| status::of(Error::Internal("a field was refused without reason".into())))
 }
 
 pub(super) fn register_request(
@@ -63,7 +55,7 @@ pub(super) fn register_request(
         guard: v.guard(request.guard, &request.namespace),
         actor: v.label("actor", &request.actor),
     };
-    let instance = checked(v, instance)?;
+    let instance = v.give(instance)?;
     let instance = NewInstance {
         expected_revision,
         ..instance
@@ -134,7 +126,7 @@ pub(super) fn update_request(request: UpdateInstanceRequest) -> Result<Update, S
     let request_id = v.request_id(&request.request_id);
     let guard = v.guard(request.guard, &request.namespace);
     let actor = v.label("actor", &request.actor);
-    let key = checked(v, key)?;
+    let key = v.give(key)?;
     Ok(Update {
         key,
         patch,
@@ -161,7 +153,7 @@ pub(super) fn deregister_request(
     let request_id = v.request_id(&request.request_id);
     let guard = v.guard(request.guard, &request.namespace);
     let actor = v.label("actor", &request.actor);
-    let key = checked(v, key)?;
+    let key = v.give(key)?;
     Ok(Deregistration {
         key,
         session,
