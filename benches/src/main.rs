@@ -3,73 +3,42 @@
 //! Each workload starts fresh servers for each sample, takes turns between the targets, and
 //! compares within a round. What counts is the CPU time of the server's process for each operation;
 //! times on a clock depend on the machine and its neighbours.
+//!
+//! [`workloads`] says how to add one.
 
-mod fanout;
+mod arguments;
+mod counters;
+mod due;
+mod error;
 mod histogram;
+mod http2;
+mod mark;
+mod meter;
 mod process;
+mod raw;
 mod report;
+mod sample;
+mod subscribers;
+mod suite;
 mod target;
 mod wire;
+mod workloads;
+mod writer;
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::Write as _,
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
-use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Why there is no result.
-#[derive(Debug, thiserror::Error)]
-enum BenchError {
-    /// Something of the operating system failed.
-    #[error("{what}: {source}")]
-    Io {
-        what: String,
-        #[source]
-        source: std::io::Error,
-    },
-    /// No connection to a server.
-    #[error("cannot connect: {0}")]
-    Connect(#[from] tonic::transport::Error),
-    /// A server refused a call.
-    #[error("a call failed: {0}")]
-    Call(#[from] tonic::Status),
-    /// Servers did not do what the workload needs.
-    #[error("{0}")]
-    Failed(String),
-}
-
-/// Compares Stanchion with etcd and with `etcd grpc-proxy`.
-#[derive(Parser)]
-#[command(version)]
-struct Arguments {
-    /// The etcd to compare with and to run over.
-    #[arg(long, env = "ETCD", default_value = "etcd", global = true)]
-    etcd: PathBuf,
-    /// The Stanchion to measure.
-    #[arg(
-        long,
-        env = "STANCHION",
-        default_value = "target/release/stanchion",
-        global = true
-    )]
-    stanchion: PathBuf,
-    /// Also writes the results here, as JSON.
-    #[arg(long, value_name = "FILE", global = true)]
-    json: Option<PathBuf>,
-    /// After how many seconds the run is given up.
-    #[arg(long, default_value_t = 600, global = true)]
-    time_limit: u64,
-    #[command(subcommand)]
-    workload: Workload,
-}
-
-#[derive(Subcommand)]
-enum Workload {
-    /// Many watchers of one key that is written at a fixed rate.
-    Fanout(fanout::Options),
-}
+use self::{arguments::Arguments, report::Results, target::Programs};
+pub(crate) use error::BenchError;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -81,53 +50,80 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), BenchError> {
-    // Before there are threads: they inherit it.
+    // Before there are threads and children: they inherit both.
     let cores = process::Cores::divide()?;
+    process::raise_open_files()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| BenchError::io("cannot start a runtime", source))?;
-    let programs = target::Programs {
+    let programs = Programs {
         etcd: arguments.etcd.clone(),
         stanchion: arguments.stanchion.clone(),
         cores,
     };
+    let limit = Duration::from_secs(arguments.time_limit);
     // Leaving the block drops the servers, and that ends them.
-    let report = runtime.block_on(async {
+    runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())
             .map_err(|source| BenchError::io("cannot listen for signals", source))?;
-        let workload = async {
-            match &arguments.workload {
-                Workload::Fanout(options) => fanout::run(&programs, options).await,
-            }
-        };
         tokio::select! {
-            report = workload => report,
-            _ = tokio::signal::ctrl_c() => Err(BenchError::Failed("interrupted".to_owned())),
-            _ = terminate.recv() => Err(BenchError::Failed("terminated".to_owned())),
-            () = tokio::time::sleep(Duration::from_secs(arguments.time_limit)) => {
-                Err(BenchError::Failed(format!("not done after {} s", arguments.time_limit)))
+            done = measure(arguments, &programs) => done,
+            _ = tokio::signal::ctrl_c() => Err(BenchError::failed("interrupted")),
+            _ = terminate.recv() => Err(BenchError::failed("terminated")),
+            () = tokio::time::sleep(limit) => {
+                Err(BenchError::failed(format!("not done after {} s", limit.as_secs())))
             }
         }
-    })?;
-    std::io::stdout()
-        .write_all(report.table().as_bytes())
-        .map_err(|source| BenchError::io("cannot print", source))?;
+    })
+}
+
+/// Runs the workloads, and tells the results of each as soon as they are there. One that fails
+/// does not take the others with it.
+async fn measure(arguments: &Arguments, programs: &Programs) -> Result<(), BenchError> {
+    let mut results = Results::new(programs)?;
+    print(&results.head())?;
+    let mut failed = Vec::new();
+    for planned in &arguments.workloads {
+        let begun = Instant::now();
+        match planned.run(programs, arguments.rounds).await {
+            Ok(report) => {
+                print(&report.table(begun.elapsed()))?;
+                results.add(report);
+                keep(arguments, &results)?;
+            }
+            Err(error) => {
+                print(&format!("\n{error}\n"))?;
+                failed.push(error.to_string());
+            }
+        }
+    }
+    print(&results.tail())?;
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(BenchError::Failed(failed.join("; ")))
+    }
+}
+
+/// Writes the files that were asked for.
+fn keep(arguments: &Arguments, results: &Results) -> Result<(), BenchError> {
     if let Some(path) = &arguments.json {
-        std::fs::write(path, format!("{:#}\n", report.json())).map_err(|source| {
-            BenchError::io(&format!("cannot write {}", path.display()), source)
-        })?;
+        write(path, &format!("{:#}\n", results.json()))?;
+    }
+    if let Some(path) = &arguments.svg {
+        write(path, &results.svg())?;
     }
     Ok(())
 }
 
-// === impl BenchError ===
+fn write(path: &Path, text: &str) -> Result<(), BenchError> {
+    std::fs::write(path, text)
+        .map_err(|source| BenchError::io(&format!("cannot write {}", path.display()), source))
+}
 
-impl BenchError {
-    fn io(what: &str, source: std::io::Error) -> Self {
-        Self::Io {
-            what: what.to_owned(),
-            source,
-        }
-    }
+fn print(text: &str) -> Result<(), BenchError> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|source| BenchError::io("cannot print", source))
 }

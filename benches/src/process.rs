@@ -173,6 +173,18 @@ impl Drop for Scratch {
     }
 }
 
+/// Lets this process and its servers open as many files as the system allows.
+pub(crate) fn raise_open_files() -> Result<(), BenchError> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised)
+        .map_err(|error| BenchError::io("cannot raise the limit of open files", error.into()))
+}
+
 /// The CPU time this process has used.
 pub(crate) fn own_cpu() -> Result<Duration, BenchError> {
     cpu_of("self")

@@ -7,10 +7,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
@@ -47,7 +43,7 @@ pub(crate) struct Site {
     etcd_port: u16,
     etcd: Process,
     front: Option<Process>,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 // === impl Programs ===
@@ -65,6 +61,7 @@ impl Target {
     /// All, in the order of a round.
     pub(crate) const ALL: [Self; 3] = [Self::Etcd, Self::GrpcProxy, Self::Stanchion];
 
+    /// Its name in reports.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Etcd => "etcd",
@@ -73,6 +70,7 @@ impl Target {
         }
     }
 
+    /// What it speaks.
     pub(crate) fn dialect(self) -> Dialect {
         match self {
             Self::Etcd | Self::GrpcProxy => Dialect::Etcd,
@@ -112,7 +110,7 @@ impl Site {
             etcd_port,
             etcd,
             front: None,
-            _scratch: scratch,
+            scratch,
         };
         site.wait_for_writes().await?;
         if target != Target::Etcd {
@@ -122,7 +120,7 @@ impl Site {
         Ok(site)
     }
 
-    /// A new connection to the target.
+    /// A new connection to the target, for calls that are not part of the load.
     pub(crate) async fn connect(&self) -> Result<Channel, BenchError> {
         let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", self.port))?
             .connect_timeout(Duration::from_secs(5))
@@ -131,6 +129,7 @@ impl Site {
         Ok(endpoint.connect().await?)
     }
 
+    /// What the target speaks.
     pub(crate) fn dialect(&self) -> Dialect {
         self.target.dialect()
     }
@@ -140,27 +139,24 @@ impl Site {
         self.front.as_ref().unwrap_or(&self.etcd)
     }
 
-    /// The etcd behind it, which may be the same.
-    pub(crate) fn etcd(&self) -> &Process {
-        &self.etcd
+    /// The etcd behind it, if that is another process.
+    pub(crate) fn etcd_behind(&self) -> Option<&Process> {
+        self.front.as_ref().map(|_| &self.etcd)
     }
 
-    /// How many watchers etcd counts.
-    pub(crate) async fn etcd_watchers(&self) -> Result<u64, BenchError> {
-        let failed = |source| BenchError::io("cannot read etcd's metrics", source);
-        let mut stream = TcpStream::connect(("127.0.0.1", self.etcd_port))
-            .await
-            .map_err(failed)?;
-        let request = b"GET /metrics HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await.map_err(failed)?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.map_err(failed)?;
-        String::from_utf8_lossy(&answer)
-            .lines()
-            .find_map(|line| line.strip_prefix("etcd_debugging_mvcc_watcher_total "))
-            .and_then(|count| count.trim().parse::<f64>().ok())
-            .map(|count| count as u64)
-            .ok_or_else(|| BenchError::Failed("etcd does not count its watchers".to_owned()))
+    /// Where etcd itself listens.
+    pub(crate) fn etcd_port(&self) -> u16 {
+        self.etcd_port
+    }
+
+    /// Where the target listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What it is.
+    pub(crate) fn target(&self) -> Target {
+        self.target
     }
 
     /// Starts the target before the etcd that runs.
@@ -197,7 +193,7 @@ impl Site {
             programs.cores,
             program,
             &arguments,
-            &self._scratch,
+            &self.scratch,
         )?;
         self.front = Some(front);
         Ok(())
@@ -213,7 +209,8 @@ impl Site {
             let attempt = async {
                 let channel = self.connect().await?;
                 let value = Bytes::from_static(b"1");
-                Ok::<_, BenchError>(self.dialect().put(&channel, "started", value).await?)
+                self.dialect().put(&channel, "started", value).await?;
+                Ok::<_, BenchError>(())
             };
             let error = match tokio::time::timeout(Duration::from_secs(2), attempt).await {
                 Ok(Ok(())) => return Ok(()),

@@ -1,16 +1,19 @@
-//! Calls with messages that stay bytes, so that the load costs little: no decoding, and requests
-//! encoded by hand where etcd's types would be needed.
+//! The calls that workloads make, in the words of each kind of server.
+//!
+//! Those that are part of the load are [`Call`]s for [`crate::http2`]; the few beside it go through
+//! tonic, which says why a call failed.
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use futures_util::stream::{self, StreamExt as _};
+use bytes::{Bytes, BytesMut};
 use prost::Message as _;
-use stanchion_client::proto::{PutConfigRequest, WatchConfigsRequest, watch_configs_request};
-use tonic::{
-    Request, Status, Streaming,
-    client::Grpc,
-    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    codegen::http::uri::PathAndQuery,
-    transport::Channel,
+use stanchion_client::proto::{
+    PutConfigRequest, PutConfigResponse, WatchConfigsRequest, WatchStart, watch_configs_request,
+    watch_start::Position,
+};
+use tonic::{Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
+
+use crate::{
+    http2::{Call, Requests},
+    raw::Raw,
 };
 
 /// Which service a server speaks.
@@ -22,26 +25,48 @@ pub(crate) enum Dialect {
     Stanchion,
 }
 
-/// A codec that leaves messages as they are.
-#[derive(Debug, Clone, Copy, Default)]
-struct Raw;
+/// Which keys a watch is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Selection<'a> {
+    /// One key.
+    Key(&'a str),
+    /// All that begin so.
+    Prefix(&'a str),
+}
+
+/// The answer of etcd to a write, and what is read of it.
+#[derive(Clone, PartialEq, prost::Message)]
+struct EtcdAnswer {
+    #[prost(message, optional, tag = "1")]
+    header: Option<EtcdHeader>,
+}
+
+/// The head of etcd's answers, and what is read of it.
+#[derive(Clone, PartialEq, prost::Message)]
+struct EtcdHeader {
+    #[prost(int64, tag = "3")]
+    revision: i64,
+}
 
 // === impl Dialect ===
 
 impl Dialect {
-    /// Writes a value.
+    /// Writes a value, and tells the revision after it.
     pub(crate) async fn put(
         self,
         channel: &Channel,
         key: &str,
         value: Bytes,
-    ) -> Result<(), Status> {
-        let (path, request) = match self {
+    ) -> Result<i64, Status> {
+        let garbled = |error: prost::DecodeError| Status::internal(error.to_string());
+        match self {
             Self::Etcd => {
                 let mut request = BytesMut::new();
-                field(&mut request, 1, key.as_bytes());
-                field(&mut request, 2, &value);
-                ("/etcdserverpb.KV/Put", request.freeze())
+                prost::encoding::bytes::encode(1, &key.as_bytes().to_vec(), &mut request);
+                prost::encoding::bytes::encode(2, &value, &mut request);
+                let answer = unary(channel, "/etcdserverpb.KV/Put", request.freeze()).await?;
+                let answer = EtcdAnswer::decode(answer).map_err(garbled)?;
+                Ok(answer.header.unwrap_or_default().revision)
             }
             Self::Stanchion => {
                 let request = PutConfigRequest {
@@ -49,110 +74,80 @@ impl Dialect {
                     content: value,
                     ..PutConfigRequest::default()
                 };
-                (
-                    "/stanchion.v1.ConfigService/PutConfig",
-                    request.encode_to_vec().into(),
-                )
+                let path = "/stanchion.v1.ConfigService/PutConfig";
+                let answer = unary(channel, path, request.encode_to_vec().into()).await?;
+                let answer = PutConfigResponse::decode(answer).map_err(garbled)?;
+                Ok(answer.header.unwrap_or_default().revision)
             }
-        };
-        let mut grpc = ready(channel).await?;
-        let path = PathAndQuery::from_static(path);
-        grpc.unary(Request::new(request), path, Raw).await?;
-        Ok(())
+        }
     }
 
-    /// Watches a key. The first message says that the watch stands.
-    pub(crate) async fn watch(
-        self,
-        channel: &Channel,
-        key: &str,
-    ) -> Result<Streaming<Bytes>, Status> {
-        let mut grpc = ready(channel).await?;
-        let answer = match self {
+    /// The call that watches keys, from now or from the first change after a revision. In the
+    /// former case the first message says that the watch stands.
+    pub(crate) fn watch(self, selection: Selection<'_>, after: Option<i64>) -> Call {
+        match self {
             Self::Etcd => {
+                let (key, range_end) = match selection {
+                    Selection::Key(key) => (key.as_bytes().to_vec(), Vec::new()),
+                    Selection::Prefix(prefix) => {
+                        (prefix.as_bytes().to_vec(), end_of(prefix.as_bytes()))
+                    }
+                };
                 let mut create = BytesMut::new();
-                field(&mut create, 1, key.as_bytes());
+                prost::encoding::bytes::encode(1, &key, &mut create);
+                if !range_end.is_empty() {
+                    prost::encoding::bytes::encode(2, &range_end, &mut create);
+                }
+                if let Some(after) = after {
+                    prost::encoding::int64::encode(3, &(after + 1), &mut create);
+                }
                 let mut request = BytesMut::new();
-                field(&mut request, 1, &create);
+                prost::encoding::bytes::encode(1, &create.freeze(), &mut request);
                 // The server ends the watch when the requests end.
-                let requests = stream::iter([request.freeze()]).chain(stream::pending());
-                let path = PathAndQuery::from_static("/etcdserverpb.Watch/Watch");
-                grpc.streaming(Request::new(requests), path, Raw).await?
+                Call::new("/etcdserverpb.Watch/Watch", &request, Requests::Many)
             }
             Self::Stanchion => {
+                let selection = match selection {
+                    Selection::Key(key) => watch_configs_request::Selection::Key(key.to_owned()),
+                    Selection::Prefix(prefix) => {
+                        watch_configs_request::Selection::Prefix(prefix.to_owned())
+                    }
+                };
                 let request = WatchConfigsRequest {
-                    selection: Some(watch_configs_request::Selection::Key(key.to_owned())),
+                    selection: Some(selection),
+                    start: after.map(|after| WatchStart {
+                        position: Some(Position::AfterRevision(after)),
+                        ..WatchStart::default()
+                    }),
                     ..WatchConfigsRequest::default()
                 };
-                let request = Request::new(Bytes::from(request.encode_to_vec()));
-                let path = PathAndQuery::from_static("/stanchion.v1.ConfigService/WatchConfigs");
-                grpc.server_streaming(request, path, Raw).await?
+                let path = "/stanchion.v1.ConfigService/WatchConfigs";
+                Call::new(path, &request.encode_to_vec(), Requests::One)
             }
-        };
-        Ok(answer.into_inner())
+        }
     }
 }
 
-// === impl Raw ===
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
+/// The end of the range of all keys that begin with `prefix`, whose last byte is not the largest.
+fn end_of(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
     }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
+    end
 }
 
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(512, 32 * 1024)
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(1024, 32 * 1024)
-    }
-}
-
-async fn ready(channel: &Channel) -> Result<Grpc<Channel>, Status> {
+/// A call with one answer.
+pub(crate) async fn unary(
+    channel: &Channel,
+    path: &'static str,
+    request: Bytes,
+) -> Result<Bytes, Status> {
     let mut grpc = Grpc::new(channel.clone());
     grpc.ready()
         .await
         .map_err(|error| Status::unavailable(error.to_string()))?;
-    Ok(grpc)
-}
-
-/// Appends a field of bytes; `number` is below 16.
-fn field(buffer: &mut BytesMut, number: u8, value: &[u8]) {
-    buffer.put_u8(number << 3 | 2);
-    let mut length = value.len();
-    while length >= 0x80 {
-        buffer.put_u8(length as u8 | 0x80);
-        length >>= 7;
-    }
-    buffer.put_u8(length as u8);
-    buffer.put_slice(value);
+    let path = PathAndQuery::from_static(path);
+    let answer = grpc.unary(Request::new(request), path, Raw).await?;
+    Ok(answer.into_inner())
 }
