@@ -34,12 +34,15 @@ generate: ## Writes the client's stubs anew after a change of the protos
 etcd: ## Finds or builds the etcd that the tests use, and prints its path
 	@tests/etcd/find
 
-# The one workload there is.
-WORKLOAD ?= fanout
+# One workload, or all of them (about 45 minutes; BENCH_FLAGS=--short takes about 20). Without any,
+# `target/release/stanchion-bench --help` lists them.
+WORKLOAD ?= all
 
-bench: ## Measures against etcd and grpc-proxy (Linux): WORKLOAD=fanout, BENCH_FLAGS='--rounds 5 ...'
+bench: ## Measures against etcd and grpc-proxy (Linux): WORKLOAD=fanout, BENCH_FLAGS='--short ...'
 	cargo build --release -p stanchion -p stanchion-bench
-	ETCD="$$(tests/etcd/find)" target/release/stanchion-bench $(WORKLOAD) $(BENCH_FLAGS)
+	@mkdir -p target/bench
+	ETCD="$$(tests/etcd/find)" target/release/stanchion-bench $(WORKLOAD) \
+		--json target/bench/results.json --svg target/bench/results.svg $(BENCH_FLAGS)
 
 target/node/node_modules/.bin/buf:
 	@command -v npm >/dev/null || { \
