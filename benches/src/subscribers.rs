@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     BenchError,
     histogram::Histogram,
-    http2::{Call, Connection, Event, Windows},
+    http2::{Call, Connection, End, Event, Windows},
     mark::Clock,
     target::Site,
 };
@@ -46,8 +46,12 @@ pub(crate) struct Tally {
     pub(crate) last: AtomicU64,
     /// Streams that had it.
     pub(crate) current: AtomicU64,
-    /// Why a stream ended, if one did.
+    /// Streams that ended although nobody asked for it.
+    pub(crate) ended: AtomicU64,
+    /// Why a stream ended, if one did and that is a failure.
     failure: Mutex<Option<String>>,
+    /// Whether such an end is only counted.
+    tolerant: AtomicBool,
 }
 
 /// Streams that stay open until this is dropped.
@@ -87,6 +91,8 @@ impl Tally {
             latency: Histogram::new(),
             last: AtomicU64::new(u64::MAX),
             current: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            tolerant: AtomicBool::new(false),
             failure: Mutex::new(None),
         })
     }
@@ -97,8 +103,30 @@ impl Tally {
         counter: &AtomicU64,
         count: u64,
     ) -> Result<bool, BenchError> {
+        self.wait_until(|| counter.load(Relaxed) >= count).await
+    }
+
+    /// Waits until all streams that are open had so many values more than `before`.
+    pub(crate) async fn wait_for_values(
+        &self,
+        before: u64,
+        count: u32,
+    ) -> Result<bool, BenchError> {
+        self.wait_until(|| {
+            let open = self.standing.load(Relaxed) - self.ended.load(Relaxed);
+            self.delivered.load(Relaxed) >= before + u64::from(count) * open
+        })
+        .await
+    }
+
+    /// From now on counts streams that end, instead of failing.
+    pub(crate) fn tolerate_ends(&self) {
+        self.tolerant.store(true, Relaxed);
+    }
+
+    async fn wait_until(&self, reached: impl Fn() -> bool) -> Result<bool, BenchError> {
         let poll = async {
-            while counter.load(Relaxed) < count {
+            while !reached() {
                 self.check()?;
                 sleep(Duration::from_millis(1)).await;
             }
@@ -116,6 +144,14 @@ impl Tally {
         failure
             .clone()
             .map_or(Ok(()), |why| Err(BenchError::Failed(why)))
+    }
+
+    fn end(&self, end: &End) {
+        if self.tolerant.load(Relaxed) {
+            self.ended.fetch_add(1, Relaxed);
+        } else {
+            self.fail(format!("a watch ended: {end:?}"));
+        }
     }
 
     fn fail(&self, why: String) {
@@ -222,12 +258,12 @@ async fn subscribe(
     let mut begun = 0;
     // Streams have odd numbers.
     let mut stands = vec![false; streams as usize];
+    let mut open = vec![true; streams as usize];
     loop {
         while begun < streams && connection.may_send() {
             connection.start(call);
             begun += 1;
         }
-        let mut ended = None;
         let mut now = None;
         connection
             .exchange(|event| match event {
@@ -239,12 +275,16 @@ async fn subscribe(
                     }
                     tally.take(message, *now.get_or_insert_with(Instant::now));
                 }
-                Event::End { end, .. } => ended = Some(end),
+                Event::End { stream, end } => {
+                    // A reset may follow a regular end.
+                    if let Some(open) = open.get_mut(stream as usize / 2)
+                        && std::mem::replace(open, false)
+                    {
+                        tally.end(&end);
+                    }
+                }
             })
             .await?;
-        if let Some(end) = ended {
-            return Err(BenchError::Failed(format!("a watch ended: {end:?}")));
-        }
     }
 }
 

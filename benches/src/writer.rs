@@ -43,12 +43,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes so many values, each when it is due or as soon as the one before is answered, and
-    /// waits until `watchers` have all of them. Too few deliveries are no error: the sample tells.
+    /// waits until all watchers have them. Too few deliveries are no error: the sample tells.
     pub(crate) async fn write_at_rate(
         &self,
         key: &str,
         (count, rate): (u32, u32),
-        watchers: u32,
     ) -> Result<(), BenchError> {
         let delivered = self.tally.delivered.load(Relaxed);
         let begun = Instant::now();
@@ -57,9 +56,7 @@ impl<'a> Writer<'a> {
             wait_until(due).await;
             self.write(key, due).await?;
         }
-        let expected = delivered + u64::from(count) * u64::from(watchers);
-        let delivered = &self.tally.delivered;
-        self.tally.wait_for(delivered, expected).await?;
+        self.tally.wait_for_values(delivered, count).await?;
         Ok(())
     }
 }

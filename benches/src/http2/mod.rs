@@ -12,4 +12,4 @@ mod inbound;
 
 pub(crate) use call::{Call, Requests};
 pub(crate) use connection::{Connection, Windows};
-pub(crate) use inbound::Event;
+pub(crate) use inbound::{End, Event};

@@ -60,9 +60,7 @@ pub(super) async fn deliver(site: &Site, shape: &Shape) -> Result<Sample, BenchE
     let standing = stand(site, shares, Selection::Key(KEY), shape.value_bytes).await?;
     let writer = Writer::connect(site, &standing.tally).await?;
     // The first second is for caches, pools and buffers to grow.
-    writer
-        .write_at_rate(KEY, (shape.rate, shape.rate), shape.streams)
-        .await?;
+    writer.write_at_rate(KEY, (shape.rate, shape.rate)).await?;
     let usage = write(site, &writer, &standing.tally, shape).await?;
     let mut sample = standing.sample(usage);
     let writes = u64::from(shape.rate * shape.seconds);
@@ -101,7 +99,7 @@ pub(super) async fn write(
     tally.clear();
     let meter = Meter::start(site).await?;
     let writes = (shape.rate * shape.seconds, shape.rate);
-    writer.write_at_rate(KEY, writes, shape.streams).await?;
+    writer.write_at_rate(KEY, writes).await?;
     meter.stop(|| tally.delivered.load(Relaxed)).await
 }
 

@@ -1,6 +1,8 @@
 //! Some subscribers stop reading: what do the others notice, and what do those cost?
 
-use tokio::time::{Duration, sleep};
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use tokio::time::sleep;
 
 use super::deliveries::{KEY, Shape, stand, warn_of_losses, write};
 use crate::{
@@ -17,6 +19,8 @@ use crate::{
 const P99_BEFORE: Metric = Metric::neither("p99_before_ms", "before p99");
 /// How many times longer it is with the stalled ones.
 const P99_GROWTH: Metric = Metric::small("p99_growth", "p99 growth");
+/// Watches of others that the server ended.
+const LOST: Metric = Metric::neither("lost_watches", "lost watches");
 /// Memory that each stalled watcher added.
 const KIB_PER_STALLED: Metric = Metric::small("kib_per_stalled_watcher", "KiB/stalled");
 
@@ -67,14 +71,16 @@ pub(crate) async fn measure(site: &Site, options: &Options) -> Result<Sample, Be
     let tally = &standing.tally;
     let writer = Writer::connect(site, tally).await?;
     let second = (shape.rate, shape.rate);
-    writer.write_at_rate(KEY, second, streams).await?;
+    writer.write_at_rate(KEY, second).await?;
     write(site, &writer, tally, &shape).await?;
     let p99_before = tally.latency.quantile_ms(0.99);
 
+    // What a server does to the others is part of the result.
+    tally.tolerate_ends();
     let memory_before = site.server().rss()?;
     let stalled = stall(site, (options.stalled, connections(options.stalled))).await?;
     // Until then the windows of the stalled ones are full.
-    writer.write_at_rate(KEY, second, streams).await?;
+    writer.write_at_rate(KEY, second).await?;
     let usage = write(site, &writer, tally, &shape).await?;
     let memory = site.server().rss()?.saturating_sub(memory_before);
     drop(stalled);
@@ -83,6 +89,7 @@ pub(crate) async fn measure(site: &Site, options: &Options) -> Result<Sample, Be
     let p99 = tally.latency.quantile_ms(0.99);
     sample.set(P99_BEFORE, p99_before);
     sample.set(P99_GROWTH, p99 / p99_before.max(0.001));
+    sample.set(LOST, tally.ended.load(Relaxed) as f64);
     let each = memory as f64 / 1024.0 / f64::from(options.stalled);
     sample.set(KIB_PER_STALLED, each);
     let writes = u64::from(shape.rate * shape.seconds);
