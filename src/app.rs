@@ -30,6 +30,7 @@ use crate::{
         health::HealthHandler,
         layers::{CallMetrics, DeadlineLayer, ErrorsLayer, ObserveLayer},
         listener::{ConnectionMetrics, Listener},
+        workers::Workers,
     },
     settings::{Settings, StoreChoice},
     store::{
@@ -160,9 +161,13 @@ impl App {
                 context.settings.clone(),
                 app.drain.clone(),
             ))
+            .map_response(rpc::framed::in_place)
             .service(routes.prepare());
+        let workers = Workers::start(context.settings.threads)
+            .map_err(|error| StartError::Internal(format!("no threads to serve on: {error}")))?;
         let listener = Listener::new(
             listener,
+            workers,
             context.settings.clone(),
             connections,
             app.drain.clone(),

@@ -3,35 +3,40 @@
 //! Longer than most files, because it is one state machine: each step decides on what the others
 //! left, and the order of the checks is the contract.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
 
 use crate::store::Revision;
 
 use super::{
     CursorOptions, Error, FinalReason, Message, Projection, ResetReason, Selection, Start, Token,
+    Told,
+    bell::Seat,
     catchup::{Merged, difference, events, merged},
     published::{Published, Way},
     shared::{Demand, Shared, Subscribed},
+    topic::{Found, Picture, Position, Topic},
 };
 
 /// A running watch.
 pub struct Cursor<P: Projection, S: Selection<P>> {
     shared: Arc<Shared<P>>,
-    selection: S,
+    topic: Arc<Topic<P, S>>,
     options: CursorOptions,
-    phase: Phase<P>,
-    /// The history that `told` and `scanned` belong to.
+    phase: Phase<P, S::Item>,
+    /// The history that `position` belongs to.
     epoch: u64,
     generation: u64,
-    /// Where the watcher stands: the revision of the last message.
-    told: Revision,
-    /// Up to where we have looked; nothing after `told` concerned the watcher.
-    scanned: Revision,
-    /// The rest of a delta in parts.
+    position: Position,
+    /// The rest of a delta in parts that is told to this watcher alone.
     parts: VecDeque<Message<S::Item, P::Cause>>,
     /// A bookmark is due even if nothing happened.
     announce: bool,
@@ -41,17 +46,28 @@ pub struct Cursor<P: Projection, S: Selection<P>> {
     ends: Instant,
     /// Why the stream is ending, and what it delivers before it does.
     closing: Option<(FinalReason, Revision)>,
-    woken: watch::Receiver<Revision>,
+    /// Where it is heard of that the topic changed; none before it had to wait.
+    seat: Option<Seat>,
     timer: Option<(Instant, BoxFuture<'static, ()>)>,
     _subscribed: Subscribed<P>,
 }
 
 /// What a cursor is about.
-enum Phase<P: Projection> {
+enum Phase<P: Projection, T> {
     /// Nothing was told yet.
     Begin(Start),
     /// The watcher is ahead of this replica, which may still come there.
-    Ahead { until: Instant, _demand: Demand<P> },
+    Ahead {
+        until: Instant,
+        arrival: BoxFuture<'static, ()>,
+        _demand: Demand<P>,
+    },
+    /// Tells a state that others are told too.
+    Picture {
+        parts: Picture<T>,
+        next: usize,
+        revision: Revision,
+    },
     /// Tells a state, of which everything up to `after` is told.
     /// Keeps no log alive, however slowly it is read.
     Snapshot {
@@ -72,6 +88,8 @@ enum Step<M> {
     End,
 }
 
+type Next<P, S> = Step<Told<<S as Selection<P>>::Item, <P as Projection>::Cause>>;
+
 // === impl Cursor ===
 
 impl<P: Projection, S: Selection<P>> Cursor<P, S> {
@@ -81,9 +99,10 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
         start: Start,
         options: CursorOptions,
     ) -> Result<Self, Error> {
+        let topic = shared.topics.of(selection);
         let published = shared.published().ok_or(Error::NotReady)?;
         let (start, epoch, told) = match start {
-            Start::Resume(token) if token.digest != selection.digest() => {
+            Start::Resume(token) if token.digest != topic.digest() => {
                 return Err(Error::Token("belongs to another selection"));
             }
             Start::Resume(token) if token.revision > 0 => (start, token.epoch, token.revision),
@@ -99,91 +118,113 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
             phase: Phase::Begin(start),
             epoch,
             generation: published.generation,
-            told,
-            scanned: told,
+            position: Position::at(told),
             parts: VecDeque::new(),
             announce: false,
             last_message: now,
             last_delta: None,
             ends: now + options.max_age,
             closing: None,
-            woken: shared.kind(selection.kind()),
+            seat: None,
             timer: None,
             _subscribed: shared.subscribed(),
             shared,
-            selection,
+            topic,
             options,
         })
     }
 
     /// Waits for the next message; `None` after the final bookmark. Cancel-safe.
     pub async fn next(&mut self) -> Option<Message<S::Item, P::Cause>> {
-        // Only waiting is asynchronous, so that a dropped call has changed nothing.
-        loop {
-            match self.step() {
-                Step::Tell(message) => return Some(message),
-                Step::End => return None,
-                Step::Wait(until) => self.wait(until).await,
+        match poll_fn(|context| self.poll_told(context)).await? {
+            Told::Alone(message) => Some(message),
+            Told::Items { items, revision } => Some(Message::Snapshot {
+                items: items.items.clone(),
+                revision,
+            }),
+            Told::Run(run) => {
+                self.parts.extend(run.messages.iter().cloned());
+                let first = self.parts.pop_front()?;
+                if let Message::Delta { prev_revision, .. } = &first {
+                    self.position.told = *prev_revision;
+                }
+                self.note(&first);
+                Some(first)
             }
         }
     }
 
-    /// The token that resumes after the message last returned: between the parts of a delta the
-    /// one before it, between the parts of a snapshot one that begins it again (revision 0).
+    /// Polls for what the watcher is told next; `None` after the final bookmark.
+    pub fn poll_told(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Told<S::Item, P::Cause>>> {
+        loop {
+            // Before we look, so that what is published after that is not missed.
+            let rung = self.topic.bell().count();
+            let until = match self.step() {
+                Step::Tell(told) => return Poll::Ready(Some(told)),
+                Step::End => return Poll::Ready(None),
+                Step::Wait(until) => until,
+            };
+            self.seat
+                .get_or_insert_with(|| self.topic.bell().seat(&self.shared.topics.ringers))
+                .wait(context.waker());
+            if self.topic.bell().count() == rung && self.poll_time(until, context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// The token that resumes after what was last told: between the parts of a delta the one
+    /// before it, between the parts of a snapshot one that begins it again (revision 0).
     pub fn token(&self) -> Token {
         Token {
             epoch: self.epoch,
-            digest: self.selection.digest(),
-            revision: self.told,
+            digest: self.topic.digest(),
+            revision: self.position.told,
         }
     }
 
     /// What is being watched.
     pub fn selection(&self) -> &S {
-        &self.selection
+        self.topic.selection()
     }
 
-    async fn wait(&mut self, until: Instant) {
+    /// When something was told last; when it was opened, before that.
+    pub fn last_message(&self) -> Instant {
+        self.last_message
+    }
+
+    /// Ready when there is another reason to look than a change of the topic.
+    fn poll_time(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
+        if let Phase::Ahead { arrival, .. } = &mut self.phase
+            && arrival.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(());
+        }
         // An earlier timer does: it only makes us look once too often.
         if self.timer.as_ref().is_none_or(|(at, _)| *at > until) {
             self.timer = Some((until, self.shared.clock.sleep_until(until)));
         }
-        let Some((_, timer)) = &mut self.timer else {
-            return;
-        };
-        let arrival = async {
-            match &self.phase {
-                Phase::Ahead { .. } => {
-                    let mut revisions = self.shared.revisions();
-                    // The sender is in `shared`, so it cannot be gone.
-                    let _ = revisions
-                        .wait_for(|reached| *reached >= Some(self.told))
-                        .await;
-                }
-                _ => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            // Changes, drains and new histories come this way.
-            _ = self.woken.changed() => {}
-            () = arrival => {}
-            () = timer => self.timer = None,
+        if let Some((_, timer)) = &mut self.timer {
+            ready!(timer.as_mut().poll(context));
         }
+        self.timer = None;
+        Poll::Ready(())
     }
 
-    fn step(&mut self) -> Step<Message<S::Item, P::Cause>> {
-        if let Some(part) = self.parts.pop_front() {
-            return self.tell(part);
-        }
+    fn step(&mut self) -> Next<P, S> {
         if matches!(self.phase, Phase::Ended) {
             return Step::End;
         }
-        // In this order, so that what is published after we looked wakes us.
-        self.woken.mark_unchanged();
+        let now = self.shared.now();
+        if let Some(part) = self.parts.pop_front() {
+            return self.tell(part, now);
+        }
         let Some(published) = self.shared.published() else {
             return Step::Wait(self.ends);
         };
-        let now = self.shared.now();
         if self.closing.is_none() {
             if self.shared.is_draining() {
                 self.closing = Some((FinalReason::Draining, published.revision));
@@ -191,17 +232,21 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
                 self.closing = Some((FinalReason::MaxAge, published.revision));
             }
         }
-        let snapshot_due = matches!(self.phase, Phase::Begin(Start::Snapshot));
-        if snapshot_due {
+        if matches!(self.phase, Phase::Begin(Start::Snapshot)) {
             self.snapshot(&published);
         } else if self.epoch != published.epoch || self.generation != published.generation {
-            return self.reset(ResetReason::EpochChanged, &published);
+            return self.reset(ResetReason::EpochChanged, &published, now);
         }
-        match &self.phase {
-            Phase::Begin(_) if self.told > published.revision => {
+        match &mut self.phase {
+            Phase::Begin(_) if self.position.told > published.revision => {
                 let until = now + self.shared.settings.freshness_wait;
+                let (told, mut revisions) = (self.position.told, self.shared.revisions());
                 self.phase = Phase::Ahead {
                     until,
+                    arrival: Box::pin(async move {
+                        // The sender is in `shared`, so it cannot be gone.
+                        let _ = revisions.wait_for(|reached| *reached >= Some(told)).await;
+                    }),
                     _demand: self.shared.demand_progress(),
                 };
                 Step::Wait(until)
@@ -212,16 +257,29 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
             }
             Phase::Ahead { until, .. } => {
                 let until = *until;
-                if self.told <= published.revision {
+                if self.position.told <= published.revision {
                     self.resume();
                     self.follow(&published, now)
                 } else if let Some((last, _)) = self.closing {
-                    self.finish(self.told, last)
+                    self.finish(self.position.told, last, now)
                 } else if now >= until {
-                    self.reset(ResetReason::Ahead, &published)
+                    self.reset(ResetReason::Ahead, &published, now)
                 } else {
                     Step::Wait(until.min(self.ends))
                 }
+            }
+            Phase::Picture {
+                parts,
+                next,
+                revision,
+            } => {
+                let revision = *revision;
+                let Some(items) = parts.get(*next).cloned() else {
+                    return self.snapshot_end(revision, now);
+                };
+                *next += 1;
+                self.last_message = now;
+                Step::Tell(Told::Items { items, revision })
             }
             Phase::Snapshot {
                 state,
@@ -229,7 +287,7 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
                 after,
             } => {
                 let (state, revision, after) = (state.clone(), *revision, after.clone());
-                self.snapshot_part(state, revision, after)
+                self.snapshot_part(state, revision, after, now)
             }
             Phase::Following => self.follow(&published, now),
             Phase::Ended => Step::End,
@@ -242,30 +300,40 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
     }
 
     /// Makes the watcher start over.
-    fn reset(
-        &mut self,
-        reason: ResetReason,
-        published: &Published<P>,
-    ) -> Step<Message<S::Item, P::Cause>> {
+    fn reset(&mut self, reason: ResetReason, published: &Published<P>, now: Instant) -> Next<P, S> {
         self.shared.counters.resets.add(1);
         self.snapshot(published);
-        self.tell(Message::Reset { reason })
+        self.tell(Message::Reset { reason }, now)
     }
 
     fn snapshot(&mut self, of: &Published<P>) {
         self.epoch = of.epoch;
         self.generation = of.generation;
-        self.told = 0;
+        self.position = Position::at(0);
         self.announce = false;
         // A drain that came before has to deliver this snapshot, and no more.
         if let Some((_, until)) = &mut self.closing {
             *until = of.revision;
         }
-        self.phase = Phase::Snapshot {
-            state: of.state.clone(),
-            revision: of.revision,
-            after: None,
+        let revision = of.revision;
+        self.phase = match self.topic.picture(of, self.options.part_bytes) {
+            Some(parts) => Phase::Picture {
+                parts,
+                next: 0,
+                revision,
+            },
+            None => Phase::Snapshot {
+                state: of.state.clone(),
+                revision,
+                after: None,
+            },
         };
+    }
+
+    fn snapshot_end(&mut self, revision: Revision, now: Instant) -> Next<P, S> {
+        self.position.scanned = revision;
+        self.phase = Phase::Following;
+        self.tell(Message::SnapshotEnd { revision }, now)
     }
 
     fn snapshot_part(
@@ -273,13 +341,15 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
         state: Arc<P::State>,
         revision: Revision,
         after: Option<Bytes>,
-    ) -> Step<Message<S::Item, P::Cause>> {
+        now: Instant,
+    ) -> Next<P, S> {
+        let selection = self.topic.selection();
         let mut items = Vec::new();
         let mut bytes = 0;
         let mut last = None;
         let mut cut = false;
-        for (key, item) in self.selection.list(&state, after.as_ref()) {
-            if let Some(shown) = self.selection.select(&item) {
+        for (key, item) in selection.list(&state, after.as_ref()) {
+            if let Some(shown) = selection.select(&item) {
                 let weight = P::weight(&item);
                 if !items.is_empty() && bytes + weight > self.options.part_bytes {
                     // The rest follows in another part.
@@ -292,77 +362,56 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
             last = Some(key);
         }
         if items.is_empty() && !cut {
-            self.scanned = revision;
-            self.phase = Phase::Following;
-            return self.tell(Message::SnapshotEnd { revision });
+            return self.snapshot_end(revision, now);
         }
         self.phase = Phase::Snapshot {
             state,
             revision,
             after: last,
         };
-        self.tell(Message::Snapshot { items, revision })
+        self.tell(Message::Snapshot { items, revision }, now)
     }
 
-    fn follow(
-        &mut self,
-        published: &Arc<Published<P>>,
-        now: Instant,
-    ) -> Step<Message<S::Item, P::Cause>> {
+    fn follow(&mut self, published: &Arc<Published<P>>, now: Instant) -> Next<P, S> {
         let merging = !self.options.min_interval.is_zero();
         let held = self
             .last_delta
             .map(|last| last + self.options.min_interval)
             .filter(|due| merging && *due > now && self.closing.is_none());
         if held.is_none() && self.is_behind(published) {
-            let way = published.way(
-                self.selection.kind(),
-                self.scanned,
-                self.selection.conflates(),
-            );
-            let delta = match way {
-                Way::Replay => {
-                    let looked = if merging {
-                        self.merge(published)
-                    } else {
-                        self.replay(published)
-                    };
-                    match looked {
-                        Ok(delta) => delta,
-                        Err(Torn) => return self.reset(ResetReason::Behind, published),
-                    }
-                }
-                Way::Difference => match difference(published, &self.selection, self.scanned) {
-                    Some(events) => {
-                        self.shared.counters.differences.add(1);
-                        self.scanned = published.revision;
-                        (!events.is_empty()).then_some(Merged {
-                            events,
-                            revision: published.revision,
-                            conflated: true,
-                        })
-                    }
-                    None => return self.reset(ResetReason::Behind, published),
+            let selection = self.topic.selection();
+            let scanned = self.position.scanned;
+            let behind = match published.way(selection.kind(), scanned, selection.conflates()) {
+                Way::Replay if merging => self.merge(published),
+                Way::Replay => match self.replay(published, now) {
+                    Ok(Some(told)) => return Step::Tell(told),
+                    Ok(None) => Ok(None),
+                    Err(torn) => Err(torn),
                 },
-                Way::Lost => return self.reset(ResetReason::Behind, published),
+                Way::Difference => self.difference(published),
+                Way::Lost => Err(Torn),
+            };
+            let Ok(delta) = behind else {
+                return self.reset(ResetReason::Behind, published, now);
             };
             if let Some(delta) = delta {
                 self.last_delta = Some(now);
                 self.split(delta);
                 if let Some(part) = self.parts.pop_front() {
-                    return self.tell(part);
+                    return self.tell(part, now);
                 }
             }
         }
         if let Some((last, _)) = self.closing {
-            return self.finish(self.scanned, last);
+            return self.finish(self.position.scanned, last, now);
         }
         let quiet = self.last_message + self.options.bookmark_interval;
         if self.announce || now >= quiet {
-            return self.tell(Message::Bookmark {
-                revision: self.scanned,
+            let bookmark = Message::Bookmark {
+                revision: self.position.scanned,
                 last: None,
-            });
+            };
+            return self.tell(bookmark, now);
         }
         Step::Wait(held.unwrap_or(quiet).min(quiet).min(self.ends))
     }
@@ -370,48 +419,64 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
     /// Says whether there is something to look at, before the stream may end.
     fn is_behind(&self, published: &Published<P>) -> bool {
         let until = self.closing.map_or(published.revision, |(_, until)| until);
-        self.scanned < until
+        self.position.scanned < until
     }
 
-    /// Looks for the next revision that concerns the watcher.
-    fn replay(&mut self, published: &Published<P>) -> Result<Option<Delta<P, S>>, Torn> {
-        for (revision, entry) in published.logs[self.selection.kind()].after(self.scanned) {
-            let events = events(&entry.changes, &self.selection);
-            if events.is_empty() {
-                continue;
+    /// Looks for the next revisions that concern the watcher, with all others who do.
+    fn replay(
+        &mut self,
+        published: &Published<P>,
+        now: Instant,
+    ) -> Result<Option<Told<S::Item, P::Cause>>, Torn> {
+        let part_bytes = self.options.part_bytes;
+        match self.topic.after(published, self.position, part_bytes, now) {
+            Found::Run(run) => {
+                self.position = run.end;
+                self.announce = false;
+                self.last_message = now;
+                Ok(Some(Told::Run(run)))
             }
-            if entry.conflated && !self.selection.conflates() {
-                return Err(Torn);
+            Found::Nothing(scanned) => {
+                self.position.scanned = scanned;
+                Ok(None)
             }
-            self.scanned = revision;
-            return Ok(Some(Merged {
-                events,
-                revision,
-                conflated: entry.conflated,
-            }));
+            Found::Torn => Err(Torn),
         }
-        self.scanned = published.revision;
-        Ok(None)
     }
 
     /// Merges everything that happened since.
     fn merge(&mut self, published: &Published<P>) -> Result<Option<Delta<P, S>>, Torn> {
-        let log = &published.logs[self.selection.kind()];
-        let torn = !self.selection.conflates()
-            && log.after(self.scanned).any(|(_, entry)| {
-                entry.conflated && !events(&entry.changes, &self.selection).is_empty()
-            });
+        let selection = self.topic.selection();
+        let log = &published.logs[selection.kind()];
+        let scanned = self.position.scanned;
+        let torn = !selection.conflates()
+            && log
+                .after(scanned)
+                .any(|(_, entry)| entry.conflated && !events(&entry.changes, selection).is_empty());
         if torn {
             return Err(Torn);
         }
-        let delta = merged(published, &self.selection, self.scanned);
-        self.scanned = published.revision;
+        let delta = merged(published, selection, scanned);
+        self.position.scanned = published.revision;
         Ok(delta)
+    }
+
+    /// Compares then with now, because what happened in between is forgotten.
+    fn difference(&mut self, published: &Published<P>) -> Result<Option<Delta<P, S>>, Torn> {
+        let selection = self.topic.selection();
+        let events = difference(published, selection, self.position.scanned).ok_or(Torn)?;
+        self.shared.counters.differences.add(1);
+        self.position.scanned = published.revision;
+        Ok((!events.is_empty()).then_some(Merged {
+            events,
+            revision: published.revision,
+            conflated: true,
+        }))
     }
 
     /// Cuts a delta into parts.
     fn split(&mut self, delta: Delta<P, S>) {
-        let prev_revision = self.told;
+        let prev_revision = self.position.told;
         let (revision, conflated) = (delta.revision, delta.conflated);
         let part = |events, last_part| Message::Delta {
             prev_revision,
@@ -434,32 +499,34 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
         self.parts.push_back(part(events, true));
     }
 
-    fn finish(
-        &mut self,
-        revision: Revision,
-        reason: FinalReason,
-    ) -> Step<Message<S::Item, P::Cause>> {
+    fn finish(&mut self, revision: Revision, reason: FinalReason, now: Instant) -> Next<P, S> {
         self.phase = Phase::Ended;
-        self.tell(Message::Bookmark {
+        let bookmark = Message::Bookmark {
             revision,
             last: Some(reason),
-        })
+        };
+        self.tell(bookmark, now)
     }
 
-    fn tell(&mut self, message: Message<S::Item, P::Cause>) -> Step<Message<S::Item, P::Cause>> {
-        match &message {
+    fn tell(&mut self, message: Message<S::Item, P::Cause>, now: Instant) -> Next<P, S> {
+        self.note(&message);
+        self.announce = false;
+        self.last_message = now;
+        Step::Tell(Told::Alone(message))
+    }
+
+    /// Notes where the watcher stands after a message.
+    fn note(&mut self, message: &Message<S::Item, P::Cause>) {
+        match message {
             Message::SnapshotEnd { revision }
             | Message::Bookmark { revision, .. }
             | Message::Delta {
                 revision,
                 last_part: true,
                 ..
-            } => self.told = *revision,
+            } => self.position.told = *revision,
             Message::Snapshot { .. } | Message::Delta { .. } | Message::Reset { .. } => {}
         }
-        self.announce = false;
-        self.last_message = self.shared.now();
-        Step::Tell(message)
     }
 }
 

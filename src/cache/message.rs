@@ -1,10 +1,10 @@
 //! What a watcher asks for, and what it is told.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::store::Revision;
 
-use super::{Event, Token};
+use super::{Event, Items, Run, Token};
 
 /// Where a watch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,21 @@ pub struct CursorOptions {
     pub max_age: Duration,
     /// How many bytes one part of a snapshot or delta holds, roughly. Default 256 KiB.
     pub part_bytes: usize,
+}
+
+/// What a watcher is told at once.
+pub enum Told<T, C> {
+    /// What nobody else is told.
+    Alone(Message<T, C>),
+    /// Deltas that others are told as well.
+    Run(Arc<Run<T, C>>),
+    /// A part of a snapshot that others are told as well.
+    Items {
+        /// The items.
+        items: Arc<Items<T>>,
+        /// The revision it shows.
+        revision: Revision,
+    },
 }
 
 /// One step of a watch.

@@ -6,6 +6,7 @@
 //!
 //! What the keys mean is the business of a [`Projection`].
 
+mod bell;
 mod catchup;
 mod cursor;
 mod follow;
@@ -22,6 +23,8 @@ mod shared;
 mod stats;
 mod sync;
 mod token;
+mod topic;
+mod topics;
 
 #[cfg(test)]
 mod tests;
@@ -47,10 +50,11 @@ use self::{
 pub use self::{
     cursor::Cursor,
     follow::{Followed, Follower},
-    message::{CursorOptions, FinalReason, Message, ResetReason, Start},
+    message::{CursorOptions, FinalReason, Message, ResetReason, Start, Told},
     projection::{Action, Change, Event, Projection, Selection},
     stats::Stats,
     token::Token,
+    topic::{Items, Run, WireForm},
 };
 
 /// One live copy of a prefix. Clones share it; the last one dropped ends its tasks, and the

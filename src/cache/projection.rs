@@ -63,7 +63,7 @@ pub struct Change<P: Projection> {
 /// What one watch, list or get is about.
 pub trait Selection<P: Projection>: Send + Sync + 'static {
     /// What it delivers.
-    type Item: Clone + Send + 'static;
+    type Item: Clone + Send + Sync + 'static;
 
     /// The kind of things it is about.
     fn kind(&self) -> usize;
@@ -71,6 +71,10 @@ pub trait Selection<P: Projection>: Send + Sync + 'static {
     /// A number that differs for every different selection; binds resume tokens. The same on
     /// every replica and in every version.
     fn digest(&self) -> u64;
+
+    /// What every key begins with that the selection covers. The longer, the fewer changes have to
+    /// be looked at.
+    fn prefix(&self) -> Bytes;
 
     /// Says whether the thing `key` can belong to the selection, whatever it looks like.
     fn covers(&self, key: &[u8]) -> bool;

@@ -19,6 +19,7 @@ use crate::{
 
 use super::{
     Error, Projection, Settings, View, published::Published, pulse::Pulse, stats::Counters,
+    topics::Topics,
 };
 
 /// Who waits for the next probe.
@@ -39,6 +40,9 @@ pub(super) struct Shared<P: Projection> {
     draining: AtomicBool,
     published: ArcSwapOption<Published<P>>,
     revision: watch::Sender<Option<Revision>>,
+    /// What cursors are about.
+    pub(super) topics: Arc<Topics>,
+    /// For those inside the server who follow a whole kind.
     kinds: Vec<watch::Sender<Revision>>,
     probe: Mutex<Option<Arc<dyn Probe>>>,
     /// How many wait for a revision.
@@ -72,6 +76,7 @@ impl<P: Projection> Shared<P> {
             stopped: CancellationToken::new(),
             published: ArcSwapOption::empty(),
             revision: watch::Sender::new(None),
+            topics: Arc::new(Topics::new(P::KINDS)),
             kinds: (0..P::KINDS).map(|_| watch::Sender::new(0)).collect(),
             probe: Mutex::new(None),
             demand: watch::Sender::new(0),
@@ -96,27 +101,34 @@ impl<P: Projection> Shared<P> {
     /// Replaces what is published, and wakes those whom it concerns.
     pub(super) fn publish(&self, next: Arc<Published<P>>) {
         let previous = self.published.swap(Some(next.clone()));
-        let replaced = previous
-            .as_ref()
-            .is_none_or(|previous| previous.generation != next.generation);
-        for (kind, log) in self.kinds.iter().zip(&next.logs) {
-            kind.send_if_modified(|last| {
-                let changed = replaced || *last != log.last();
-                *last = log.last();
-                changed
-            });
+        let continued = previous.filter(|previous| {
+            (previous.generation, previous.epoch) == (next.generation, next.epoch)
+        });
+        for (kind, log) in next.logs.iter().enumerate() {
+            let last = continued
+                .as_ref()
+                .map(|previous| previous.logs[kind].last());
+            if last == Some(log.last()) {
+                continue;
+            }
+            self.kinds[kind].send_replace(log.last());
+            for (_, entry) in last.into_iter().flat_map(|last| log.after(last)) {
+                for change in &entry.changes {
+                    self.topics.ring(kind, &change.key);
+                }
+            }
+        }
+        if continued.is_none() {
+            self.topics.ring_all();
         }
         self.revision.send_replace(Some(next.revision));
         self.counters.publications.add(1);
     }
 
-    /// Has cursors end. They are woken as by a change: a signal of its own would cost each of them
-    /// a registration per message.
+    /// Has cursors end.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-        for kind in &self.kinds {
-            kind.send_modify(|_| {});
-        }
+        self.topics.ring_all();
     }
 
     /// Says whether cursors are to end.

@@ -5,10 +5,13 @@ use crate::cache;
 use super::state::{Cause, StateProjection};
 
 pub use crate::cache::{
-    Action, CursorOptions, FinalReason, Freshness, Projection, ResetReason, Selection, Start, Token,
+    Action, CursorOptions, FinalReason, Freshness, Projection, ResetReason, Selection, Start,
+    Token, WireForm,
 };
 
 /// A running watch of `S`.
 pub type Cursor<S> = cache::Cursor<StateProjection, S>;
 /// One step of a watch of `T`.
 pub type Message<T> = cache::Message<T, Cause>;
+/// What a watcher of `T` is told at once.
+pub type Told<T> = cache::Told<T, Cause>;

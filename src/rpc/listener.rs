@@ -7,24 +7,20 @@
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use hyper::{body::Incoming, server::conn::http2};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
-use super::Settings;
+use super::{Settings, connection, workers::Workers};
 
 /// How long accepting rests when the system has no file descriptor or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -35,19 +31,10 @@ const MAX_RESET_STREAMS: usize = 20;
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same, of all streams of a connection.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// What every HTTP/2 client says first, up to where it may go on as it likes: the preface and the
-/// header of a SETTINGS frame.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The length of a frame's header.
-const FRAME_HEADER: usize = 9;
-/// What a browser or `curl` is told.
-const NOT_HTTP2: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
-    content-type: text/plain\r\nconnection: close\r\n\r\n\
-    This port speaks gRPC, which is HTTP/2. Metrics and health over HTTP/1.1 have a port of their own.\n";
-
 /// Serves connections until told to stop.
 pub struct Listener {
     listener: TcpListener,
+    workers: Workers,
     settings: Arc<Settings>,
     metrics: ConnectionMetrics,
     /// Stops accepting, and asks peers to go: GOAWAY, then the open calls finish.
@@ -77,6 +64,7 @@ impl Listener {
     /// A listener that is not accepting yet.
     pub fn new(
         listener: TcpListener,
+        workers: Workers,
         settings: Arc<Settings>,
         metrics: ConnectionMetrics,
         drain: CancellationToken,
@@ -84,6 +72,7 @@ impl Listener {
     ) -> Self {
         Self {
             listener,
+            workers,
             settings,
             metrics,
             drain,
@@ -132,19 +121,34 @@ impl Listener {
                 continue;
             };
             full.ends();
+            let Some(worker) = self.workers.place() else {
+                break;
+            };
+            // The socket leaves the accepting thread's reactor for the serving one's.
+            let stream = match stream.into_std() {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::error!(%error, "a connection was lost on its way");
+                    continue;
+                }
+            };
             let counted = self.metrics.opened();
-            let connection = serve_connection(
-                stream,
-                http.clone(),
-                service.clone(),
-                self.settings.preface_timeout,
-                self.drain.clone(),
-            );
-            let cut = self.cut.clone();
-            connections.spawn(async move {
-                cut.run_until_cancelled(connection).await;
-                drop((place, counted));
-            });
+            let (http, service) = (http.clone(), service.clone());
+            let preface_timeout = self.settings.preface_timeout;
+            let (drain, cut) = (self.drain.clone(), self.cut.clone());
+            let runtime = worker.runtime().clone();
+            let connection = async move {
+                match TcpStream::from_std(stream) {
+                    Ok(stream) => {
+                        let serving =
+                            connection::serve(stream, http, service, preface_timeout, drain);
+                        cut.run_until_cancelled(serving).await;
+                    }
+                    Err(error) => tracing::error!(%error, "a connection was lost on its way"),
+                }
+                drop((place, worker, counted));
+            };
+            connections.spawn_on(connection, &runtime);
         }
         // New clients are to be refused, not to wait in the queue.
         drop(self.listener);
@@ -216,65 +220,6 @@ impl Condition {
     fn ends(&mut self) {
         self.0 = false;
     }
-}
-
-async fn serve_connection<S, B>(
-    stream: TcpStream,
-    http: http2::Builder<TokioExecutor>,
-    service: S,
-    preface_timeout: Duration,
-    drain: CancellationToken,
-) where
-    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    // Whoever opens a connection and says nothing must not keep its place.
-    let opening = timeout(preface_timeout, open(stream));
-    let io = match drain.run_until_cancelled(opening).await {
-        Some(Ok(Ok(io))) => io,
-        Some(Ok(Err(error))) => {
-            tracing::debug!(%error, "a connection broke before it began");
-            return;
-        }
-        Some(Err(_)) => {
-            tracing::debug!("a connection was closed: its client said nothing");
-            return;
-        }
-        None => return,
-    };
-    let connection = http.serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended badly");
-    }
-}
-
-/// Waits until the client has said that it speaks HTTP/2: from there on pings find out whether it
-/// is still there, before there is nothing that would.
-async fn open(mut stream: TcpStream) -> io::Result<impl AsyncRead + AsyncWrite + Unpin> {
-    stream.set_nodelay(true)?;
-    let mut said = [0; PREFACE.len() + FRAME_HEADER];
-    let (method, rest) = said.split_at_mut(3);
-    stream.read_exact(method).await?;
-    if method != &PREFACE[..3] {
-        stream.write_all(NOT_HTTP2).await?;
-        return Err(io::Error::other("the client does not speak HTTP/2"));
-    }
-    stream.read_exact(rest).await?;
-    let (read, write) = stream.into_split();
-    Ok(tokio::io::join(io::Cursor::new(said).chain(read), write))
 }
 
 /// Tells a fault of the connection being accepted, which is over, from one of this process.

@@ -150,7 +150,7 @@ impl LockService for LockHandler {
         };
         let settings = &self.context.settings.watch;
         let watch = |held: &Arc<Claim>| claim(held);
-        watch::stream(core, settings, selection, start, min_interval, watch).map(Response::new)
+        watch::open(core, settings, selection, start, min_interval, watch)
     }
 }
 

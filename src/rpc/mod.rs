@@ -2,10 +2,11 @@
 //!
 //! `convert` gives birth to every INVALID_ARGUMENT, `status` is the one table from outcomes to
 //! gRPC, `watch` the one implementation of watch streams, `layers` what happens to every call, and
-//! `listener` what happens to every connection.
+//! `listener`, `workers` and `connection` what happens to every connection.
 
 pub mod config;
 pub mod convert;
+pub mod framed;
 pub mod header;
 pub mod health;
 pub mod layers;
@@ -17,7 +18,9 @@ pub mod server;
 pub mod session;
 pub mod status;
 pub mod watch;
+pub mod workers;
 
+mod connection;
 mod settings;
 
 use std::sync::Arc;

@@ -220,15 +220,14 @@ impl RegistryService for RegistryHandler {
             instance_selection(&mut v, &request.namespace, &request.service, request.view);
         let selection = v.give(selection)?;
         let Context { core, settings, .. } = &self.context;
-        let stream = watch::stream(
+        watch::open(
             core,
             &settings.watch,
             selection,
             start,
             min_interval,
             wire_instance,
-        )?;
-        Ok(Response::new(stream))
+        )
     }
 
     type WatchServicesStream = WatchStream<WatchServicesResponse>;
@@ -244,15 +243,14 @@ impl RegistryService for RegistryHandler {
         let selection = service_selection(&mut v, &request.namespace, &request.prefix);
         let selection = v.give(selection)?;
         let Context { core, settings, .. } = &self.context;
-        let stream = watch::stream(
+        watch::open(
             core,
             &settings.watch,
             selection,
             start,
             min_interval,
             wire_service,
-        )?;
-        Ok(Response::new(stream))
+        )
     }
 }
 

@@ -7,6 +7,8 @@ use super::watch;
 /// Bounds of connections and calls.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Threads that serve connections; 0: one for each core. Default 0.
+    pub threads: usize,
     /// Times and bounds of watch streams.
     pub watch: watch::Settings,
     /// Largest request taken, in bytes. Default 2 MiB.
@@ -43,6 +45,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            threads: 0,
             watch: watch::Settings::default(),
             max_request_bytes: 2 * 1024 * 1024,
             max_response_bytes: 4 * 1024 * 1024,

@@ -1,17 +1,20 @@
 //! Watch streams: one implementation for everything that can be watched.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::Arc,
-    time::{Duration, Instant},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::{Stream, stream};
+use bytes::{Bytes, BytesMut};
+use http_body::Frame;
 use stanchion_client::proto::{
     self, Bookmark, DeleteCause, EventType, Final, Reset, ResponseHeader, SnapshotEnd,
 };
-use tonic::Status;
+use tokio_stream::Empty;
+use tonic::{Response, Status};
 
 use crate::{
     domain::{
@@ -20,13 +23,14 @@ use crate::{
         state::{Cause, StateProjection},
         watch::{
             Action, Cursor, CursorOptions, FinalReason, Message, ResetReason, Selection, Start,
+            Token, Told,
         },
     },
-    rpc::{convert::wire_duration, status},
+    rpc::{convert::wire_duration, framed, layers::trailers, status},
 };
 
-/// The stream of a watch.
-pub type WatchStream<R> = Pin<Box<dyn Stream<Item = Result<R, Status>> + Send>>;
+/// What the framework sees of a watch: nothing, because its messages are written here.
+pub type WatchStream<R> = Empty<Result<R, Status>>;
 
 /// Times and bounds of watch streams.
 #[derive(Debug, Clone)]
@@ -44,7 +48,7 @@ pub struct Settings {
 
 /// The answer type of one watch method; they are alike but for the item.
 /// `watch_response!` implements it.
-pub trait WatchResponse: Sized + Send + 'static {
+pub trait WatchResponse: prost::Message + Default + 'static {
     /// The item on the wire.
     type Item;
 
@@ -151,29 +155,32 @@ macro_rules! watch_response {
 }
 pub(crate) use watch_response;
 
-/// What one stream needs between two messages.
-struct Running<S: Selection<StateProjection>, R> {
+/// The body of a watch's answer.
+struct WatchBody<S: Selection<StateProjection>, R: WatchResponse> {
     core: Arc<Core>,
     cursor: Cursor<S>,
-    item: fn(&S::Item) -> R,
+    item: fn(&S::Item) -> R::Item,
     stall_limit: Duration,
-    yielded: Option<Instant>,
-    cut: bool,
+    /// What is left of a message that goes out in pieces.
+    rest: VecDeque<Bytes>,
+    /// The transport has something that it did not have to come back for yet.
+    yielded: bool,
+    ended: bool,
 }
 
-/// Opens the stream of a watch of `selection`. `item` writes an item for the wire.
-pub fn stream<S, R>(
+/// Opens a watch of `selection`. `item` writes an item for the wire.
+pub fn open<S, R>(
     core: &Arc<Core>,
     settings: &Settings,
     selection: S,
     start: Start,
     min_interval: Duration,
     item: fn(&S::Item) -> R::Item,
-) -> Result<WatchStream<R>, Status>
+) -> Result<Response<WatchStream<R>>, Status>
 where
     S: Selection<StateProjection>,
     R: WatchResponse,
-    R::Item: Send + 'static,
+    R::Item: 'static,
 {
     let options = CursorOptions {
         min_interval,
@@ -185,54 +192,97 @@ where
         .cache
         .subscribe(selection, start, options)
         .map_err(|error| status::of(error.into()))?;
-    let running = Running {
+    let body = WatchBody::<S, R> {
         core: core.clone(),
         cursor,
         item,
         stall_limit: settings.stall_limit,
-        yielded: None,
-        cut: false,
+        rest: VecDeque::new(),
+        yielded: false,
+        ended: false,
     };
-    Ok(Box::pin(stream::unfold(
-        running,
-        |mut running| async move {
-            let message = running.next::<R>().await?;
-            Some((message, running))
-        },
-    )))
+    Ok(framed::answer(tokio_stream::empty(), body))
 }
 
-// === impl Running ===
+// === impl WatchBody ===
 
-impl<S: Selection<StateProjection>, I> Running<S, I> {
-    async fn next<R: WatchResponse<Item = I>>(&mut self) -> Option<Result<R, Status>> {
-        if self.cut {
-            return None;
+/// Nothing in it is pinned.
+impl<S: Selection<StateProjection>, R: WatchResponse> Unpin for WatchBody<S, R> {}
+
+impl<S: Selection<StateProjection>, R: WatchResponse> http_body::Body for WatchBody<S, R> {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        if let Some(bytes) = this.rest.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
-        // This runs again only when the transport has taken the message before.
-        let now = self.core.clock.now();
-        if let Some(yielded) = self.yielded
-            && now.duration_since(yielded) > self.stall_limit
-        {
-            self.cut = true;
-            return Some(Err(status::subscriber_too_slow()));
+        if this.ended {
+            return Poll::Ready(None);
         }
-        let message = self.cursor.next().await?;
-        let response = self.encode(message);
-        self.yielded = Some(self.core.clock.now());
-        Some(Ok(response))
+        // This runs again only when the transport has taken what it got before.
+        if std::mem::take(&mut this.yielded) {
+            let stalled = this.core.clock.now() - this.cursor.last_message();
+            if stalled > this.stall_limit {
+                this.ended = true;
+                return Poll::Ready(Some(trailers(&status::subscriber_too_slow())));
+            }
+        }
+        let bytes = match ready!(this.cursor.poll_told(context)) {
+            None => {
+                this.ended = true;
+                return Poll::Ready(Some(trailers(&Status::ok(""))));
+            }
+            Some(Told::Run(run)) => run.wire.get_or_make(|| this.run(&run.messages)),
+            Some(Told::Alone(message)) => {
+                let mut frames = BytesMut::new();
+                framed::append(&mut frames, &this.response(&message));
+                frames.freeze()
+            }
+            Some(Told::Items { items, revision }) => {
+                let shared = items.wire.get_or_make(|| this.snapshot(&items.items));
+                let own = R::default().sealed(this.header(revision), Bytes::new());
+                this.rest = framed::frame(&own, shared).into();
+                this.rest.pop_front().unwrap_or_default()
+            }
+        };
+        this.yielded = true;
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+}
+
+impl<S: Selection<StateProjection>, R: WatchResponse> WatchBody<S, R> {
+    /// Deltas that others are told as well.
+    fn run(&self, messages: &[Message<S::Item>]) -> Bytes {
+        let mut frames = BytesMut::new();
+        for message in messages {
+            framed::append(&mut frames, &self.response(message));
+        }
+        frames.freeze()
     }
 
-    fn encode<R: WatchResponse<Item = I>>(&self, message: Message<S::Item>) -> R {
-        let item = self.item;
+    /// What a part of a snapshot says to everybody.
+    fn snapshot(&self, items: &[S::Item]) -> Bytes {
+        let items = items.iter().map(self.item).collect();
+        R::snapshot(items).encode_to_vec().into()
+    }
+
+    fn response(&self, message: &Message<S::Item>) -> R {
         let (revision, whole, response) = match message {
             Message::Snapshot { items, revision } => (
-                revision,
+                *revision,
                 false,
-                R::snapshot(items.iter().map(item).collect()),
+                R::snapshot(items.iter().map(self.item).collect()),
             ),
             Message::SnapshotEnd { revision } => {
-                (revision, true, R::snapshot_end(SnapshotEnd { revision }))
+                let end = SnapshotEnd {
+                    revision: *revision,
+                };
+                (*revision, true, R::snapshot_end(end))
             }
             Message::Delta {
                 prev_revision,
@@ -245,11 +295,12 @@ impl<S: Selection<StateProjection>, I> Running<S, I> {
                     .iter()
                     .map(|event| {
                         let (kind, cause) = action(event.action);
-                        (kind, cause, item(&event.item))
+                        (kind, cause, (self.item)(&event.item))
                     })
                     .collect();
-                let delta = R::delta((prev_revision, revision), events, conflated, last_part);
-                (revision, last_part, delta)
+                let revisions = (*prev_revision, *revision);
+                let delta = R::delta(revisions, events, *conflated, *last_part);
+                (*revision, *last_part, delta)
             }
             Message::Bookmark { revision, last } => {
                 let last = match last {
@@ -258,10 +309,10 @@ impl<S: Selection<StateProjection>, I> Running<S, I> {
                     Some(FinalReason::MaxAge) => Final::MaxAge,
                 };
                 let bookmark = Bookmark {
-                    revision,
+                    revision: *revision,
                     r#final: last.into(),
                 };
-                (revision, true, R::bookmark(bookmark))
+                (*revision, true, R::bookmark(bookmark))
             }
             Message::Reset { reason } => {
                 let reason = match reason {
@@ -276,11 +327,11 @@ impl<S: Selection<StateProjection>, I> Running<S, I> {
             }
         };
         // Between the parts of something there is nothing to resume from but its beginning.
-        let token = if whole {
-            self.cursor.token().encode().into()
-        } else {
-            Bytes::new()
-        };
+        let token = whole.then(|| Token {
+            revision,
+            ..self.cursor.token()
+        });
+        let token = token.map_or_else(Bytes::new, |token| token.encode().into());
         response.sealed(self.header(revision), token)
     }
 

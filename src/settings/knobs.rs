@@ -131,6 +131,8 @@ knobs! {
     "watch.stall_limit": Duration = rpc.watch.stall_limit, SEC..=24 * HOUR;
     "After how long without reading a subscriber is cut off"
 
+    "rpc.threads": usize = rpc.threads, 0..=1024;
+    "Threads that serve connections; 0 for one on each core"
     "rpc.max_request_bytes": usize = rpc.max_request_bytes, 64 * KIB..=64 * MIB;
     "Largest request taken, in bytes"
     "rpc.max_response_bytes": usize = rpc.max_response_bytes, 64 * KIB..=64 * MIB;

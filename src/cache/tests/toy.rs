@@ -125,9 +125,15 @@ impl Selection<Toy> for Named {
     fn digest(&self) -> u64 {
         self.name.bytes().fold(7u64, |digest, byte| {
             digest.wrapping_mul(31).wrapping_add(u64::from(byte))
-        }) * 4
-            + self.kind as u64 * 2
-            + u64::from(self.visible_only)
+        }) * 16
+            + self.kind as u64 * 8
+            + u64::from(self.visible_only) * 4
+            + u64::from(self.remnants) * 2
+            + u64::from(self.conflates)
+    }
+
+    fn prefix(&self) -> Bytes {
+        Bytes::from_static(self.name.as_bytes())
     }
 
     fn covers(&self, key: &[u8]) -> bool {

@@ -61,6 +61,14 @@ impl Selection<StateProjection> for ConfigSelection {
         hash64(text)
     }
 
+    fn prefix(&self) -> Bytes {
+        match self {
+            Self::Key(path) => path.path().into(),
+            Self::Prefix(namespace, prefix) => format!("{namespace}/{prefix}").into(),
+            Self::Keys(namespace, _) => format!("{namespace}/").into(),
+        }
+    }
+
     fn covers(&self, key: &[u8]) -> bool {
         let Some(key) = self.key(key) else {
             return false;

@@ -45,6 +45,10 @@ impl Selection<StateProjection> for ClaimsOf {
         hash64(format!("claims/{}", self.lock.path()))
     }
 
+    fn prefix(&self) -> Bytes {
+        format!("{}/", self.lock.path()).into()
+    }
+
     fn covers(&self, key: &[u8]) -> bool {
         key.strip_prefix(self.lock.path().as_bytes())
             .is_some_and(|rest| rest.starts_with(b"/"))
@@ -92,6 +96,10 @@ impl Selection<StateProjection> for HeldLocks {
 
     fn digest(&self) -> u64 {
         hash64(format!("locks/{}/{}", self.namespace, self.prefix))
+    }
+
+    fn prefix(&self) -> Bytes {
+        self.start().into()
     }
 
     fn covers(&self, key: &[u8]) -> bool {

@@ -70,6 +70,10 @@ impl Selection<StateProjection> for Instances {
         crate::domain::hash64([b"instances ", view, b" ", &self.prefix].concat())
     }
 
+    fn prefix(&self) -> Bytes {
+        self.prefix.clone()
+    }
+
     fn covers(&self, key: &[u8]) -> bool {
         key.starts_with(&self.prefix)
     }
@@ -122,6 +126,10 @@ impl Selection<StateProjection> for Services {
         crate::domain::hash64([b"services ", self.prefix.as_ref()].concat())
     }
 
+    fn prefix(&self) -> Bytes {
+        self.prefix.clone()
+    }
+
     fn covers(&self, key: &[u8]) -> bool {
         key.starts_with(&self.prefix)
     }
@@ -154,6 +162,10 @@ impl Selection<StateProjection> for Suspects {
 
     fn digest(&self) -> u64 {
         crate::domain::hash64(b"suspects")
+    }
+
+    fn prefix(&self) -> Bytes {
+        Bytes::new()
     }
 
     fn covers(&self, _key: &[u8]) -> bool {

@@ -174,8 +174,7 @@ impl ConfigService for ConfigHandler {
         let selection = fields.give(selection)?;
         let Context { core, settings, .. } = &self.context;
         let watch = &settings.watch;
-        let stream = watch::stream(core, watch, selection, start, min_interval, encode::whole)?;
-        Ok(Response::new(stream))
+        watch::open(core, watch, selection, start, min_interval, encode::whole)
     }
 
     async fn list_config_versions(

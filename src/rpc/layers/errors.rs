@@ -125,7 +125,7 @@ impl http_body::Body for Told {
 }
 
 /// The frame that ends an answer with `status`.
-pub(super) fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
+pub(in crate::rpc) fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
     let mut trailers = HeaderMap::new();
     status.add_header(&mut trailers)?;
     Ok(Frame::trailers(trailers))

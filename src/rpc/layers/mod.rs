@@ -12,6 +12,7 @@ mod method;
 mod observe;
 mod throttle;
 
+pub(super) use self::errors::trailers;
 pub use self::{
     call_metrics::CallMetrics, deadline::DeadlineLayer, errors::ErrorsLayer, observe::ObserveLayer,
 };

@@ -1,0 +1,427 @@
+//! What all who watch one selection share: it is looked at, and written for the wire, once.
+//!
+//! A topic is a derived view of the log, made when the first cursor comes and extended by
+//! whichever cursor looks first. A cursor whose next messages others have been told as well gets
+//! the same ones, and with them the place where their wire form is kept.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use crate::store::Revision;
+
+use super::{
+    Event, Message, Projection, Selection,
+    bell::Bell,
+    catchup::{Weighed, events},
+    published::Published,
+    topics::Listed,
+};
+
+/// How many bytes of changes are told together, roughly: enough to spare most of what a message
+/// costs, and not more than a stalled reader may pin.
+const RUN_BYTES: usize = 16 * 1024;
+/// How long a run is shared: what it says of the state's age was true when it was made.
+const RUN_SHARED_FOR: Duration = Duration::from_millis(50);
+/// How many runs are remembered: cursors that stand at different revisions get different ones.
+const RUNS: usize = 8;
+/// How many parts of deltas a topic remembers before it looks at the log again.
+const PARTS: usize = 1024;
+/// The largest snapshot that is kept for the next who asks, in bytes, roughly.
+const PICTURE_BYTES: usize = 1024 * 1024;
+
+/// The topic of one selection.
+pub(super) struct Topic<P: Projection, S: Selection<P>> {
+    selection: S,
+    digest: u64,
+    listed: Listed,
+    seen: Mutex<Seen<S::Item, P::Cause>>,
+}
+
+/// What a topic knows of the history.
+struct Seen<T, C> {
+    epoch: u64,
+    generation: u64,
+    /// Whatever concerns the selection after `floor` and up to `scanned` is in `parts`.
+    floor: Revision,
+    scanned: Revision,
+    parts: VecDeque<Part<T, C>>,
+    runs: VecDeque<(Place, Arc<Run<T, C>>)>,
+    picture: Option<Picture<T>>,
+}
+
+/// A delta, or a part of one.
+struct Part<T, C> {
+    revision: Revision,
+    events: Vec<Event<T, C>>,
+    weight: usize,
+    conflated: bool,
+    last: bool,
+}
+
+/// Where a cursor stands in a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    /// The revision of the last whole message.
+    pub(super) told: Revision,
+    /// Up to where was looked; nothing after `told` concerned the watcher.
+    pub(super) scanned: Revision,
+    /// How many parts of the next delta were told.
+    pub(super) parts: usize,
+}
+
+/// What makes two cursors be told the same: what they know, and what comes next.
+type Place = (Revision, Revision, usize);
+
+/// What there is after a position.
+pub(super) enum Found<T, C> {
+    /// This.
+    Run(Arc<Run<T, C>>),
+    /// Nothing, up to this revision.
+    Nothing(Revision),
+    /// Something of which intermediate states are lost that the watcher may not miss.
+    Torn,
+}
+
+/// Deltas that follow each other, told together to all who stand at the same place.
+pub struct Run<T, C> {
+    /// The deltas, at least one; of a large one there may be parts only.
+    pub messages: Vec<Message<T, C>>,
+    /// What they look like on the wire.
+    pub wire: WireForm,
+    pub(super) end: Position,
+    made: Instant,
+}
+
+/// A part of a snapshot, told to all who begin while nothing changes.
+pub struct Items<T> {
+    /// The items, in key order.
+    pub items: Vec<T>,
+    /// What they look like on the wire.
+    pub wire: WireForm,
+}
+
+/// All parts of a snapshot.
+pub(super) type Picture<T> = Arc<[Arc<Items<T>>]>;
+
+/// A place where bytes are kept once they were made. Whoever makes them decides on the form, which
+/// must be the same for all who come to the same place.
+#[derive(Debug, Default)]
+pub struct WireForm(OnceLock<Bytes>);
+
+// === impl Position ===
+
+impl Position {
+    /// After `revision`.
+    pub(super) fn at(revision: Revision) -> Self {
+        Self {
+            told: revision,
+            scanned: revision,
+            parts: 0,
+        }
+    }
+}
+
+// === impl Topic ===
+
+impl<P: Projection, S: Selection<P>> Topic<P, S> {
+    pub(super) fn new(selection: S, digest: u64, listed: Listed) -> Self {
+        Self {
+            selection,
+            digest,
+            listed,
+            seen: Mutex::new(Seen {
+                epoch: 0,
+                generation: 0,
+                floor: 0,
+                scanned: 0,
+                parts: VecDeque::new(),
+                runs: VecDeque::new(),
+                picture: None,
+            }),
+        }
+    }
+
+    /// What it is about.
+    pub(super) fn selection(&self) -> &S {
+        &self.selection
+    }
+
+    /// The selection's digest.
+    pub(super) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Rung when something changes that may concern it.
+    pub(super) fn bell(&self) -> &Bell {
+        &self.listed.bell
+    }
+
+    /// What comes after `position`. The caller has made sure that the log reaches back to there.
+    pub(super) fn after(
+        &self,
+        published: &Published<P>,
+        position: Position,
+        part_bytes: usize,
+        now: Instant,
+    ) -> Found<S::Item, P::Cause> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.advance(published, &self.selection, part_bytes) {
+            return Found::Nothing(position.scanned);
+        }
+        seen.extend_back(published, &self.selection, position.scanned, part_bytes);
+        let known = |part: &Part<_, _>| part.revision <= position.scanned;
+        let first = seen.parts.partition_point(known) + position.parts;
+        match seen.parts.get(first) {
+            None => Found::Nothing(seen.scanned.max(position.scanned)),
+            Some(part) if part.conflated && !self.selection.conflates() => Found::Torn,
+            Some(part) => {
+                let place = (position.told, part.revision, position.parts);
+                Found::Run(seen.run(place, position, first, now))
+            }
+        }
+    }
+
+    /// The snapshot that `published` shows, if it is worth keeping.
+    pub(super) fn picture(
+        &self,
+        published: &Published<P>,
+        part_bytes: usize,
+    ) -> Option<Picture<S::Item>> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is published may be older by now than what others have looked at.
+        if !seen.advance(published, &self.selection, part_bytes)
+            || seen.scanned > published.revision
+        {
+            return None;
+        }
+        if seen.picture.is_none() {
+            seen.picture = picture(published, &self.selection, part_bytes);
+        }
+        seen.picture.clone()
+    }
+}
+
+// === impl Seen ===
+
+impl<T: Clone, C: Copy> Seen<T, C> {
+    /// Looks at what is new. Says false if `published` is of a history that is over.
+    fn advance<P, S>(&mut self, published: &Published<P>, selection: &S, part_bytes: usize) -> bool
+    where
+        P: Projection<Cause = C>,
+        S: Selection<P, Item = T>,
+    {
+        let log = &published.logs[selection.kind()];
+        let same = (self.generation, self.epoch) == (published.generation, published.epoch);
+        if same && published.revision <= self.scanned {
+            return true;
+        }
+        if published.generation < self.generation
+            || (!same
+                && published.generation == self.generation
+                && published.revision < self.scanned)
+        {
+            return false;
+        }
+        if !same || self.scanned < log.floor() {
+            self.parts.clear();
+            self.forget();
+            (self.epoch, self.generation) = (published.epoch, published.generation);
+            // What came before is looked at when somebody asks for it.
+            self.floor = published.revision;
+            self.scanned = published.revision;
+        }
+        let known = self.parts.len();
+        for (revision, entry) in log.after(self.scanned) {
+            let events = events(&entry.changes, selection);
+            self.parts
+                .extend(parts(revision, events, entry.conflated, part_bytes));
+        }
+        self.scanned = published.revision;
+        if self.parts.len() > known {
+            self.forget();
+        }
+        let surplus = self.parts.len().saturating_sub(PARTS);
+        if let Some(oldest) = self.parts.drain(..surplus).last() {
+            self.floor = oldest.revision;
+        }
+        // No half of a delta stays.
+        while let Some(oldest) = self.parts.front()
+            && oldest.revision <= self.floor
+        {
+            self.parts.pop_front();
+        }
+        true
+    }
+
+    /// Looks at what came after `revision`, if that is further back than was looked yet.
+    fn extend_back<P, S>(
+        &mut self,
+        published: &Published<P>,
+        selection: &S,
+        revision: Revision,
+        part_bytes: usize,
+    ) where
+        P: Projection<Cause = C>,
+        S: Selection<P, Item = T>,
+    {
+        if revision >= self.floor {
+            return;
+        }
+        let log = &published.logs[selection.kind()];
+        let mut older: VecDeque<_> = log
+            .after(revision)
+            .take_while(|(at, _)| *at <= self.floor)
+            .flat_map(|(at, entry)| {
+                let events = events(&entry.changes, selection);
+                parts(at, events, entry.conflated, part_bytes)
+            })
+            .collect();
+        older.append(&mut self.parts);
+        self.parts = older;
+        self.floor = revision;
+    }
+
+    /// What was made of what was known is not all any more.
+    fn forget(&mut self) {
+        self.runs.clear();
+        self.picture = None;
+    }
+
+    /// The run that begins with the part at `first`, which is there.
+    fn run(
+        &mut self,
+        place: Place,
+        position: Position,
+        first: usize,
+        now: Instant,
+    ) -> Arc<Run<T, C>> {
+        self.runs
+            .retain(|(_, run)| now.saturating_duration_since(run.made) < RUN_SHARED_FOR);
+        if let Some((_, run)) = self.runs.iter().find(|(known, _)| *known == place) {
+            return run.clone();
+        }
+        let run = Arc::new(self.make(position, first, now));
+        if self.runs.len() == RUNS {
+            self.runs.pop_front();
+        }
+        self.runs.push_back((place, run.clone()));
+        run
+    }
+
+    fn make(&self, position: Position, first: usize, now: Instant) -> Run<T, C> {
+        let mut messages = Vec::new();
+        let mut end = position;
+        let mut bytes = 0;
+        for part in self.parts.iter().skip(first) {
+            // One after which a watcher may have to start over is told apart.
+            if !messages.is_empty() && (part.conflated || bytes + part.weight > RUN_BYTES) {
+                break;
+            }
+            bytes += part.weight;
+            messages.push(Message::Delta {
+                prev_revision: end.told,
+                revision: part.revision,
+                events: part.events.clone(),
+                conflated: part.conflated,
+                last_part: part.last,
+            });
+            end = if part.last {
+                Position::at(part.revision)
+            } else {
+                Position {
+                    parts: end.parts + 1,
+                    ..end
+                }
+            };
+        }
+        if end.parts == 0 && self.parts.len() == first + messages.len() {
+            end.scanned = self.scanned;
+        }
+        Run {
+            messages,
+            wire: WireForm::default(),
+            end,
+            made: now,
+        }
+    }
+}
+
+// === impl WireForm ===
+
+impl WireForm {
+    /// The bytes, made now if they are not there yet.
+    pub fn get_or_make(&self, make: impl FnOnce() -> Bytes) -> Bytes {
+        self.0.get_or_init(make).clone()
+    }
+}
+
+/// Cuts the events of one revision into parts; none if there are no events.
+fn parts<T, C>(
+    revision: Revision,
+    events: Vec<Weighed<T, C>>,
+    conflated: bool,
+    part_bytes: usize,
+) -> Vec<Part<T, C>> {
+    let mut parts: Vec<Part<T, C>> = Vec::new();
+    for Weighed { event, weight } in events {
+        match parts.last_mut() {
+            Some(part) if part.weight + weight <= part_bytes => {
+                part.events.push(event);
+                part.weight += weight;
+            }
+            _ => parts.push(Part {
+                revision,
+                events: vec![event],
+                weight,
+                conflated,
+                last: false,
+            }),
+        }
+    }
+    if let Some(part) = parts.last_mut() {
+        part.last = true;
+    }
+    parts
+}
+
+/// All parts of the snapshot, unless it is too large to be kept.
+fn picture<P: Projection, S: Selection<P>>(
+    published: &Published<P>,
+    selection: &S,
+    part_bytes: usize,
+) -> Option<Picture<S::Item>> {
+    let mut parts = Vec::new();
+    let mut items = Vec::new();
+    let (mut bytes, mut all) = (0, 0);
+    for (_, item) in selection.list(&published.state, None) {
+        let Some(shown) = selection.select(&item) else {
+            continue;
+        };
+        let weight = P::weight(&item);
+        all += weight;
+        if all > PICTURE_BYTES {
+            return None;
+        }
+        if !items.is_empty() && bytes + weight > part_bytes {
+            parts.push(std::mem::take(&mut items));
+            bytes = 0;
+        }
+        bytes += weight;
+        items.push(shown);
+    }
+    if !items.is_empty() {
+        parts.push(items);
+    }
+    let keep = |items| {
+        Arc::new(Items {
+            items,
+            wire: WireForm::default(),
+        })
+    };
+    Some(parts.into_iter().map(keep).collect())
+}

@@ -1,0 +1,129 @@
+//! What a connection writes, gathered until it has nothing more to say.
+//!
+//! HTTP/2 writes after each larger frame, and a fan-out is many of them on one connection: the
+//! system calls would cost more than all the rest.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{io::AsyncWrite, net::tcp::OwnedWriteHalf};
+
+/// How much is gathered before it is sent in any case.
+const FULL: usize = 64 * 1024;
+
+/// The side that HTTP/2 writes to.
+pub(super) struct Outgoing(Sender);
+
+/// The side that sends what was written.
+#[derive(Clone)]
+pub(super) struct Sender(Arc<Mutex<Gathered>>);
+
+struct Gathered {
+    /// Empty most of the time, and then without memory of its own.
+    bytes: BytesMut,
+    socket: OwnedWriteHalf,
+    /// Why nothing can be sent any more; told to the next who writes.
+    failed: Option<io::ErrorKind>,
+}
+
+// === impl Outgoing ===
+
+impl Outgoing {
+    pub(super) fn new(sender: Sender) -> Self {
+        Self(sender)
+    }
+}
+
+impl AsyncWrite for Outgoing {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut gathered = self.0.lock();
+        if gathered.bytes.len() >= FULL {
+            ready!(gathered.poll_send(context));
+        }
+        if let Some(kind) = gathered.failed {
+            return Poll::Ready(Err(kind.into()));
+        }
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        if gathered.bytes.capacity() == 0 {
+            gathered.bytes.reserve(length.max(FULL / 16));
+        }
+        for slice in slices {
+            gathered.bytes.extend_from_slice(slice);
+        }
+        Poll::Ready(Ok(length))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Sends nothing: that is [`Sender::poll_send`]'s, once per turn of the connection.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut gathered = self.0.lock();
+        ready!(gathered.poll_send(context));
+        Pin::new(&mut gathered.socket).poll_shutdown(context)
+    }
+}
+
+// === impl Sender ===
+
+impl Sender {
+    pub(super) fn new(socket: OwnedWriteHalf) -> Self {
+        Self(Arc::new(Mutex::new(Gathered {
+            bytes: BytesMut::new(),
+            socket,
+            failed: None,
+        })))
+    }
+
+    /// Sends what was gathered; ready when there is nothing left to send, or no way to.
+    pub(super) fn poll_send(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.lock().poll_send(context)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Gathered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Gathered ===
+
+impl Gathered {
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while !self.bytes.is_empty() {
+            let sent = ready!(Pin::new(&mut self.socket).poll_write(context, &self.bytes));
+            match sent {
+                Ok(sent) if sent > 0 => self.bytes.advance(sent),
+                Ok(_) => self.failed = Some(io::ErrorKind::WriteZero),
+                Err(error) => self.failed = Some(error.kind()),
+            }
+            if self.failed.is_some() {
+                self.bytes.clear();
+            }
+        }
+        // A connection that has nothing to say keeps no memory for it.
+        self.bytes = BytesMut::new();
+        Poll::Ready(())
+    }
+}

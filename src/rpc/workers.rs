@@ -1,0 +1,102 @@
+//! The threads that serve connections, each with a runtime of its own.
+//!
+//! A connection stays on one thread, and so do all its streams. What a change wakes there runs one
+//! after the other, and the connection after them: it then finds all that they have to say, and
+//! sends it with one system call. A runtime that moves tasks between threads runs it after the
+//! first of them already.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::oneshot,
+};
+
+/// The threads. Dropped, they end, with whatever still runs on them.
+pub struct Workers(Vec<Worker>);
+
+struct Worker {
+    runtime: Handle,
+    /// How many places on it are taken.
+    taken: Arc<AtomicUsize>,
+    /// Its end is the thread's.
+    _life: oneshot::Sender<()>,
+}
+
+/// A place on a thread, taken until it is dropped.
+pub struct Place {
+    runtime: Handle,
+    taken: Arc<AtomicUsize>,
+}
+
+// === impl Workers ===
+
+impl Workers {
+    /// Starts so many threads; `0`: one for each core this process may use.
+    pub fn start(count: usize) -> io::Result<Self> {
+        let count = match count {
+            0 => thread::available_parallelism()?.get(),
+            count => count,
+        };
+        (0..count)
+            .map(Worker::start)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Takes a place on the thread that has the most left; `None` if there is no thread.
+    pub fn place(&self) -> Option<Place> {
+        let least = self
+            .0
+            .iter()
+            .min_by_key(|w| w.taken.load(Ordering::Relaxed))?;
+        least.taken.fetch_add(1, Ordering::Relaxed);
+        Some(Place {
+            runtime: least.runtime.clone(),
+            taken: least.taken.clone(),
+        })
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    fn start(number: usize) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (life, end) = oneshot::channel();
+        thread::Builder::new()
+            .name(format!("rpc-{number}"))
+            .spawn(move || {
+                // Nothing is ever sent: the sender goes.
+                let _ = runtime.block_on(end);
+            })?;
+        Ok(Self {
+            runtime: handle,
+            taken: Arc::default(),
+            _life: life,
+        })
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// The runtime of the thread.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
