@@ -95,11 +95,10 @@ fn command() -> Command {
     let about = "Compares Stanchion with etcd and with `etcd grpc-proxy`";
     let command = Command::new("stanchion-bench")
         .version(env!("CARGO_PKG_VERSION"))
-        .about(about)
         .subcommand_required(true)
         .subcommand(Command::new(ALL).about("All workloads, one after the other"));
     let each = workloads::all().into_iter();
-    let command = Common::augment_args(command);
+    let command = Common::augment_args(command).about(about);
     command.subcommands(each.map(|workload| workload.command()))
 }
 

@@ -10,6 +10,7 @@ mod arguments;
 mod counters;
 mod due;
 mod error;
+mod etcd;
 mod histogram;
 mod http2;
 mod mark;

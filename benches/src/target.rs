@@ -22,6 +22,7 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const WINDOW: u32 = 1024 * 1024;
 
 /// The programs, and where they run.
+#[derive(Debug, Clone)]
 pub(crate) struct Programs {
     pub(crate) etcd: PathBuf,
     pub(crate) stanchion: PathBuf,
@@ -44,6 +45,7 @@ pub(crate) struct Site {
     etcd: Process,
     front: Option<Process>,
     scratch: Scratch,
+    programs: Programs,
 }
 
 // === impl Programs ===
@@ -111,6 +113,7 @@ impl Site {
             etcd,
             front: None,
             scratch,
+            programs: programs.clone(),
         };
         site.wait_for_writes().await?;
         if target != Target::Etcd {
@@ -152,6 +155,11 @@ impl Site {
     /// Where the target listens.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The programs it was started from.
+    pub(crate) fn programs(&self) -> &Programs {
+        &self.programs
     }
 
     /// What it is.

@@ -129,7 +129,7 @@ impl Dialect {
 }
 
 /// The end of the range of all keys that begin with `prefix`, whose last byte is not the largest.
-fn end_of(prefix: &[u8]) -> Vec<u8> {
+pub(crate) fn end_of(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     if let Some(last) = end.last_mut() {
         *last += 1;

@@ -16,14 +16,25 @@
 //! [`Meter::stop`]: crate::meter::Meter::stop
 
 mod bursts;
+pub(crate) mod busy;
 mod connections;
 mod deliveries;
 mod fanout;
+mod heartbeats;
 mod idle_connections;
 mod idle_memory;
+pub(crate) mod instances;
+mod linearizable;
+mod mixed;
 mod put_to_event;
+mod read_many;
+mod read_one;
+mod reads;
 mod resume;
+mod saturation;
+mod size;
 mod stalled;
+mod storm;
 
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use futures_util::future::LocalBoxFuture;
@@ -81,6 +92,7 @@ macro_rules! workload {
 #[rustfmt::skip]
 pub(crate) fn all() -> Vec<Workload> {
     let all = &Target::ALL;
+    let ours = &[Target::Stanchion];
     vec![
         workload!(fanout, "fanout", "Many watchers of one key that is written at a fixed rate", all, &[]),
         workload!(bursts, "bursts", "Many watchers of ten keys that are written at once, over and over", all, &[]),
@@ -90,6 +102,13 @@ pub(crate) fn all() -> Vec<Workload> {
         workload!(put_to_event, "put-to-event", "One watcher: from a write to its event", all, &[]),
         workload!(stalled, "stalled", "Watchers beside some that stop reading", all, &[]),
         workload!(resume, "resume", "All watchers come back after a drop, some changes behind", all, &[]),
+        workload!(read_one, "read-one", "Discovery of a service of one instance", all, &[]),
+        workload!(read_many, "read-many", "Discovery of a service of 100 instances", all, &[]),
+        workload!(linearizable, "linearizable", "Discovery that must not be stale", all, &[]),
+        workload!(heartbeats, "heartbeats", "Sessions that are kept alive over a stream each", all, &["--sessions=3000", "--connections=15", "--seconds=5"]),
+        workload!(storm, "storm", "Many clients that register at once", all, &[]),
+        workload!(mixed, "mixed", "Reads, watches, heartbeats and writes at a fixed rate", all, &["--warm-up=2", "--seconds=6"]),
+        workload!(size, "size", "Start and memory with 100,000 instances, and with none", ours, &[]),
     ]
 }
 
@@ -99,10 +118,9 @@ impl Workload {
     /// The command for it.
     pub(crate) fn command(&self) -> Command {
         // What comes later on the command line counts: the short form comes first.
-        let command = Command::new(self.name)
-            .about(self.about)
-            .args_override_self(true);
-        (self.command)(command)
+        let command = Command::new(self.name).args_override_self(true);
+        // Adding options also sets what it is about, to what is said of the options.
+        (self.command)(command).about(self.about)
     }
 
     /// The function that measures.
