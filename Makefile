@@ -2,14 +2,14 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test lint generate etcd bench
+.PHONY: help run test lint generate etcd bench bench-peers
 
 # Pinned, because another version may find other things. BUF=/path/to/buf overrides.
 buf_version := 1.75.0
 BUF ?= target/node/node_modules/.bin/buf
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: ## Builds and starts a server on 127.0.0.1:7650 (needs cargo alone)
 	cargo run -- serve
@@ -43,6 +43,12 @@ bench: ## Measures against etcd and grpc-proxy (Linux): WORKLOAD=fanout, BENCH_F
 	@mkdir -p target/bench
 	ETCD="$$(tests/etcd/find)" target/release/stanchion-bench $(WORKLOAD) \
 		--json target/bench/results.json --svg target/bench/results.svg $(BENCH_FLAGS)
+
+bench-peers: ## Measures against ZooKeeper (Debian's package `zookeeper`): BENCH_FLAGS='--rounds 3 ...'
+	cargo build --release -p stanchion -p stanchion-bench
+	@mkdir -p target/bench
+	ETCD="$$(tests/etcd/find)" target/release/stanchion-bench peers \
+		--json target/bench/peers.json $(BENCH_FLAGS)
 
 target/node/node_modules/.bin/buf:
 	@command -v npm >/dev/null || { \

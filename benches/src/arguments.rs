@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 
-use crate::{suite::Planned, workloads};
+use crate::{peers, suite::Planned, workloads};
 
 /// Runs every workload.
 const ALL: &str = "all";
+
+/// Compares with what users would pick instead.
+const PEERS: &str = "peers";
 
 /// Rounds, if the command line says nothing.
 const ROUNDS: u32 = 5;
@@ -29,6 +32,8 @@ pub(crate) struct Arguments {
     pub(crate) rounds: u32,
     /// What to run.
     pub(crate) workloads: Vec<Planned>,
+    /// How to compare with other registries, if that is what to do.
+    pub(crate) peers: Option<peers::Options>,
 }
 
 /// What all workloads have in common.
@@ -79,7 +84,9 @@ impl Arguments {
         let matches = command().try_get_matches_from(line)?;
         let common = Common::from_arg_matches(&matches)?;
         let default_rounds = if short { SHORT_ROUNDS } else { ROUNDS };
+        let peers = matches.subcommand_matches(PEERS);
         Ok(Self {
+            peers: peers.map(peers::Options::from_arg_matches).transpose()?,
             workloads: plan(&matches, common.short)?,
             rounds: common.rounds.unwrap_or(default_rounds),
             etcd: common.etcd,
@@ -97,6 +104,9 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .subcommand(Command::new(ALL).about("All workloads, one after the other"));
+    let peers = peers::Options::augment_args(Command::new(PEERS))
+        .about("ZooKeeper and Stanchion, with clients of the same make");
+    let command = command.subcommand(peers);
     let each = workloads::all().into_iter();
     let command = Common::augment_args(command).about(about);
     command.subcommands(each.map(|workload| workload.command()))

@@ -15,6 +15,7 @@ mod histogram;
 mod http2;
 mod mark;
 mod meter;
+mod peers;
 mod process;
 mod raw;
 mod report;
@@ -82,6 +83,9 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
 /// Runs the workloads, and tells the results of each as soon as they are there. One that fails
 /// does not take the others with it.
 async fn measure(arguments: &Arguments, programs: &Programs) -> Result<(), BenchError> {
+    if let Some(options) = &arguments.peers {
+        return compare_peers(arguments, options, programs).await;
+    }
     let mut results = Results::new(programs)?;
     print(&results.head())?;
     let mut failed = Vec::new();
@@ -104,6 +108,20 @@ async fn measure(arguments: &Arguments, programs: &Programs) -> Result<(), Bench
         Ok(())
     } else {
         Err(BenchError::Failed(failed.join("; ")))
+    }
+}
+
+/// Compares with other registries, and tells the results.
+async fn compare_peers(
+    arguments: &Arguments,
+    options: &peers::Options,
+    programs: &Programs,
+) -> Result<(), BenchError> {
+    let report = peers::run(programs, options, arguments.rounds).await?;
+    print(&report.table())?;
+    match &arguments.json {
+        Some(path) => write(path, &format!("{:#}\n", report.json())),
+        None => Ok(()),
     }
 }
 
