@@ -36,6 +36,22 @@ pub(crate) struct PutRequest {
     pub(crate) lease: i64,
 }
 
+/// Answers a write.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct PutResponse {
+    /// The state after it.
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+}
+
+/// Says which state an answer shows.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ResponseHeader {
+    /// Its revision.
+    #[prost(int64, tag = "3")]
+    pub(crate) revision: i64,
+}
+
 /// Asks for a lease.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct LeaseGrantRequest {
@@ -80,6 +96,9 @@ pub(crate) struct WatchCreateRequest {
     /// The key after the last one; empty for one key.
     #[prost(bytes = "vec", tag = "2")]
     pub(crate) range_end: Vec<u8>,
+    /// The revision of the first event; zero for what comes next.
+    #[prost(int64, tag = "3")]
+    pub(crate) start_revision: i64,
 }
 
 /// Answers on a watch stream.

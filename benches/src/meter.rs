@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::{
     BenchError,
     counters::EtcdCounters,
+    due::waited,
     process::own_cpu,
     sample::{CPU, CPU_WITH_ETCD, Metric, RATE},
     target::Site,
@@ -79,7 +80,7 @@ impl<'a> Meter<'a> {
             elapsed,
             server: after.server - before.server,
             etcd: after.etcd - before.etcd,
-            generator: after.generator - before.generator,
+            generator: after.generator.saturating_sub(before.generator),
             counters: after.counters.since(before.counters),
         })
     }
@@ -95,7 +96,7 @@ impl Reading {
                 Some(etcd) => etcd.cpu()?,
                 None => Duration::ZERO,
             },
-            generator: own_cpu()?,
+            generator: own_cpu()?.saturating_sub(waited()),
             counters,
         })
     }

@@ -3,8 +3,8 @@
 //! Those that are part of the load are [`Call`]s for [`crate::http2`]; the few beside it go through
 //! tonic, which says why a call failed.
 
-use bytes::{Bytes, BytesMut};
-use prost::Message as _;
+use bytes::Bytes;
+use prost::Message;
 use stanchion_client::proto::{
     PutConfigRequest, PutConfigResponse, WatchConfigsRequest, WatchStart, watch_configs_request,
     watch_start::Position,
@@ -12,6 +12,7 @@ use stanchion_client::proto::{
 use tonic::{Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
 
 use crate::{
+    etcd::{PutRequest, PutResponse, WatchCreateRequest, WatchRequest, path},
     http2::{Call, Requests},
     raw::Raw,
 };
@@ -34,20 +35,6 @@ pub(crate) enum Selection<'a> {
     Prefix(&'a str),
 }
 
-/// The answer of etcd to a write, and what is read of it.
-#[derive(Clone, PartialEq, prost::Message)]
-struct EtcdAnswer {
-    #[prost(message, optional, tag = "1")]
-    header: Option<EtcdHeader>,
-}
-
-/// The head of etcd's answers, and what is read of it.
-#[derive(Clone, PartialEq, prost::Message)]
-struct EtcdHeader {
-    #[prost(int64, tag = "3")]
-    revision: i64,
-}
-
 // === impl Dialect ===
 
 impl Dialect {
@@ -61,11 +48,13 @@ impl Dialect {
         let garbled = |error: prost::DecodeError| Status::internal(error.to_string());
         match self {
             Self::Etcd => {
-                let mut request = BytesMut::new();
-                prost::encoding::bytes::encode(1, &key.as_bytes().to_vec(), &mut request);
-                prost::encoding::bytes::encode(2, &value, &mut request);
-                let answer = unary(channel, "/etcdserverpb.KV/Put", request.freeze()).await?;
-                let answer = EtcdAnswer::decode(answer).map_err(garbled)?;
+                let request = PutRequest {
+                    key: key.into(),
+                    value: value.into(),
+                    lease: 0,
+                };
+                let answer = unary(channel, path::PUT, &request).await?;
+                let answer = PutResponse::decode(answer).map_err(garbled)?;
                 Ok(answer.header.unwrap_or_default().revision)
             }
             Self::Stanchion => {
@@ -75,7 +64,7 @@ impl Dialect {
                     ..PutConfigRequest::default()
                 };
                 let path = "/stanchion.v1.ConfigService/PutConfig";
-                let answer = unary(channel, path, request.encode_to_vec().into()).await?;
+                let answer = unary(channel, path, &request).await?;
                 let answer = PutConfigResponse::decode(answer).map_err(garbled)?;
                 Ok(answer.header.unwrap_or_default().revision)
             }
@@ -88,23 +77,18 @@ impl Dialect {
         match self {
             Self::Etcd => {
                 let (key, range_end) = match selection {
-                    Selection::Key(key) => (key.as_bytes().to_vec(), Vec::new()),
-                    Selection::Prefix(prefix) => {
-                        (prefix.as_bytes().to_vec(), end_of(prefix.as_bytes()))
-                    }
+                    Selection::Key(key) => (key, Vec::new()),
+                    Selection::Prefix(prefix) => (prefix, end_of(prefix.as_bytes())),
                 };
-                let mut create = BytesMut::new();
-                prost::encoding::bytes::encode(1, &key, &mut create);
-                if !range_end.is_empty() {
-                    prost::encoding::bytes::encode(2, &range_end, &mut create);
-                }
-                if let Some(after) = after {
-                    prost::encoding::int64::encode(3, &(after + 1), &mut create);
-                }
-                let mut request = BytesMut::new();
-                prost::encoding::bytes::encode(1, &create.freeze(), &mut request);
+                let create = WatchCreateRequest {
+                    key: key.into(),
+                    range_end,
+                    start_revision: after.map_or(0, |after| after + 1),
+                };
+                let create = Some(create);
+                let request = WatchRequest { create }.encode_to_vec();
                 // The server ends the watch when the requests end.
-                Call::new("/etcdserverpb.Watch/Watch", &request, Requests::Many)
+                Call::new(path::WATCH, &request, Requests::Many)
             }
             Self::Stanchion => {
                 let selection = match selection {
@@ -138,11 +122,12 @@ pub(crate) fn end_of(prefix: &[u8]) -> Vec<u8> {
 }
 
 /// A call with one answer.
-pub(crate) async fn unary(
+async fn unary(
     channel: &Channel,
     path: &'static str,
-    request: Bytes,
+    request: &impl Message,
 ) -> Result<Bytes, Status> {
+    let request = Bytes::from(request.encode_to_vec());
     let mut grpc = Grpc::new(channel.clone());
     grpc.ready()
         .await

@@ -19,7 +19,7 @@ const HIGHEST: f64 = 100.0;
 
 /// Shades that can be read on white and on black.
 const TEXT: &str = "#808890";
-const GRID: &str = "#80808055";
+const GRID: &str = "#808080";
 const ENOUGH: &str = "#2f9e6e";
 const MISSED: &str = "#d9705a";
 const MARK: &str = "#c79a2b";
@@ -47,7 +47,7 @@ impl Results {
             let bottom = height - 20.0;
             let _ = writeln!(
                 svg,
-                "<path d=\"M{x:.1} {TOP}V{bottom:.1}\" stroke=\"{GRID}\"/>\
+                "<path d=\"M{x:.1} {TOP}V{bottom:.1}\" stroke=\"{GRID}\" stroke-opacity=\"0.35\"/>\
                  <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{tick}×</text>",
                 TOP - 8.0
             );
@@ -80,12 +80,13 @@ fn bar(report: &Report, goal: &Goal) -> Option<String> {
     let colour = if ratio >= goal.least { ENOUGH } else { MISSED };
     let (start, end) = (position(1.0), position(ratio));
     let middle = ROW / 2.0;
-    let label = format!(
-        "{}: {}, against {}",
-        report.name,
-        goal.metric.head.trim(),
-        peer.name()
-    );
+    // Without units: a ratio has none.
+    let metric = goal
+        .metric
+        .head
+        .trim_end_matches(" us")
+        .trim_end_matches(" ms");
+    let label = format!("{}: {metric}, against {}", report.name, peer.name());
     let mut row = format!(
         "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
         LEFT - 10.0,

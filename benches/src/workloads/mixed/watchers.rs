@@ -60,7 +60,11 @@ fn request(dialect: Dialect, service: &str) -> Call {
         Dialect::Etcd => {
             let key = prefix(service).into_bytes();
             let range_end = end_of(&key);
-            let create = Some(WatchCreateRequest { key, range_end });
+            let create = Some(WatchCreateRequest {
+                key,
+                range_end,
+                start_revision: 0,
+            });
             let request = WatchRequest { create };
             Call::new(path::WATCH, &request.encode_to_vec(), Requests::Many)
         }
