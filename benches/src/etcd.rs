@@ -118,9 +118,14 @@ pub(crate) struct Event {}
 
 /// Paths of the calls.
 pub(crate) mod path {
+    /// Reads.
     pub(crate) const RANGE: &str = "/etcdserverpb.KV/Range";
+    /// Writes.
     pub(crate) const PUT: &str = "/etcdserverpb.KV/Put";
+    /// Watches.
     pub(crate) const WATCH: &str = "/etcdserverpb.Watch/Watch";
+    /// Grants a lease.
     pub(crate) const LEASE_GRANT: &str = "/etcdserverpb.Lease/LeaseGrant";
+    /// Renews leases.
     pub(crate) const LEASE_KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 }

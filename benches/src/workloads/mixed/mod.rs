@@ -5,19 +5,21 @@
 mod growth;
 mod paced;
 mod watchers;
+mod writes;
 
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use stanchion_client::proto::{
-    Consistency, RegisterInstanceRequest, register_instance_request::Liveness,
-};
+use stanchion_client::proto::Consistency;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use self::paced::{Pace, call_at};
+use self::{
+    paced::{Pace, call_at},
+    writes::{write, write_often},
+};
 use super::{
     heartbeats,
-    instances::{instance, list, put, range, register, unary},
+    instances::{list, range, register},
 };
 use crate::{
     BenchError,
@@ -27,8 +29,6 @@ use crate::{
     target::{Site, Target},
     wire::Dialect,
 };
-
-const REGISTER: &str = "/stanchion.v1.RegistryService/RegisterInstance";
 
 /// Services, and instances of each.
 const SERVICES: u64 = 20;
@@ -49,11 +49,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often memory is looked at.
 const MEMORY_EVERY: Duration = Duration::from_millis(500);
 
-/// How many writes Stanchion remembers by default. Until there were so many, it grows.
-const CHANGE_LOG: u32 = 10_000;
+/// How many changes of instances Stanchion remembers by default. Until there were so many, it grows,
+/// so that many are written before anything is measured.
+const CHANGE_LOG: u64 = 10_000;
 
 /// Growth of the measured process.
-const GROWTH: Metric = Metric::small("growth_kib_per_minute", "growth KiB/min");
+const GROWTH: Metric = Metric::small("growth_kib_per_minute", "KiB/min grown");
 
 /// Its memory at the end.
 const MEMORY: Metric = Metric::small("memory_mib", "memory MiB");
@@ -64,8 +65,7 @@ pub(crate) struct Options {
     /// Operations in a second, deliveries and heartbeats included.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     rate: u32,
-    /// Seconds before anything is measured. Growth counts from when Stanchion's log of changes is
-    /// full: 240 with the default rate.
+    /// Seconds before anything is measured.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=3600))]
     warm_up: u32,
     /// Seconds that are measured.
@@ -88,6 +88,10 @@ pub(crate) async fn measure(site: &Site, options: &Options) -> Result<Sample, Be
     for service in &services {
         register(port, dialect, service, INSTANCES).await?;
     }
+    let mut writer = connect(1).await?;
+    for connection in &mut writer {
+        write_often(connection, dialect, &services, CHANGE_LOG).await?;
+    }
     let mut beating = connect(BEATING).await?;
     let sessions = (options.rate / 25).max(BEATING);
     let beats = heartbeats::open(&mut beating, dialect, sessions, TTL).await?;
@@ -95,11 +99,7 @@ pub(crate) async fn measure(site: &Site, options: &Options) -> Result<Sample, Be
     let beat_counts = heartbeats::Counts::new();
     let (reads, writes) = (paced::Counts::new(), paced::Counts::new());
     let deliveries = watchers::Counts::default();
-    let (mut readers, mut watching, mut writer) = (
-        connect(READERS).await?,
-        connect(WATCHERS).await?,
-        connect(1).await?,
-    );
+    let (mut readers, mut watching) = (connect(READERS).await?, connect(WATCHERS).await?);
 
     let beating = beating.iter_mut().zip(beats);
     let beating = beating.map(|(connection, beats)| beats.send(connection, &beat_counts));
@@ -122,7 +122,7 @@ pub(crate) async fn measure(site: &Site, options: &Options) -> Result<Sample, Be
         offset: Duration::ZERO,
     };
     let writing = writer.iter_mut().map(|connection| {
-        let (mut turn, services) = (0, &services);
+        let (mut turn, services) = (CHANGE_LOG, &services);
         let next = move || {
             turn += 1;
             write(dialect, services, turn)
@@ -173,9 +173,6 @@ pub(crate) async fn measure(site: &Site, options: &Options) -> Result<Sample, Be
     if !(99.0..=101.0).contains(&done) {
         sample.warn(format!("{done:.1} % of the intended operations were done"));
     }
-    if options.rate / 100 * options.warm_up < CHANGE_LOG && site.target() == Target::Stanchion {
-        sample.warn("the log of changes is not full yet: growth counts after a longer --warm-up");
-    }
     Ok(sample)
 }
 
@@ -185,25 +182,6 @@ fn read(dialect: Dialect, service: &str) -> Call {
     match dialect {
         Dialect::Etcd => range(service, false),
         Dialect::Stanchion => list(service, Consistency::Cached),
-    }
-}
-
-/// The call that changes an instance: no two in a row the same, or nothing would change.
-fn write(dialect: Dialect, services: &[String], turn: u64) -> Call {
-    let service = &services[(turn % SERVICES) as usize];
-    let number = turn / SERVICES % INSTANCES;
-    match dialect {
-        Dialect::Etcd => put(service, number, 0),
-        Dialect::Stanchion => {
-            let mut instance = instance(service, number);
-            instance.version = format!("1.4.{turn}");
-            let request = RegisterInstanceRequest {
-                instance: Some(instance),
-                liveness: Some(Liveness::Persistent(true)),
-                ..RegisterInstanceRequest::default()
-            };
-            unary(REGISTER, &request)
-        }
     }
 }
 
