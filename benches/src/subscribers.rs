@@ -119,6 +119,15 @@ impl Tally {
         .await
     }
 
+    /// Waits until so many streams are current, or as many as are open.
+    pub(crate) async fn wait_until_current(&self, streams: u32) -> Result<bool, BenchError> {
+        self.wait_until(|| {
+            let settled = self.current.load(Relaxed) + self.ended.load(Relaxed);
+            settled >= u64::from(streams)
+        })
+        .await
+    }
+
     /// From now on counts streams that end, instead of failing.
     pub(crate) fn tolerate_ends(&self) {
         self.tolerant.store(true, Relaxed);

@@ -7,7 +7,8 @@ use clap::ArgMatches;
 use crate::{
     BenchError,
     report::Report,
-    target::{Programs, Site},
+    sample::Sample,
+    target::{Programs, Site, Target},
     workloads::{Measure, Workload},
 };
 
@@ -40,15 +41,27 @@ impl Planned {
                     self.workload.name,
                     target.name()
                 ));
-                let site = Site::start(programs, *target).await?;
-                let sample = (self.measure)(&site).await.map_err(|error| {
-                    let name = self.workload.name;
-                    BenchError::failed(format!("{name} on {}: {error}", target.name()))
-                })?;
-                report.add(round, *target, sample);
+                match self.sample(programs, *target).await {
+                    Ok(sample) => report.add(round, *target, sample),
+                    // A peer that breaks down under the load is a result too.
+                    Err(error) if *target != Target::Stanchion => {
+                        progress(&error.to_string());
+                        report.add_failure(round, &error);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(report)
+    }
+
+    /// Measures a target that is started for it.
+    async fn sample(&self, programs: &Programs, target: Target) -> Result<Sample, BenchError> {
+        let site = Site::start(programs, target).await?;
+        (self.measure)(&site).await.map_err(|error| {
+            let (workload, target) = (self.workload.name, target.name());
+            BenchError::failed(format!("{workload} on {target}: {error}"))
+        })
     }
 }
 

@@ -35,6 +35,7 @@ pub(crate) struct Report {
     goals: &'static [Goal],
     rounds: u32,
     samples: Vec<(u32, Target, Sample)>,
+    failures: Vec<String>,
 }
 
 // === impl Results ===
@@ -71,12 +72,18 @@ impl Report {
             goals: workload.goals,
             rounds,
             samples: Vec::new(),
+            failures: Vec::new(),
         }
     }
 
     /// Adds what was measured of a target in a round.
     pub(crate) fn add(&mut self, round: u32, target: Target, sample: Sample) {
         self.samples.push((round, target, sample));
+    }
+
+    /// Adds why a target has no sample in a round.
+    pub(crate) fn add_failure(&mut self, round: u32, error: &BenchError) {
+        self.failures.push(format!("round {round}: {error}"));
     }
 
     /// All metrics, in the order of the samples.

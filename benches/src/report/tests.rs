@@ -17,6 +17,7 @@ fn report() -> Report {
         goals: GOALS,
         rounds: 3,
         samples: Vec::new(),
+        failures: Vec::new(),
     };
     // The machine gets slower from round to round.
     for (round, slow) in [(1, 1.0), (2, 2.0), (3, 10.0)] {

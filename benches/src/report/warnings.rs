@@ -26,7 +26,7 @@ impl Results {
 impl Report {
     /// Of this workload.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.failures.clone();
         for target in self.targets {
             let name = target.name();
             let mut said: Vec<&String> = Vec::new();

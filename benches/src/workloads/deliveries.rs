@@ -23,6 +23,8 @@ pub(super) const KEY: &str = "watched";
 
 /// Resident memory that each idle watcher added, connections included.
 pub(super) const KIB_PER_WATCHER: Metric = Metric::small("kib_per_idle_watcher", "KiB/idle");
+/// Watches that the server ended, although they read what they got.
+pub(super) const LOST: Metric = Metric::neither("lost_watches", "lost watches");
 /// Messages for each delivery: below 1 if they were batched.
 const MESSAGES: Metric = Metric::neither("messages_per_delivery", "messages");
 /// Bytes of messages for each delivery.

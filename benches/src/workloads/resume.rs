@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::deliveries::{stand, warn_of_losses};
+use super::deliveries::{LOST, stand, warn_of_losses};
 use crate::{
     BenchError,
     counters::RANGES,
@@ -68,20 +68,22 @@ pub(crate) async fn measure(site: &Site, options: &Options) -> Result<Sample, Be
 
     let call = site.dialect().watch(Selection::Prefix(PREFIX), Some(after));
     let meter = Meter::start(site).await?;
-    let mut delivered = 0;
+    let (mut delivered, mut lost) = (0, 0);
     for _ in 0..options.times {
         tally.clear();
         tally.last.store(last, Relaxed);
+        tally.tolerate_ends();
         let begun = Instant::now();
         let subscribers = Subscribers::start(site, shares, &call, &tally).await?;
         let all = u64::from(options.streams);
-        if !tally.wait_for(&tally.current, all).await? {
+        if !tally.wait_until_current(options.streams).await? {
             let current = tally.current.load(Relaxed);
             let why = format!("{current} of {all} watches are current in time");
             return Err(BenchError::Failed(why));
         }
         elapsed += begun.elapsed();
         delivered += tally.delivered.load(Relaxed);
+        lost += tally.ended.load(Relaxed);
         subscribers.close().await;
         // Values keep their times: the next ones have to be read with the same clock.
         tally = tally.renewed();
@@ -91,6 +93,7 @@ pub(crate) async fn measure(site: &Site, options: &Options) -> Result<Sample, Be
     let mut sample = Sample::of(usage);
     let times = f64::from(options.times);
     sample.set(CURRENT, elapsed.as_secs_f64() * 1000.0 / times);
+    sample.set(LOST, lost as f64);
     let clients = f64::from(options.streams) * times;
     sample.set(STORE_CALLS, usage.counters.get(RANGES) / clients);
     let expected = u64::from(options.streams * options.behind) * u64::from(options.times);

@@ -9,7 +9,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::time::sleep;
 
-use super::deliveries::{KEY, Shape, stand, warn_of_losses, write};
+use super::deliveries::{KEY, LOST, Shape, stand, warn_of_losses, write};
 use crate::{
     BenchError,
     http2::{Connection, Windows},
@@ -24,8 +24,6 @@ use crate::{
 const P99_BEFORE: Metric = Metric::neither("p99_before_ms", "before p99");
 /// How many times longer it is with the stalled ones.
 const P99_GROWTH: Metric = Metric::small("p99_growth", "p99 growth");
-/// Watches of others that the server ended.
-const LOST: Metric = Metric::neither("lost_watches", "lost watches");
 /// Memory that each stalled watcher added.
 const KIB_PER_STALLED: Metric = Metric::small("kib_per_stalled_watcher", "KiB/stalled");
 
