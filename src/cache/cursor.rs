@@ -7,7 +7,7 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Instant,
 };
 
@@ -48,7 +48,9 @@ pub struct Cursor<P: Projection, S: Selection<P>> {
     closing: Option<(FinalReason, Revision)>,
     /// Where it is heard of that the topic changed; none before it had to wait.
     seat: Option<Seat>,
-    timer: Option<(Instant, BoxFuture<'static, ()>)>,
+    /// Everything was told that there was when the bell had been rung so often.
+    told_all: Option<u64>,
+    timer: Option<Timer>,
     _subscribed: Subscribed<P>,
 }
 
@@ -79,6 +81,14 @@ enum Phase<P: Projection, T> {
     Following,
     /// The final bookmark is out.
     Ended,
+}
+
+/// When to look again, if nothing rings before.
+struct Timer {
+    at: Instant,
+    sleep: BoxFuture<'static, ()>,
+    /// Who it wakes.
+    waker: Waker,
 }
 
 /// What a cursor can do now.
@@ -126,6 +136,7 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
             ends: now + options.max_age,
             closing: None,
             seat: None,
+            told_all: None,
             timer: None,
             _subscribed: shared.subscribed(),
             shared,
@@ -162,15 +173,26 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
         loop {
             // Before we look, so that what is published after that is not missed.
             let rung = self.topic.bell().count();
-            let until = match self.step() {
-                Step::Tell(told) => return Poll::Ready(Some(told)),
-                Step::End => return Poll::Ready(None),
-                Step::Wait(until) => until,
+            let idle = self.told_all.take() == Some(rung) && self.timer_wakes(context.waker());
+            let until = if idle {
+                None
+            } else {
+                match self.step() {
+                    Step::Tell(told) => {
+                        if matches!(&told, Told::Run(run) if run.is_all) {
+                            self.told_all = Some(rung);
+                        }
+                        return Poll::Ready(Some(told));
+                    }
+                    Step::End => return Poll::Ready(None),
+                    Step::Wait(until) => Some(until),
+                }
             };
             self.seat
                 .get_or_insert_with(|| self.topic.bell().seat(&self.shared.topics.ringers))
                 .wait(context.waker());
-            if self.topic.bell().count() == rung && self.poll_time(until, context).is_pending() {
+            let due = until.is_some_and(|until| self.poll_time(until, context).is_ready());
+            if self.topic.bell().count() == rung && !due {
                 return Poll::Pending;
             }
         }
@@ -204,14 +226,24 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
             return Poll::Ready(());
         }
         // An earlier timer does: it only makes us look once too often.
-        if self.timer.as_ref().is_none_or(|(at, _)| *at > until) {
-            self.timer = Some((until, self.shared.clock.sleep_until(until)));
-        }
-        if let Some((_, timer)) = &mut self.timer {
-            ready!(timer.as_mut().poll(context));
-        }
+        let timer = match &mut self.timer {
+            Some(timer) if timer.at <= until => timer,
+            slot => slot.insert(Timer {
+                at: until,
+                sleep: self.shared.clock.sleep_until(until),
+                waker: context.waker().clone(),
+            }),
+        };
+        timer.waker.clone_from(context.waker());
+        ready!(timer.sleep.as_mut().poll(context));
         self.timer = None;
         Poll::Ready(())
+    }
+
+    /// Says whether the timer runs and will wake `waker`.
+    fn timer_wakes(&self, waker: &Waker) -> bool {
+        let timer = self.timer.as_ref();
+        timer.is_some_and(|timer| timer.waker.will_wake(waker))
     }
 
     fn step(&mut self) -> Next<P, S> {

@@ -25,6 +25,7 @@ mod sync;
 mod token;
 mod topic;
 mod topics;
+mod wire_form;
 
 #[cfg(test)]
 mod tests;
@@ -54,7 +55,8 @@ pub use self::{
     projection::{Action, Change, Event, Projection, Selection},
     stats::Stats,
     token::Token,
-    topic::{Items, Run, WireForm},
+    topic::{Items, Run},
+    wire_form::WireForm,
 };
 
 /// One live copy of a prefix. Clones share it; the last one dropped ends its tasks, and the

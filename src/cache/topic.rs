@@ -6,11 +6,9 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-
-use bytes::Bytes;
 
 use crate::store::Revision;
 
@@ -20,6 +18,7 @@ use super::{
     catchup::{Weighed, events},
     published::Published,
     topics::Listed,
+    wire_form::WireForm,
 };
 
 /// How many bytes of changes are told together, roughly: enough to spare most of what a message
@@ -94,6 +93,8 @@ pub struct Run<T, C> {
     /// What they look like on the wire.
     pub wire: WireForm,
     pub(super) end: Position,
+    /// Nothing else was known when it was made.
+    pub(super) is_all: bool,
     made: Instant,
 }
 
@@ -107,11 +108,6 @@ pub struct Items<T> {
 
 /// All parts of a snapshot.
 pub(super) type Picture<T> = Arc<[Arc<Items<T>>]>;
-
-/// A place where bytes are kept once they were made. Whoever makes them decides on the form, which
-/// must be the same for all who come to the same place.
-#[derive(Debug, Default)]
-pub struct WireForm(OnceLock<Bytes>);
 
 // === impl Position ===
 
@@ -339,24 +335,17 @@ impl<T: Clone, C: Copy> Seen<T, C> {
                 }
             };
         }
-        if end.parts == 0 && self.parts.len() == first + messages.len() {
+        let is_all = self.parts.len() == first + messages.len();
+        if is_all {
             end.scanned = self.scanned;
         }
         Run {
             messages,
+            is_all,
             wire: WireForm::default(),
             end,
             made: now,
         }
-    }
-}
-
-// === impl WireForm ===
-
-impl WireForm {
-    /// The bytes, made now if they are not there yet.
-    pub fn get_or_make(&self, make: impl FnOnce() -> Bytes) -> Bytes {
-        self.0.get_or_init(make).clone()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 
 /// Roughly how many bytes of items a page has at most, however many it may have: far below the
 /// largest answer.
-const MAX_PAGE_BYTES: usize = 1024 * 1024;
+pub const MAX_BYTES: usize = 1024 * 1024;
 
 /// Reads a page token of the list with this digest; no token is the first page.
 pub fn after(token: &str, digest: u64) -> Result<Option<Bytes>, Status> {
@@ -81,7 +81,7 @@ fn take<S: Selection<StateProjection>>(
         let Some(selected) = selection.select(&item) else {
             continue;
         };
-        if items.len() == size || bytes > MAX_PAGE_BYTES {
+        if items.len() == size || bytes > MAX_BYTES {
             return (items, last);
         }
         bytes += StateProjection::weight(&item);

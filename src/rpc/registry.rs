@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use prost::Message;
 use stanchion_client::proto::{
     BatchRegisterInstancesRequest, BatchRegisterInstancesResponse, DeregisterInstanceRequest,
     DeregisterInstanceResponse, GetInstanceRequest, GetInstanceResponse, ListInstancesRequest,
@@ -15,13 +16,15 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::{
     domain::{
         Error,
-        registry::{Instance, Registered, Registry, Support},
+        registry::{Instance, Instances, Registered, Registry, Support},
+        state::View,
+        watch::Selection,
     },
     proto::server::registry_service_server::RegistryService,
     rpc::{
         Context,
         convert::{Violations, wire_duration},
-        page, status,
+        framed, page, status,
         watch::{self, WatchStream},
     },
 };
@@ -57,6 +60,37 @@ impl RegistryHandler {
 
     fn now(&self) -> Instant {
         self.context.core.clock.now()
+    }
+
+    /// The answer to a list that one page holds: all but its header is written once, for all.
+    fn whole(
+        &self,
+        view: &View,
+        selection: &Instances,
+        size: usize,
+    ) -> Option<Response<ListInstancesResponse>> {
+        let instances = selection.whole(&view.state, size)?.get_or_make(|| {
+            let shown = selection.list(&view.state, None);
+            let shown = shown.filter_map(|(_, item)| selection.select(&item));
+            let instances = shown.map(|instance| wire_instance(&instance)).collect();
+            let shared = ListInstancesResponse {
+                instances,
+                ..ListInstancesResponse::default()
+            };
+            shared.encode_to_vec().into()
+        });
+        let own = ListInstancesResponse {
+            header: Some(self.context.header.of(view)),
+            resume_token: self
+                .context
+                .core
+                .cache
+                .token(view, selection)
+                .encode()
+                .into(),
+            ..ListInstancesResponse::default()
+        };
+        (instances.len() <= page::MAX_BYTES).then(|| framed::message(&own, instances))
     }
 
     fn epoch(&self) -> String {
@@ -168,6 +202,11 @@ impl RegistryService for RegistryHandler {
             instance_selection(&mut v, &request.namespace, &request.service, request.view);
         let selection = v.give(selection)?;
         let view = self.registry.read(freshness).await.map_err(status::of)?;
+        if request.page_token.is_empty()
+            && let Some(answer) = self.whole(&view, &selection, size)
+        {
+            return Ok(answer);
+        }
         let page = page::resumable(&view, &selection, &request.page_token, size)?;
         Ok(Response::new(ListInstancesResponse {
             header: Some(self.context.header.of(&view)),

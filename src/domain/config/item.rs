@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::SystemTime};
 use bytes::Bytes;
 
 use crate::{
-    domain::{keyspace::ConfigPath, names::Label},
+    domain::{keyspace::ConfigPath, names::Label, watch::WireForm},
     store::Revision,
 };
 
@@ -25,6 +25,8 @@ pub struct ConfigHead {
     pub create_revision: Revision,
     /// The revision that last wrote it.
     pub mod_revision: Revision,
+    /// What a reader is answered.
+    pub wire: WireForm,
 }
 
 /// What an item says, apart from who said it and when.

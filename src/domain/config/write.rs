@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     cache::Freshness,
-    domain::{Error, error::Expectation, keyspace::ConfigPath, records},
+    domain::{Error, error::Expectation, keyspace::ConfigPath, records, watch::WireForm},
     store::{Compare, KeyRange, KeyValue, Operation as Step, RangeRequest, Revision, Txn},
 };
 
@@ -198,6 +198,7 @@ impl Configs {
             format: records::FORMAT,
             create_revision,
             mod_revision: 0,
+            wire: WireForm::default(),
         });
         let later = self
             .core

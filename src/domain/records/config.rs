@@ -6,6 +6,7 @@ use crate::{
     domain::{
         config::{Body, ConfigHead, ConfigVersion, ContentType, Operation, RequestRecord},
         keyspace::ConfigPath,
+        watch::WireForm,
     },
     proto::store as wire,
     store::KeyValue,
@@ -48,6 +49,7 @@ pub fn config_head(path: ConfigPath, kv: &KeyValue) -> Result<ConfigHead, Decode
             revision => revision,
         },
         mod_revision: kv.mod_revision,
+        wire: WireForm::default(),
     })
 }
 

@@ -35,7 +35,7 @@ pub use self::{
     instance::{Health, Instance, InstanceRecord, InstanceSpec, OperatorState, Port, Service},
     register::{Liveness, NewInstance, Registered, Support, Terms},
     removal::Removal,
-    selection::{InstanceView, Instances, Services},
+    selection::{InstanceView, Instances, Roster, Services},
     update::{InstancePatch, Update, Updated},
 };
 

@@ -9,6 +9,7 @@ use crate::{
     domain::{
         names::{Namespace, ServiceName},
         state::{Item, Kind, State, StateProjection},
+        watch::WireForm,
     },
 };
 
@@ -32,6 +33,13 @@ pub struct Instances {
     view: InstanceView,
 }
 
+/// What was written for the wire of all instances of one service.
+#[derive(Debug, Default)]
+pub struct Roster {
+    serving: WireForm,
+    all: WireForm,
+}
+
 /// The services of one namespace whose names begin in one way.
 #[derive(Debug, Clone)]
 pub struct Services {
@@ -52,6 +60,19 @@ impl Instances {
             prefix: format!("{namespace}/{service}/").into(),
             view,
         }
+    }
+
+    /// Where the wire form of everything it selects is kept, if that is something, and not more
+    /// than `limit` instances.
+    pub fn whole<'a>(&self, state: &'a State, limit: usize) -> Option<&'a WireForm> {
+        let path = self.prefix.strip_suffix(b"/")?;
+        let service = state.services.get(path)?;
+        let roster = state.rosters.get(path)?;
+        let (count, form) = match self.view {
+            InstanceView::Serving => (service.serving, &roster.serving),
+            InstanceView::All => (service.instances, &roster.all),
+        };
+        (count <= limit).then_some(form)
     }
 }
 

@@ -92,6 +92,13 @@ pub(super) fn settle(
                 }
             }
         }
+        let service = path
+            .iter()
+            .rposition(|&byte| byte == b'/')
+            .map(|end| path.slice(..end));
+        if let Some(service) = &service {
+            state.rosters.insert(service.clone(), Arc::default());
+        }
         let unseen = match (&before, &after) {
             (Some(before), Some(after)) => before.looks_like(after),
             (None, None) => true,
@@ -100,8 +107,8 @@ pub(super) fn settle(
         if unseen {
             continue;
         }
-        if let Some(end) = path.iter().rposition(|&byte| byte == b'/') {
-            let counts = services.entry(path.slice(..end)).or_default();
+        if let Some(service) = service {
+            let counts = services.entry(service).or_default();
             counts.add(before.as_deref(), -1);
             counts.add(after.as_deref(), 1);
         }
@@ -181,6 +188,7 @@ fn settle_service(
         }
         (Some(_), None) => {
             state.services.remove(&path);
+            state.rosters.remove(&path);
         }
     }
     changes.push(Change {

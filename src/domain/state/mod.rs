@@ -27,7 +27,7 @@ use super::{
     lock::{Claim, LockQueue},
     names::ReplicaId,
     records,
-    registry::{Health, Instance, OperatorState, Service},
+    registry::{Health, Instance, OperatorState, Roster, Service},
     replica::Replica,
     session::Session,
     session_id::SessionId,
@@ -70,6 +70,8 @@ pub struct State {
     pub owned: OrdMap<SessionId, OrdSet<Owned>>,
     /// All instances.
     pub instances: OrdMap<Bytes, Arc<Instance>>,
+    /// What readers of a service are answered, another one whenever one of its instances changes.
+    pub rosters: OrdMap<Bytes, Arc<Roster>>,
     /// All services that have instances.
     pub services: OrdMap<Bytes, Arc<Service>>,
     /// What operators said of instances, whether registered or not.

@@ -3,6 +3,7 @@
 mod decode;
 mod encode;
 
+use prost::Message;
 use stanchion_client::proto::{
     Config, DeleteConfigRequest, DeleteConfigResponse, GetConfigRequest, GetConfigResponse,
     GetConfigVersionRequest, GetConfigVersionResponse, ListConfigVersionsRequest,
@@ -21,12 +22,15 @@ use crate::{
     rpc::{
         Context,
         convert::Violations,
-        page, status,
+        framed, page, status,
         watch::{self, WatchStream, watch_response},
     },
 };
 
 use self::decode::Asked;
+
+/// The largest content, in bytes, whose answer is kept for the next who asks.
+const KEPT_CONTENT: usize = 16 * 1024;
 
 /// The handler of `ConfigService`.
 pub struct ConfigHandler {
@@ -104,11 +108,26 @@ impl ConfigService for ConfigHandler {
             .core
             .cache
             .token(&view, &ConfigSelection::Key(path));
-        Ok(Response::new(GetConfigResponse {
+        let own = GetConfigResponse {
             header: Some(self.context.header.of(&view)),
-            config: Some(encode::whole(&head)),
             resume_token: token.encode().into(),
-        }))
+            ..GetConfigResponse::default()
+        };
+        let shared = || {
+            let shared = GetConfigResponse {
+                config: Some(encode::whole(&head)),
+                ..GetConfigResponse::default()
+            };
+            shared.encode_to_vec().into()
+        };
+        // Of a large one it would be a second copy, to save little.
+        let keep = head.current.size <= KEPT_CONTENT;
+        let shared = if keep {
+            head.wire.get_or_make(shared)
+        } else {
+            shared()
+        };
+        Ok(framed::message(&own, shared))
     }
 
     async fn list_configs(

@@ -42,8 +42,8 @@ struct Arriving {
     late: Pin<Box<Sleep>>,
 }
 
-/// The body of an answer that ends by a deadline, or when the replica drains.
-struct Ending {
+/// The body of an answer that may end by a deadline, or when the replica drains.
+pub struct Ending {
     inner: Body,
     late: Option<Pin<Box<Sleep>>>,
     drained: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -81,9 +81,9 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    type Response = Response<Body>;
+    type Response = Response<Ending>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Ending>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -114,28 +114,18 @@ where
             None => Body::new(body),
         });
         let call = self.inner.call(request);
-        let Some(limit) = limit else {
-            return Box::pin(async move {
-                let answer = call.await?;
-                Ok(answer.map(|body| match drain {
-                    Some(drain) => Body::new(Ending::new(body, None, Some(drain))),
-                    None => body,
-                }))
-            });
-        };
         // A deadline too far away for the clock is none.
-        let deadline = Instant::now().checked_add(limit);
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         Box::pin(async move {
-            let Some(deadline) = deadline else {
-                return call.await;
+            let answer = match deadline {
+                None => call.await?,
+                Some(deadline) => match tokio::time::timeout_at(deadline, call).await {
+                    Ok(answer) => answer?,
+                    Err(_) => status::deadline_exceeded().into_http(),
+                },
             };
-            match tokio::time::timeout_at(deadline, call).await {
-                Ok(answer) if open_ended => {
-                    Ok(answer?.map(|body| Body::new(Ending::new(body, Some(deadline), drain))))
-                }
-                Ok(answer) => answer,
-                Err(_) => Ok(status::deadline_exceeded().into_http()),
-            }
+            let late = deadline.filter(|_| open_ended);
+            Ok(answer.map(|body| Ending::new(body, late, drain)))
         })
     }
 }
@@ -223,6 +213,10 @@ impl http_body::Body for Ending {
     fn is_end_stream(&self) -> bool {
         self.ended || self.inner.is_end_stream()
     }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
 }
 
 /// Reads `grpc-timeout`: at most eight digits and a unit. One that cannot be read is no deadline,
@@ -270,7 +264,11 @@ mod tests {
     }
 
     /// Answers a call of `path` whose caller gave it `timeout` with a body that never ends.
-    async fn answer(path: &str, timeout: Option<&str>, drain: CancellationToken) -> Response<Body> {
+    async fn answer(
+        path: &str,
+        timeout: Option<&str>,
+        drain: CancellationToken,
+    ) -> Response<Ending> {
         let service = tower::service_fn(|_: Request<Body>| async move {
             let body = http_body_util::StreamBody::new(futures_util::stream::pending::<
                 Result<Frame<Bytes>, Status>,
@@ -288,7 +286,7 @@ mod tests {
             .unwrap()
     }
 
-    async fn end(answer: Response<Body>) -> Status {
+    async fn end(answer: Response<Ending>) -> Status {
         let body = answer.into_body().collect().await.unwrap();
         Status::from_header_map(body.trailers().unwrap()).unwrap()
     }

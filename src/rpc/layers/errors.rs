@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tonic::{Status, body::Body};
+use tonic::Status;
 use tower::{Layer, Service};
 
 use crate::rpc::status;
@@ -34,9 +34,10 @@ pub struct Errors<S> {
 
 pin_project! {
     /// A body whose errors have that form too.
-    struct Told {
+    pub struct Told<B> {
+        // None of an answer that is its headers alone.
         #[pin]
-        inner: Body,
+        inner: Option<B>,
         ended: bool,
     }
 }
@@ -53,14 +54,14 @@ impl<S> Layer<S> for ErrorsLayer {
 
 // === impl Errors ===
 
-impl<S, B> Service<Request<B>> for Errors<S>
+impl<S, B, C> Service<Request<B>> for Errors<S>
 where
-    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<B>, Response = Response<C>, Error = Infallible>,
     S::Future: Send + 'static,
 {
-    type Response = Response<Body>;
+    type Response = Response<Told<C>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -71,15 +72,13 @@ where
         let call = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
             let mut answer = match call.await {
-                Ok(answer) => answer?,
-                Err(_) => return Ok(status::internal(PANICKED).into_http()),
+                Ok(answer) => answer?.map(Some),
+                Err(_) => status::internal(PANICKED).into_http::<()>().map(|()| None),
             };
             tell(answer.headers_mut());
-            Ok(answer.map(|inner| {
-                Body::new(Told {
-                    inner,
-                    ended: false,
-                })
+            Ok(answer.map(|inner| Told {
+                inner,
+                ended: false,
             }))
         })
     }
@@ -87,7 +86,7 @@ where
 
 // === impl Told ===
 
-impl http_body::Body for Told {
+impl<B: http_body::Body<Data = Bytes, Error = Status>> http_body::Body for Told<B> {
     type Data = Bytes;
     type Error = Status;
 
@@ -95,11 +94,11 @@ impl http_body::Body for Told {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let mut this = self.project();
-        if *this.ended {
+        let this = self.project();
+        let Some(inner) = this.inner.as_pin_mut().filter(|_| !*this.ended) else {
             return Poll::Ready(None);
-        }
-        let polled = AssertUnwindSafe(|| this.inner.as_mut().poll_frame(context));
+        };
+        let polled = AssertUnwindSafe(|| inner.poll_frame(context));
         let Ok(polled) = catch_unwind(polled) else {
             *this.ended = true;
             return Poll::Ready(Some(trailers(&status::internal(PANICKED))));
@@ -116,11 +115,12 @@ impl http_body::Body for Told {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.inner.is_end_stream()
+        self.ended || self.inner.as_ref().is_none_or(B::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let inner = self.inner.as_ref();
+        inner.map_or_else(|| SizeHint::with_exact(0), B::size_hint)
     }
 }
 
@@ -175,7 +175,7 @@ mod tests {
             if true {
                 panic!("on purpose");
             }
-            Ok(Response::new(Body::empty()))
+            Ok(Response::new(Panics))
         });
         let answer = ErrorsLayer
             .layer(service)
@@ -189,8 +189,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_panics_ends_with_internal() {
-        let service =
-            tower::service_fn(|_: Request<()>| async move { Ok(Response::new(Body::new(Panics))) });
+        let service = tower::service_fn(|_: Request<()>| async move { Ok(Response::new(Panics)) });
         let answer = ErrorsLayer
             .layer(service)
             .call(Request::new(()))

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
 use opentelemetry::{propagation::Extractor, trace::TraceContextExt};
 use pin_project_lite::pin_project;
-use tonic::{Code, Status, body::Body};
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -64,10 +64,10 @@ struct Call {
 
 pin_project! {
     /// A body whose trailers tell how the call ended.
-    struct Observed {
+    pub struct Observed<B> {
         #[pin]
-        inner: Body,
-        call: Call,
+        inner: B,
+        call: Box<Call>,
     }
 }
 
@@ -98,21 +98,25 @@ impl<S> Layer<S> for ObserveLayer {
 
 // === impl Observe ===
 
-impl<S, B> Service<Request<B>> for Observe<S>
+impl<S, B, C> Service<Request<B>> for Observe<S>
 where
-    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<B>, Response = Response<C>, Error = Infallible>,
     S::Future: Send + 'static,
 {
-    type Response = Response<Body>;
+    type Response = Response<Observed<C>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let mut call = Call::begin(&self.layer, request.uri().path(), request.headers());
+        let mut call = Box::new(Call::begin(
+            &self.layer,
+            request.uri().path(),
+            request.headers(),
+        ));
         let answer = self.inner.call(request).instrument(call.span.clone());
         Box::pin(async move {
             let mut answer = answer.await?;
@@ -120,7 +124,7 @@ where
             if let Some(id) = &call.request_id {
                 answer.headers_mut().insert(&REQUEST_ID, id.clone());
             }
-            Ok(answer.map(|inner| Body::new(Observed { inner, call })))
+            Ok(answer.map(|inner| Observed { inner, call }))
         })
     }
 }
@@ -232,7 +236,7 @@ impl Drop for Call {
 
 // === impl Observed ===
 
-impl http_body::Body for Observed {
+impl<B: http_body::Body<Data = Bytes, Error = Status>> http_body::Body for Observed<B> {
     type Data = Bytes;
     type Error = Status;
 
