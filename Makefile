@@ -2,14 +2,14 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test lint generate etcd bench bench-peers
+.PHONY: help run test lint generate etcd bench bench-peers bench-instructions
 
 # Pinned, because another version may find other things. BUF=/path/to/buf overrides.
 buf_version := 1.75.0
 BUF ?= target/node/node_modules/.bin/buf
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
 
 run: ## Builds and starts a server on 127.0.0.1:7650 (needs cargo alone)
 	cargo run -- serve
@@ -49,6 +49,10 @@ bench-peers: ## Measures against ZooKeeper (Debian's package `zookeeper`): BENCH
 	@mkdir -p target/bench
 	ETCD="$$(tests/etcd/find)" target/release/stanchion-bench peers \
 		--json target/bench/peers.json $(BENCH_FLAGS)
+
+bench-instructions: ## Counts instructions with valgrind, fails when one grew by 5 % (UPDATE=1 takes them)
+	cargo build --release -p stanchion-instructions
+	target/release/stanchion-instructions $(if $(UPDATE),--update)
 
 target/node/node_modules/.bin/buf:
 	@command -v npm >/dev/null || { \

@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptor_set.bin"), public.encode_to_vec())?;
     tonic_prost_build::configure()
         .build_client(false)
+        .codec_path("crate::rpc::codec::SmallBuffers")
         // The messages exist once, in the client crate.
         .extern_path(".stanchion.v1", "::stanchion_client::proto")
         .out_dir(&out)

@@ -142,6 +142,7 @@ impl App {
             background: CancellationToken::new(),
             background_tasks: TaskTracker::new(),
         };
+        let traces = !settings.telemetry.otlp_endpoint.is_empty();
         let calls = CallMetrics::new(metrics.registry());
         let connections = ConnectionMetrics::new(metrics.registry());
         app.serve_operations(operations, metrics);
@@ -151,18 +152,18 @@ impl App {
         app.run_background();
 
         let health = HealthHandler::new(context.clone(), app.drain.clone());
-        let routes = rpc::routes(&context, health.clone())
+        let services = rpc::Services::new(&context, health.clone())
             .map_err(|error| StartError::Internal(error.to_string()))?;
         app.services.spawn(health.run());
         let service = ServiceBuilder::new()
-            .layer(ObserveLayer::new(calls))
+            .layer(ObserveLayer::new(calls, traces))
             .layer(ErrorsLayer)
             .layer(DeadlineLayer::new(
                 context.settings.clone(),
                 app.drain.clone(),
             ))
             .map_response(rpc::framed::in_place)
-            .service(routes.prepare());
+            .service(services);
         let workers = Workers::start(context.settings.threads)
             .map_err(|error| StartError::Internal(format!("no threads to serve on: {error}")))?;
         let listener = Listener::new(

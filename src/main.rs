@@ -7,6 +7,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use stanchion::{serve, settings::ServeArgs};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Service registry, config centre and locks, as one gRPC service.
 #[derive(Parser)]
 #[command(name = "stanchion", version)]

@@ -180,7 +180,6 @@ impl Site {
                     format!("--store=etcd://{etcd}/bench"),
                     format!("--listen={address}"),
                     format!("--operations-listen=127.0.0.1:{}", free_port()?),
-                    "--telemetry-log=warn".to_owned(),
                 ];
                 (&programs.stanchion, arguments)
             }

@@ -17,8 +17,8 @@ use futures_util::future::BoxFuture;
 use crate::store::Revision;
 
 use super::{
-    CursorOptions, Error, FinalReason, Message, Projection, ResetReason, Selection, Start, Token,
-    Told,
+    CursorOptions, Error, FinalReason, Message, Projection, ResetReason, Run, Selection, Start,
+    Token, Told,
     bell::Seat,
     catchup::{Merged, difference, events, merged},
     published::{Published, Way},
@@ -38,6 +38,8 @@ pub struct Cursor<P: Projection, S: Selection<P>> {
     position: Position,
     /// The rest of a delta in parts that is told to this watcher alone.
     parts: VecDeque<Message<S::Item, P::Cause>>,
+    /// The rest of a delta in parts that others are told too.
+    rest: Option<Arc<Run<S::Item, P::Cause>>>,
     /// A bookmark is due even if nothing happened.
     announce: bool,
     last_message: Instant,
@@ -130,6 +132,7 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
             generation: published.generation,
             position: Position::at(told),
             parts: VecDeque::new(),
+            rest: None,
             announce: false,
             last_message: now,
             last_delta: None,
@@ -253,6 +256,9 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
         let now = self.shared.now();
         if let Some(part) = self.parts.pop_front() {
             return self.tell(part, now);
+        }
+        if let Some(part) = self.rest.take() {
+            return self.tell_run(part, now);
         }
         let Some(published) = self.shared.published() else {
             return Step::Wait(self.ends);
@@ -415,11 +421,17 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
             let scanned = self.position.scanned;
             let behind = match published.way(selection.kind(), scanned, selection.conflates()) {
                 Way::Replay if merging => self.merge(published),
-                Way::Replay => match self.replay(published, now) {
-                    Ok(Some(told)) => return Step::Tell(told),
-                    Ok(None) => Ok(None),
-                    Err(torn) => Err(torn),
-                },
+                Way::Replay => {
+                    let part_bytes = self.options.part_bytes;
+                    match self.topic.after(published, self.position, part_bytes, now) {
+                        Found::Run(run) => return self.tell_run(run, now),
+                        Found::Nothing(scanned) => {
+                            self.position.scanned = scanned;
+                            Ok(None)
+                        }
+                        Found::Torn => Err(Torn),
+                    }
+                }
                 Way::Difference => self.difference(published),
                 Way::Lost => Err(Torn),
             };
@@ -452,28 +464,6 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
     fn is_behind(&self, published: &Published<P>) -> bool {
         let until = self.closing.map_or(published.revision, |(_, until)| until);
         self.position.scanned < until
-    }
-
-    /// Looks for the next revisions that concern the watcher, with all others who do.
-    fn replay(
-        &mut self,
-        published: &Published<P>,
-        now: Instant,
-    ) -> Result<Option<Told<S::Item, P::Cause>>, Torn> {
-        let part_bytes = self.options.part_bytes;
-        match self.topic.after(published, self.position, part_bytes, now) {
-            Found::Run(run) => {
-                self.position = run.end;
-                self.announce = false;
-                self.last_message = now;
-                Ok(Some(Told::Run(run)))
-            }
-            Found::Nothing(scanned) => {
-                self.position.scanned = scanned;
-                Ok(None)
-            }
-            Found::Torn => Err(Torn),
-        }
     }
 
     /// Merges everything that happened since.
@@ -529,6 +519,15 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
             events.push(weighed.event);
         }
         self.parts.push_back(part(events, true));
+    }
+
+    /// Tells what others are told too.
+    fn tell_run(&mut self, run: Arc<Run<S::Item, P::Cause>>, now: Instant) -> Next<P, S> {
+        self.position = run.end;
+        self.rest.clone_from(&run.rest);
+        self.announce = false;
+        self.last_message = now;
+        Step::Tell(Told::Run(run))
     }
 
     fn finish(&mut self, revision: Revision, reason: FinalReason, now: Instant) -> Next<P, S> {

@@ -6,6 +6,7 @@
 //!
 //! What the keys mean is the business of a [`Projection`].
 
+mod arrivals;
 mod bell;
 mod catchup;
 mod cursor;

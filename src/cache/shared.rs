@@ -18,8 +18,8 @@ use crate::{
 };
 
 use super::{
-    Error, Projection, Settings, View, published::Published, pulse::Pulse, stats::Counters,
-    topics::Topics,
+    Error, Projection, Settings, View, arrivals::Arrivals, published::Published, pulse::Pulse,
+    stats::Counters, topics::Topics,
 };
 
 /// Who waits for the next probe.
@@ -40,6 +40,7 @@ pub(super) struct Shared<P: Projection> {
     draining: AtomicBool,
     published: ArcSwapOption<Published<P>>,
     revision: watch::Sender<Option<Revision>>,
+    arrivals: Arc<Arrivals>,
     /// What cursors are about.
     pub(super) topics: Arc<Topics>,
     /// For those inside the server who follow a whole kind.
@@ -76,6 +77,7 @@ impl<P: Projection> Shared<P> {
             stopped: CancellationToken::new(),
             published: ArcSwapOption::empty(),
             revision: watch::Sender::new(None),
+            arrivals: Arc::default(),
             topics: Arc::new(Topics::new(P::KINDS)),
             kinds: (0..P::KINDS).map(|_| watch::Sender::new(0)).collect(),
             probe: Mutex::new(None),
@@ -122,6 +124,7 @@ impl<P: Projection> Shared<P> {
             self.topics.ring_all();
         }
         self.revision.send_replace(Some(next.revision));
+        self.arrivals.reached(next.revision);
         self.counters.publications.add(1);
     }
 
@@ -216,11 +219,13 @@ impl<P: Projection> Shared<P> {
             return true;
         }
         let _demand = self.demand_progress();
-        let mut revisions = self.revisions();
+        let mut arrival = self.arrivals.wait_for(revision);
+        if self.reached() >= Some(revision) {
+            return true;
+        }
         tokio::select! {
             biased;
-            // The sender is ours, so it cannot be gone.
-            reached = revisions.wait_for(|reached| *reached >= Some(revision)) => reached.is_ok(),
+            () = arrival.arrived() => true,
             () = self.stopped.cancelled() => false,
             () = self.clock.sleep_until(deadline) => self.reached() >= Some(revision),
         }

@@ -69,12 +69,10 @@ pub(super) struct Position {
     pub(super) told: Revision,
     /// Up to where was looked; nothing after `told` concerned the watcher.
     pub(super) scanned: Revision,
-    /// How many parts of the next delta were told.
-    pub(super) parts: usize,
 }
 
 /// What makes two cursors be told the same: what they know, and what comes next.
-type Place = (Revision, Revision, usize);
+type Place = (Revision, Revision);
 
 /// What there is after a position.
 pub(super) enum Found<T, C> {
@@ -88,11 +86,14 @@ pub(super) enum Found<T, C> {
 
 /// Deltas that follow each other, told together to all who stand at the same place.
 pub struct Run<T, C> {
-    /// The deltas, at least one; of a large one there may be parts only.
+    /// The deltas, at least one; of a large one a part.
     pub messages: Vec<Message<T, C>>,
     /// What they look like on the wire.
     pub wire: WireForm,
     pub(super) end: Position,
+    /// The next part of a large delta: who has begun with one is told all of it, even if the
+    /// history is forgotten meanwhile.
+    pub(super) rest: Option<Arc<Run<T, C>>>,
     /// Nothing else was known when it was made.
     pub(super) is_all: bool,
     made: Instant,
@@ -117,7 +118,6 @@ impl Position {
         Self {
             told: revision,
             scanned: revision,
-            parts: 0,
         }
     }
 }
@@ -171,12 +171,12 @@ impl<P: Projection, S: Selection<P>> Topic<P, S> {
         }
         seen.extend_back(published, &self.selection, position.scanned, part_bytes);
         let known = |part: &Part<_, _>| part.revision <= position.scanned;
-        let first = seen.parts.partition_point(known) + position.parts;
+        let first = seen.parts.partition_point(known);
         match seen.parts.get(first) {
             None => Found::Nothing(seen.scanned.max(position.scanned)),
             Some(part) if part.conflated && !self.selection.conflates() => Found::Torn,
             Some(part) => {
-                let place = (position.told, part.revision, position.parts);
+                let place = (position.told, part.revision);
                 Found::Run(seen.run(place, position, first, now))
             }
         }
@@ -301,7 +301,11 @@ impl<T: Clone, C: Copy> Seen<T, C> {
         if let Some((_, run)) = self.runs.iter().find(|(known, _)| *known == place) {
             return run.clone();
         }
-        let run = Arc::new(self.make(position, first, now));
+        let run = if self.parts.get(first).is_some_and(|part| part.last) {
+            Arc::new(self.deltas(position, first, now))
+        } else {
+            self.large_delta(position, first, now)
+        };
         if self.runs.len() == RUNS {
             self.runs.pop_front();
         }
@@ -309,31 +313,20 @@ impl<T: Clone, C: Copy> Seen<T, C> {
         run
     }
 
-    fn make(&self, position: Position, first: usize, now: Instant) -> Run<T, C> {
+    /// Deltas that have one part each, the first of them at `first`.
+    fn deltas(&self, position: Position, first: usize, now: Instant) -> Run<T, C> {
         let mut messages = Vec::new();
         let mut end = position;
         let mut bytes = 0;
         for part in self.parts.iter().skip(first) {
             // One after which a watcher may have to start over is told apart.
-            if !messages.is_empty() && (part.conflated || bytes + part.weight > RUN_BYTES) {
+            let apart = part.conflated || !part.last || bytes + part.weight > RUN_BYTES;
+            if apart && !messages.is_empty() {
                 break;
             }
             bytes += part.weight;
-            messages.push(Message::Delta {
-                prev_revision: end.told,
-                revision: part.revision,
-                events: part.events.clone(),
-                conflated: part.conflated,
-                last_part: part.last,
-            });
-            end = if part.last {
-                Position::at(part.revision)
-            } else {
-                Position {
-                    parts: end.parts + 1,
-                    ..end
-                }
-            };
+            messages.push(part.message(end.told));
+            end = Position::at(part.revision);
         }
         let is_all = self.parts.len() == first + messages.len();
         if is_all {
@@ -341,10 +334,48 @@ impl<T: Clone, C: Copy> Seen<T, C> {
         }
         Run {
             messages,
-            is_all,
             wire: WireForm::default(),
             end,
+            rest: None,
+            is_all,
             made: now,
+        }
+    }
+
+    /// The parts of the delta that begins at `first`, each a run of its own.
+    fn large_delta(&self, position: Position, first: usize, now: Instant) -> Arc<Run<T, C>> {
+        let parts = self.parts.range(first..);
+        let last = parts.clone().position(|part| part.last).unwrap_or_default();
+        let of = |part: &Part<T, C>, rest| {
+            Arc::new(Run {
+                messages: vec![part.message(position.told)],
+                wire: WireForm::default(),
+                end: if part.last {
+                    Position::at(part.revision)
+                } else {
+                    position
+                },
+                rest,
+                is_all: false,
+                made: now,
+            })
+        };
+        let end = of(&self.parts[first + last], None);
+        let before = parts.take(last).rev();
+        before.fold(end, |rest, part| of(part, Some(rest)))
+    }
+}
+
+// === impl Part ===
+
+impl<T: Clone, C: Copy> Part<T, C> {
+    fn message(&self, prev_revision: Revision) -> Message<T, C> {
+        Message::Delta {
+            prev_revision,
+            revision: self.revision,
+            events: self.events.clone(),
+            conflated: self.conflated,
+            last_part: self.last,
         }
     }
 }

@@ -7,8 +7,8 @@ use crate::store::{self, Operation, OperationResponse, Outcome, Txn, TxnResponse
 use super::{Core, error::Error, guard::Guard};
 
 /// The store's answer to a transaction.
-struct Sent {
-    response: TxnResponse,
+pub(super) struct Sent {
+    pub(super) response: TxnResponse,
     /// An earlier attempt was not answered: what this one found may be its work.
     unknown: bool,
 }
@@ -48,19 +48,28 @@ impl Core {
                 }
             }
         };
+        self.show(&response).await;
+        Ok(response)
+    }
+
+    /// Waits until the cache shows what a transaction did, if it did anything.
+    pub(super) async fn show(&self, response: &TxnResponse) {
         if response.succeeded {
             self.cache
                 .reached(response.revision, self.settings.read_your_writes)
                 .await;
         }
-        Ok(response)
     }
 
     async fn send(&self, txn: Txn) -> Result<Sent, Error> {
         txn.check_size()?;
+        self.send_again(txn, false).await
+    }
+
+    /// Sends a transaction of which an earlier attempt may be `unknown`.
+    pub(super) async fn send_again(&self, txn: Txn, mut unknown: bool) -> Result<Sent, Error> {
         let deadline = self.clock.now() + self.settings.commit_timeout;
         let mut pause = Duration::from_millis(20);
-        let mut unknown = false;
         loop {
             let error = match self.store.txn(txn.clone()).await {
                 Ok(response) => return Ok(Sent { response, unknown }),

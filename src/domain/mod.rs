@@ -22,6 +22,7 @@ pub mod state;
 pub mod watch;
 
 mod commit;
+mod group;
 
 use std::{sync::Arc, time::Duration};
 

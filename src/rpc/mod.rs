@@ -4,6 +4,7 @@
 //! gRPC, `watch` the one implementation of watch streams, `layers` what happens to every call, and
 //! `listener`, `workers` and `connection` what happens to every connection.
 
+pub(crate) mod codec;
 pub mod config;
 pub mod convert;
 pub mod framed;
@@ -21,28 +22,15 @@ pub mod watch;
 pub mod workers;
 
 mod connection;
+mod services;
 mod settings;
 
 use std::sync::Arc;
 
-use tonic::service::{Routes, RoutesBuilder};
-use tonic_health::pb::health_server::HealthServer;
+use crate::domain::{Core, lock::Locks, session::Sessions};
 
-use crate::{
-    domain::{Core, lock::Locks, session::Sessions},
-    proto::{
-        FILE_DESCRIPTOR_SET,
-        server::{
-            config_service_server::ConfigServiceServer, lock_service_server::LockServiceServer,
-            registry_service_server::RegistryServiceServer,
-            server_service_server::ServerServiceServer,
-            session_service_server::SessionServiceServer,
-        },
-    },
-};
-
-pub use self::settings::Settings;
-use self::{header::Header, health::HealthHandler};
+use self::header::Header;
+pub use self::{services::Services, settings::Settings};
 
 /// The services of the API, by full name.
 pub const SERVICES: [&str; 5] = [
@@ -84,73 +72,11 @@ impl Context {
     }
 }
 
-/// Adds a service with the limits every service has.
-macro_rules! add {
-    ($routes:ident, $context:ident, $service:ident::new($handler:expr)) => {
-        $routes.add_service(
-            $service::new($handler)
-                .max_decoding_message_size($context.settings.max_request_bytes)
-                .max_encoding_message_size($context.settings.max_response_bytes),
-        )
-    };
-}
-
-/// All services of the API, health and reflection included.
-pub fn routes(
-    context: &Context,
-    health: HealthHandler,
-) -> Result<Routes, tonic_reflection::server::Error> {
-    let mut routes = Routes::builder();
-    add!(routes, context, HealthServer::new(health));
-    if context.settings.reflection {
-        add_reflection(&mut routes)?;
-    }
-    add!(
-        routes,
-        context,
-        ServerServiceServer::new(server::ServerHandler::new(context.clone()))
-    );
-    add!(
-        routes,
-        context,
-        SessionServiceServer::new(session::SessionHandler::new(context.clone()))
-    );
-    add!(
-        routes,
-        context,
-        ConfigServiceServer::new(config::ConfigHandler::new(context.clone()))
-    );
-    add!(
-        routes,
-        context,
-        RegistryServiceServer::new(registry::RegistryHandler::new(context.clone()))
-    );
-    add!(
-        routes,
-        context,
-        LockServiceServer::new(lock::LockHandler::new(context.clone()))
-    );
-    Ok(routes.routes())
-}
-
-/// Both versions, because clients in some languages know only the older one.
-fn add_reflection(routes: &mut RoutesBuilder) -> Result<(), tonic_reflection::server::Error> {
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // Lets grpcurl show the details of errors.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-    };
-    routes
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use prost::Message;
+
+    use crate::proto::FILE_DESCRIPTOR_SET;
 
     use super::*;
 

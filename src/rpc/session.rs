@@ -15,7 +15,7 @@ use crate::{
     domain::{
         Error,
         names::Label,
-        session::{OpenSession, Possessions, Session, Sessions},
+        session::{OpenSession, Possessions, Session, SessionPlace, Sessions},
         session_id::SessionId,
         watch::Freshness,
     },
@@ -193,11 +193,8 @@ impl SessionHandler {
     ) -> Result<Response<ListSessionsResponse>, Status> {
         let digest = Sessions::list_digest(&client_id);
         let after = match page::after(token, digest)? {
-            None => 0,
-            Some(key) => {
-                let revision = key.as_ref().try_into().map_err(|_| page::foreign())?;
-                Revision::from_be_bytes(revision)
-            }
+            None => SessionPlace::default(),
+            Some(key) => place(&key).ok_or_else(page::foreign)?,
         };
         let (page, view) = self
             .sessions
@@ -211,10 +208,22 @@ impl SessionHandler {
                 .map(|session| wire(session, Possessions::of(&session.id, &view)))
                 .collect(),
             next_page_token: page.next.map_or(String::new(), |last| {
-                page::token(&last.to_be_bytes(), digest)
+                let SessionPlace(revision, number) = last;
+                let key = [revision.to_be_bytes(), number.to_be_bytes()];
+                page::token(&key.concat(), digest)
             }),
         }))
     }
+}
+
+/// The place that a page token names.
+fn place(key: &[u8]) -> Option<SessionPlace> {
+    let (revision, number) = key.split_first_chunk()?;
+    let number = number.try_into().ok()?;
+    Some(SessionPlace(
+        Revision::from_be_bytes(*revision),
+        u64::from_be_bytes(number),
+    ))
 }
 
 fn client_id(violations: &mut Violations, text: &str) -> Label {

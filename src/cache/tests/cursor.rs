@@ -322,6 +322,30 @@ async fn a_watcher_behind_the_log_is_told_the_difference() {
 }
 
 #[tokio::test]
+async fn a_delta_in_parts_that_was_begun_is_told_whole_though_the_log_forgets_it() {
+    let fake = Fake::new();
+    let cache = ready(&fake, short_log(2)).await;
+    let options = CursorOptions {
+        part_bytes: 1,
+        ..quiet()
+    };
+    let mut cursor = following(&cache, all(), options).await;
+    let both = fake.write(&[("p/0/a", Some("1")), ("p/0/b", Some("1"))]);
+    reached(&cache, both).await;
+    assert_eq!(next(&mut cursor).await, "+a=1 ...");
+    for value in ["2", "3", "4", "5"] {
+        let last = fake.put("p/0/c", value);
+        reached(&cache, last).await;
+    }
+    assert_eq!(next(&mut cursor).await, "+b=1");
+    assert_eq!(cursor.token().revision, both);
+    assert_eq!(next(&mut cursor).await, "+c=5 conflated");
+    let last = fake.put("p/0/d", "1");
+    reached(&cache, last).await;
+    assert_eq!(next(&mut cursor).await, "+d=1");
+}
+
+#[tokio::test]
 async fn a_difference_that_cannot_be_told_is_a_reset() {
     let fake = Fake::new();
     fake.put("p/0/hidden", "1");

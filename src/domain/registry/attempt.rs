@@ -9,6 +9,7 @@ use crate::{
         error::Error,
         keyspace::{InstanceKey, Keyspace},
         records,
+        session::Session,
         session_id::SessionId,
         state::View,
     },
@@ -27,6 +28,10 @@ pub(super) struct Attempt<'a> {
     owner: &'a Owner,
     now: SystemTime,
     seen: Seen,
+    /// The session that is written together with the record.
+    opening: Option<&'a Session>,
+    /// The revision that opened it.
+    opened: Option<Revision>,
     /// The session whose existence the last transaction looked at.
     asked: Option<SessionId>,
     writing: Option<InstanceRecord>,
@@ -58,10 +63,26 @@ impl<'a> Attempt<'a> {
             owner,
             now,
             seen: seen(view, &wanted.key),
+            opening: None,
+            opened: None,
             asked: None,
             writing: None,
             rounds: 0,
         }
+    }
+
+    /// Has `session`, which is the owner's and not in the store yet, written with the record: both
+    /// or neither.
+    pub(super) fn opening(self, session: &'a Session) -> Self {
+        Self {
+            opening: Some(session),
+            ..self
+        }
+    }
+
+    /// The revision that opened the session that was to be opened, if one did.
+    pub(super) fn opened(&self) -> Option<Revision> {
+        self.opened
     }
 
     /// What to do next.
@@ -97,6 +118,9 @@ impl<'a> Attempt<'a> {
                 0 => revision,
                 earlier => earlier,
             };
+            if self.opening.take().is_some() {
+                self.opened = Some(revision);
+            }
             return Some(Ok(Arc::new(InstanceRecord {
                 create_revision,
                 mod_revision: revision,
@@ -112,7 +136,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn look_closer(&self, response: &TxnResponse) -> Result<Seen, Error> {
+    fn look_closer(&mut self, response: &TxnResponse) -> Result<Seen, Error> {
         let mut next = 0;
         let mut found = || {
             next += 1;
@@ -120,8 +144,13 @@ impl<'a> Attempt<'a> {
         };
         let record = found().map(|kv| self.decode(kv)).transpose()?;
         if self.owner.session.is_some() {
-            if found().is_none() {
-                return Err(Error::LeaseExpired);
+            match found() {
+                // Its id is new: this is the work of an attempt whose answer was lost.
+                Some(session) if self.opening.take().is_some() => {
+                    self.opened = Some(session.create_revision);
+                }
+                None if self.opening.is_none() => return Err(Error::LeaseExpired),
+                Some(_) | None => {}
             }
             if found().is_some() {
                 return Err(Error::RequestUndone);
@@ -155,14 +184,20 @@ impl<'a> Attempt<'a> {
             mod_revision: 0,
         };
         let key = self.keys.instance(&record.key);
-        let mut txn = Txn::new()
-            .when(Compare::mod_revision(key.clone(), self.seen.revision()))
-            .then(Operation::put(key, records::encode_instance(&record)));
+        let mut txn = Txn::new().when(Compare::mod_revision(key.clone(), self.seen.revision()));
         if let Some(session) = &self.owner.session {
-            txn = txn
-                .when(Compare::exists(self.keys.session(session)))
-                .when(Compare::absent(self.fence(session)));
+            let key = self.keys.session(session);
+            txn = match self.opening {
+                None => txn.when(Compare::exists(key)),
+                Some(opening) => {
+                    let value = records::encode_session(opening);
+                    txn.when(Compare::absent(key.clone()))
+                        .then(Operation::put_leased(key, value, session.lease()))
+                }
+            }
+            .when(Compare::absent(self.fence(session)));
         }
+        txn = txn.then(Operation::put(key, records::encode_instance(&record)));
         if let Some(gone) = &gone {
             txn = txn.when(Compare::absent(self.keys.session(gone)));
         }

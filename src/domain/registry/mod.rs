@@ -5,6 +5,7 @@
 //! state shows its instances as suspect at once, and [`Removal`] deletes them after the grace.
 
 mod attempt;
+mod backing;
 mod claim;
 mod deregister;
 mod instance;
@@ -24,6 +25,7 @@ use crate::{
 use super::{
     Core,
     error::{Error, Resource},
+    group::Group,
     keyspace::InstanceKey,
     records,
     session::Sessions,
@@ -31,9 +33,10 @@ use super::{
 };
 
 pub use self::{
+    backing::Support,
     deregister::{Deregistered, Deregistration},
     instance::{Health, Instance, InstanceRecord, InstanceSpec, OperatorState, Port, Service},
-    register::{Liveness, NewInstance, Registered, Support, Terms},
+    register::{Liveness, NewInstance, Registered, Terms},
     removal::Removal,
     selection::{InstanceView, Instances, Roster, Services},
     update::{InstancePatch, Update, Updated},
@@ -47,6 +50,7 @@ const ROUNDS: usize = 8;
 pub struct Registry {
     core: Arc<Core>,
     sessions: Sessions,
+    group: Arc<Group>,
 }
 
 // === impl Registry ===
@@ -54,7 +58,11 @@ pub struct Registry {
 impl Registry {
     /// The registry in the store that `core` is about.
     pub fn new(core: Arc<Core>, sessions: Sessions) -> Self {
-        Self { core, sessions }
+        Self {
+            core,
+            sessions,
+            group: Arc::default(),
+        }
     }
 
     /// Reads one instance, whatever its health, and the view it was found in.

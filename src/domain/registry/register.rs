@@ -1,6 +1,6 @@
 //! Registration: one instance or a batch, on a session, on a new one, or on none.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use crate::{
     domain::{
@@ -8,7 +8,7 @@ use crate::{
         guard::Guard,
         keyspace::InstanceKey,
         names::{InstanceId, Label, Namespace, ServiceName},
-        session::{OpenSession, Session},
+        session::{OpenSession, Session, Unopened},
         session_id::SessionId,
         state::{Owned, View},
     },
@@ -18,6 +18,7 @@ use crate::{
 use super::{
     Instance, InstanceRecord, InstanceSpec, Registry,
     attempt::{Attempt, Step},
+    backing::{Backing, Support},
     claim::{Owner, Registration},
 };
 
@@ -77,15 +78,6 @@ pub struct Registered {
     pub revision: Revision,
 }
 
-/// The session behind a registration.
-#[derive(Debug, Clone)]
-pub struct Support {
-    /// The session.
-    pub session: Arc<Session>,
-    /// Until when it surely lives, if the registration opened it.
-    pub valid_until: Option<Instant>,
-}
-
 // === impl Registry ===
 
 impl Registry {
@@ -103,31 +95,64 @@ impl Registry {
         terms: Terms,
     ) -> Result<Registered, Error> {
         let before = self.core.cache.view()?.revision;
-        let support = self.support(&instances, &terms).await?;
+        let support = match self.backing(&instances, &terms).await? {
+            Backing::Nothing => None,
+            Backing::Session(support) => Some(support),
+            Backing::Unopened(unopened) => {
+                return self.register_opening(instances, &terms, unopened).await;
+            }
+        };
         // A repeated request finds the session of the first: that one is not ours to close.
         let opened = support.as_ref().is_some_and(|support| {
             support.valid_until.is_some() && support.session.create_revision > before
         });
-        let registered = self.register_on(instances, &terms, support.clone()).await;
-        let failed = match &registered {
-            Ok(registered) => registered.support.is_none(),
-            // The repeat of a call whose outcome is unknown needs the session it has opened.
-            Err(error) => !matches!(error, Error::CommitUnknown(_)),
-        };
-        if let Some(support) = support.filter(|_| opened && failed)
+        let registered = self
+            .register_on(instances, &terms, support.clone(), None)
+            .await;
+        if let Some(support) = support.filter(|_| opened && came_to_nothing(&registered))
             && let Err(error) = self.sessions.close(support.session.id, None).await
         {
             tracing::debug!(%error, "a session that came to nothing is left to expire");
         }
-        registered
+        Ok(registered?.0)
     }
 
+    /// Registers one instance together with its session: one transaction after the grant.
+    async fn register_opening(
+        &self,
+        instances: Vec<NewInstance>,
+        terms: &Terms,
+        unopened: Unopened,
+    ) -> Result<Registered, Error> {
+        let support = Support {
+            session: unopened.session.clone(),
+            valid_until: None,
+        };
+        let opening = Some(&*unopened.session);
+        let registered = self
+            .register_on(instances, terms, Some(support), opening)
+            .await;
+        if came_to_nothing(&registered) {
+            // With the lease goes the session, if an answer was lost and it is there.
+            self.sessions.abandon(&unopened).await;
+        }
+        let (mut registered, opened) = registered?;
+        if registered.support.is_some() {
+            let opened = opened.unwrap_or(registered.revision);
+            let opened = self.sessions.opened(unopened, opened);
+            registered.support = Some(opened.into());
+        }
+        Ok(registered)
+    }
+
+    /// Also returns the revision that opened the session `opening`, if one did.
     async fn register_on(
         &self,
         instances: Vec<NewInstance>,
         terms: &Terms,
         support: Option<Support>,
-    ) -> Result<Registered, Error> {
+        opening: Option<&Session>,
+    ) -> Result<(Registered, Option<Revision>), Error> {
         let owner = match &support {
             Some(support) => Owner {
                 session: Some(support.session.id),
@@ -148,7 +173,13 @@ impl Registry {
         let now = self.core.clock.system_time();
         let mut attempts: Vec<_> = wanted
             .iter()
-            .map(|wanted| Attempt::new(&self.core.keys, wanted, &owner, &view, now))
+            .map(|wanted| {
+                let attempt = Attempt::new(&self.core.keys, wanted, &owner, &view, now);
+                match opening {
+                    Some(session) => attempt.opening(session),
+                    None => attempt,
+                }
+            })
             .collect();
         let mut revision = 0;
         loop {
@@ -182,7 +213,8 @@ impl Registry {
                 }
             }
         }
-        self.conclude(outcomes, support, revision)
+        let opened = attempts.iter().find_map(Attempt::opened);
+        Ok((self.conclude(outcomes, support, revision)?, opened))
     }
 
     fn conclude(
@@ -206,31 +238,6 @@ impl Registry {
             support: support.filter(|_| done),
             revision,
         })
-    }
-
-    async fn support(
-        &self,
-        instances: &[NewInstance],
-        terms: &Terms,
-    ) -> Result<Option<Support>, Error> {
-        match &terms.liveness {
-            Liveness::Persistent => Ok(None),
-            Liveness::Session(id) => Ok(Some(Support {
-                session: self.sessions.require(*id).await?,
-                valid_until: None,
-            })),
-            Liveness::Open(open) => {
-                let open = OpenSession {
-                    request_id: opening_request(instances, terms),
-                    ..open.clone()
-                };
-                let opened = self.sessions.open(open, terms.guard.as_ref()).await?;
-                Ok(Some(Support {
-                    valid_until: Some(opened.valid_until),
-                    session: opened.session,
-                }))
-            }
-        }
     }
 
     /// The outcomes of what the session has no room for.
@@ -268,7 +275,10 @@ impl Registry {
         if group.len() == 1
             && let Some((_, txn)) = group.pop()
         {
-            let response = self.core.commit(guard, txn).await?;
+            let response = match guard {
+                None => self.group.commit(&self.core, txn).await?,
+                Some(_) => self.core.commit(guard, txn).await?,
+            };
             let revision = response.revision;
             return Ok((vec![response], revision));
         }
@@ -285,6 +295,15 @@ impl Registry {
 }
 
 type Outcome = Result<Arc<InstanceRecord>, Error>;
+
+/// Whether a session that was opened for a registration is of no use.
+fn came_to_nothing<T>(registered: &Result<(Registered, T), Error>) -> bool {
+    match registered {
+        Ok((registered, _)) => registered.support.is_none(),
+        // The repeat of a call whose outcome is unknown needs it.
+        Err(error) => !matches!(error, Error::CommitUnknown(_)),
+    }
+}
 
 fn is_done(outcome: &Option<Outcome>) -> bool {
     matches!(outcome, Some(Ok(_)))
@@ -331,21 +350,6 @@ fn assigned_id(index: usize, terms: &Terms, owner: &Owner) -> Result<InstanceId,
         }
     };
     InstanceId::parse(&format!("{number:016x}")).map_err(|error| Error::Internal(error.to_string()))
-}
-
-/// The name under which a registration opens its session, so that its repeat finds it again. What
-/// is registered is part of it: a name that two callers happen to choose must not join them.
-fn opening_request(instances: &[NewInstance], terms: &Terms) -> String {
-    if terms.request_id.is_empty() {
-        return super::random_request_id();
-    }
-    let what = |instance: &NewInstance| {
-        let id = instance.id.as_ref().map_or("", InstanceId::as_str);
-        let (namespace, service) = (&instance.namespace, &instance.service);
-        format!("{namespace}/{service}/{id} {}\n", instance.spec.address)
-    };
-    let what = crate::domain::hash64(instances.iter().map(what).collect::<String>());
-    format!("register {what:016x} {}", terms.request_id)
 }
 
 /// Splits what is to be sent so that each part fits into a transaction.

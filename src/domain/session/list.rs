@@ -1,6 +1,6 @@
 //! Looking at sessions.
 
-use std::sync::Arc;
+use std::{ops::Bound, sync::Arc};
 
 use crate::{
     cache::Freshness,
@@ -11,19 +11,17 @@ use crate::{
         session_id::SessionId,
         state::{Owned, View},
     },
-    store::Revision,
 };
 
-use super::{Session, Sessions};
+use super::{Session, SessionPlace, Sessions};
 
 /// A page of sessions.
 #[derive(Debug, Clone)]
 pub struct SessionPage {
     /// The sessions, in the order in which they were opened.
     pub sessions: Vec<Arc<Session>>,
-    /// Where the next page begins: after the session opened at this revision. `None`: this is the
-    /// last one.
-    pub next: Option<Revision>,
+    /// Where the next page begins: after the session at this place. `None`: this is the last one.
+    pub next: Option<SessionPlace>,
 }
 
 /// How much hangs on a session.
@@ -59,23 +57,20 @@ impl Sessions {
         hash64(format!("sessions/{client_id}"))
     }
 
-    /// Lists live sessions, at most `size`, after the one opened at the revision `after`; only
-    /// those of `client_id`, unless that is empty.
-    ///
-    /// Pages follow the revision at which sessions were opened, which names each of them without
-    /// giving its id away.
+    /// Lists live sessions, at most `size`, after the one at the place `after`; only those of
+    /// `client_id`, unless that is empty.
     pub async fn list(
         &self,
         client_id: &Label,
-        after: Revision,
+        after: SessionPlace,
         size: usize,
         freshness: Freshness,
     ) -> Result<(SessionPage, View), Error> {
         let view = self.core.cache.read(freshness).await?;
         let mut sessions = Vec::new();
         let mut next = None;
-        let start = after.saturating_add(1);
-        for (_, id) in view.state.sessions_by_revision.range(start..) {
+        let rest = (Bound::Excluded(after), Bound::Unbounded);
+        for (_, id) in view.state.sessions_in_order.range(rest) {
             let Some(session) = view.state.sessions.get(id) else {
                 continue;
             };
@@ -83,9 +78,7 @@ impl Sessions {
                 continue;
             }
             if sessions.len() == size {
-                next = sessions
-                    .last()
-                    .map(|last: &Arc<Session>| last.create_revision);
+                next = sessions.last().map(|last: &Arc<Session>| last.place());
                 break;
             }
             sessions.push(session.clone());

@@ -23,12 +23,13 @@ use tokio_util::sync::CancellationToken;
 use self::{notices::Notices, renewal::Renewals};
 use super::{Core, session_id::SessionId, state::Owned};
 
+pub(super) use self::open::{Prepared, Unopened};
 pub use self::{
     close::Closed,
     list::{Possessions, SessionPage},
     loss::{InstanceLost, LockLost, Loss, Lost, SessionLost},
     open::{OpenSession, Opened},
-    record::Session,
+    record::{Session, SessionPlace},
     renewal::Alive,
     stream::{HeartbeatStream, Said},
 };

@@ -34,6 +34,23 @@ pub struct OpenSession {
     pub principal: String,
 }
 
+/// A session whose lease is granted, and whose key is still to be written.
+#[derive(Debug)]
+pub(in crate::domain) struct Unopened {
+    /// The session, without the revision that opens it.
+    pub(in crate::domain) session: Arc<Session>,
+    /// When the lease was asked for.
+    sent: Instant,
+}
+
+/// What a wish for a session comes to.
+pub(in crate::domain) enum Prepared {
+    /// The same request opened one before.
+    Found(Opened),
+    /// A new one, to be written.
+    New(Unopened),
+}
+
 /// A session that was opened.
 #[derive(Debug, Clone)]
 pub struct Opened {
@@ -52,21 +69,37 @@ impl Sessions {
     ///
     /// Errors: [`Error::Invalid`] for a `ttl` out of range, [`Error::GuardFailed`].
     pub async fn open(&self, open: OpenSession, guard: Option<&Guard>) -> Result<Opened, Error> {
+        let unopened = match self.prepare(open).await? {
+            Prepared::Found(opened) => return Ok(opened),
+            Prepared::New(unopened) => unopened,
+        };
+        match self.write(&unopened.session, guard).await {
+            Ok(revision) => Ok(self.opened(unopened, revision)),
+            Err(error) => {
+                self.abandon(&unopened).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Grants the lease of a session, which whoever asked writes to the store together with what
+    /// depends on it; or finds the one that the same request opened before.
+    pub(in crate::domain) async fn prepare(&self, open: OpenSession) -> Result<Prepared, Error> {
         let ttl = self.wanted_ttl(open.ttl)?;
         if !open.request_id.is_empty()
             && let Some(session) = self.opened_before(&open.request_id).await?
         {
             let alive = self.heartbeat(session.id).await?;
-            return Ok(Opened {
+            return Ok(Prepared::Found(Opened {
                 revision: session.create_revision,
                 valid_until: alive.valid_until,
                 session,
-            });
+            }));
         }
         let id = SessionId::random();
         let sent = self.core.clock.now();
         let ttl = self.core.store.grant(id.lease(), ttl).await?;
-        let session = Session {
+        let session = Arc::new(Session {
             id,
             client_id: open.client_id,
             ttl,
@@ -78,21 +111,27 @@ impl Sessions {
             format: records::FORMAT,
             create_revision: 0,
             mod_revision: 0,
-        };
-        match self.write(session, guard).await {
-            Ok(session) => {
-                self.renewals.granted(id, ttl, sent);
-                Ok(Opened {
-                    revision: session.create_revision,
-                    valid_until: sent + ttl,
-                    session: Arc::new(session),
-                })
-            }
-            Err(error) => {
-                self.give_back(&id, UNDO_TIMEOUT).await;
-                Err(error)
-            }
+        });
+        Ok(Prepared::New(Unopened { session, sent }))
+    }
+
+    /// Notes that `revision` opened a session: heartbeats keep it alive from now on.
+    pub(in crate::domain) fn opened(&self, unopened: Unopened, revision: Revision) -> Opened {
+        let Unopened { mut session, sent } = unopened;
+        let opened = Arc::make_mut(&mut session);
+        opened.create_revision = revision;
+        opened.mod_revision = revision;
+        self.renewals.granted(session.id, session.ttl, sent);
+        Opened {
+            revision,
+            valid_until: sent + session.ttl,
+            session,
         }
+    }
+
+    /// Gives up a session that came to nothing.
+    pub(in crate::domain) async fn abandon(&self, unopened: &Unopened) {
+        self.give_back(&unopened.session.id, UNDO_TIMEOUT).await;
     }
 
     fn wanted_ttl(&self, ttl: Option<Duration>) -> Result<Duration, Error> {
@@ -120,29 +159,24 @@ impl Sessions {
         Ok(find(self.core.cache.read(Freshness::Linearizable).await?))
     }
 
-    /// Writes the session key. The id is new, so a key that is there already is our own, from an
-    /// attempt whose answer was lost.
-    async fn write(&self, session: Session, guard: Option<&Guard>) -> Result<Session, Error> {
+    /// Writes the session key, and returns the revision that did it. The id is new, so a key that
+    /// is there already is our own, from an attempt whose answer was lost.
+    async fn write(&self, session: &Session, guard: Option<&Guard>) -> Result<Revision, Error> {
         let key = self.core.keys.session(&session.id);
         let txn = Txn::new()
             .when(Compare::absent(key.clone()))
             .then(Operation::put_leased(
                 key.clone(),
-                records::encode_session(&session),
+                records::encode_session(session),
                 session.id.lease(),
             ))
             .otherwise(Operation::get(key));
         let response = self.core.commit(guard, txn).await?;
-        let revision = match response.found(0) {
-            Some(found) if !response.succeeded => found.create_revision,
-            _ if response.succeeded => response.revision,
-            _ => return Err(Error::LeaseExpired),
-        };
-        Ok(Session {
-            create_revision: revision,
-            mod_revision: revision,
-            ..session
-        })
+        match response.found(0) {
+            Some(found) if !response.succeeded => Ok(found.create_revision),
+            _ if response.succeeded => Ok(response.revision),
+            _ => Err(Error::LeaseExpired),
+        }
     }
 
     /// Ends the lease of a session. It would end by itself: nobody is kept waiting for long.

@@ -36,3 +36,17 @@ pub struct Session {
     /// The revision that last wrote it.
     pub mod_revision: Revision,
 }
+
+/// Where a session stands among all of them: the revision that opened it, which others may share,
+/// and a number that tells those apart without giving the id away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct SessionPlace(pub Revision, pub u64);
+
+// === impl Session ===
+
+impl Session {
+    /// Where it stands among all sessions.
+    pub fn place(&self) -> SessionPlace {
+        SessionPlace(self.create_revision, self.id.hash())
+    }
+}

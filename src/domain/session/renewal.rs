@@ -22,9 +22,13 @@ use crate::{
 
 /// How many renewals may be under way at a time; the others wait for their turn.
 const MAX_FLIGHTS: usize = 1024;
-/// A session may be renewed up to a tenth early, so that those opened together drift apart. Never
+/// A session may be due up to a twentieth early, so that those opened together drift apart. Never
 /// late: the client counts on its third.
-const JITTER: std::ops::Range<f64> = 0.9..1.0;
+const JITTER: std::ops::Range<f64> = 0.95..1.0;
+/// How much earlier a session may be renewed together with another one that is due, as a share of
+/// the time to live. A renewal on its own wakes everybody on the way to the store and back, which
+/// costs several times what the renewal does.
+const TOGETHER: u32 = 60;
 /// How long after a failed renewal the next one is tried, as a share of the time to live.
 const RETRY: u32 = 20;
 
@@ -166,12 +170,14 @@ impl Renewals {
     pub(super) async fn run(&self, store: &dyn Store, stop: CancellationToken) {
         let mut flights = FuturesUnordered::new();
         loop {
+            let mut together = false;
             let wake_at = loop {
                 if flights.len() >= MAX_FLIGHTS {
                     break None;
                 }
-                match self.schedule().next(self.clock.now()) {
+                match self.schedule().next(self.clock.now(), together) {
                     Next::Renew(id) => {
+                        together = true;
                         flights.push(async move { (id, store.keep_alive(id.lease()).await) });
                     }
                     Next::Sleep(until) => break until,
@@ -260,18 +266,21 @@ impl Flight {
 // === impl Schedule ===
 
 impl Schedule {
-    /// What is due at `now`: sessions to renew; those that are silent are forgotten on the way.
-    fn next(&mut self, now: Instant) -> Next {
+    /// What is due at `now`: sessions to renew, with `together` those that are soon to be as well;
+    /// those that are silent are forgotten on the way.
+    fn next(&mut self, now: Instant, together: bool) -> Next {
         while let Some(&(at, id)) = self.order.first() {
-            if at > now {
+            let entry = self.entries.get_mut(&id);
+            let early = together && entry.as_ref().is_some_and(|entry| entry.may_join(now));
+            if at > now && !early {
                 return Next::Sleep(Some(at));
             }
             self.order.pop_first();
-            let Some(entry) = self.entries.get_mut(&id) else {
+            let Some(entry) = entry else {
                 continue;
             };
             entry.at = None;
-            if entry.marked && entry.look_at() <= now {
+            if early || entry.marked && entry.look_at() <= now {
                 entry.marked = false;
                 entry.flying = true;
                 return Next::Renew(id);
@@ -291,6 +300,9 @@ impl Schedule {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
+        if entry.at == Some(at) {
+            return;
+        }
         if let Some(before) = entry.at.take() {
             self.order.remove(&(before, id));
         }
@@ -350,6 +362,11 @@ impl Entry {
         } else {
             self.heard + self.ttl
         }
+    }
+
+    /// Whether it may be renewed with others although it is not quite due.
+    fn may_join(&self, now: Instant) -> bool {
+        self.marked && self.retry <= now && self.due <= now + self.ttl / TOGETHER
     }
 
     fn wait(&mut self) -> Flight {

@@ -1,8 +1,15 @@
 //! One stream of heartbeats: many sessions, their answers, and what they lose.
 
-use std::{collections::HashMap, sync::Arc, time::Duration, time::Instant};
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::domain::{error::Error, session_id::SessionId};
 
@@ -10,7 +17,7 @@ use super::{
     Sessions,
     loss::{Loss, Lost, SessionLost},
     notices::Subscription,
-    renewal::Alive,
+    renewal::{Alive, Beat},
 };
 
 /// How many heartbeats of one stream may wait for their renewal before no more are read.
@@ -22,6 +29,8 @@ pub struct HeartbeatStream {
     subscription: Subscription,
     last: HashMap<SessionId, Heartbeat>,
     pending: FuturesUnordered<BoxFuture<'static, (SessionId, Result<Alive, Error>)>>,
+    /// Kept from one word to the next: to begin to listen costs a lock that all streams share.
+    draining: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 /// The last heartbeat of a session on a stream.
@@ -64,6 +73,7 @@ impl Sessions {
             subscription: self.notices.subscribe(),
             last: HashMap::new(),
             pending: FuturesUnordered::new(),
+            draining: Box::pin(self.draining.clone().cancelled_owned()),
         }
     }
 }
@@ -81,36 +91,51 @@ impl HeartbeatStream {
         self.pending.is_empty()
     }
 
-    /// Takes a heartbeat in. The first one of a session on the stream also has its losses told.
-    pub fn heartbeat(&mut self, session: SessionId, seq: i64) {
+    /// Takes a heartbeat in, and answers it at once if nothing has to be waited for. The first one
+    /// of a session on the stream also has its losses told.
+    pub fn heartbeat(&mut self, session: SessionId, seq: i64) -> Option<Said> {
         let received = self.sessions.core.clock.now();
-        if !self.last.contains_key(&session) {
-            // First the route, then the look at the session: nothing is lost in between.
-            let view = self.sessions.core.cache.view().ok();
-            self.subscription
-                .name(session, view.as_ref().map(|view| &*view.state));
-        }
-        let last = self.last.entry(session).or_insert(Heartbeat {
-            seq,
-            received,
-            pending: false,
-        });
+        let last = match self.last.get_mut(&session) {
+            Some(last) => last,
+            None => {
+                // First the route, then the look at the session: nothing is lost in between.
+                let view = self.sessions.core.cache.view().ok();
+                self.subscription
+                    .name(session, view.as_ref().map(|view| &*view.state));
+                self.last.entry(session).or_insert(Heartbeat {
+                    seq,
+                    received,
+                    pending: false,
+                })
+            }
+        };
         last.seq = seq;
         last.received = received;
         if last.pending {
             // The renewal it waits for answers this one too, and this one counts for the next.
             self.sessions.renewals.mark(&session);
-            return;
+            return None;
+        }
+        let beat = self.sessions.beat(session);
+        if let Some(Beat::Alive(alive)) = beat {
+            return Some(last.answer(session, alive));
         }
         last.pending = true;
         let sessions = self.sessions.clone();
-        self.pending
-            .push(async move { (session, sessions.heartbeat(session).await) }.boxed());
+        let waiting = async move {
+            let result = match beat {
+                Some(beat) => beat.outcome().await,
+                // Not seen here yet, or gone.
+                None => sessions.heartbeat(session).await,
+            };
+            (session, result)
+        };
+        self.pending.push(waiting.boxed());
+        None
     }
 
     /// Waits for what there is to say. Cancel-safe.
     pub async fn next(&mut self) -> Said {
-        let draining = self.sessions.draining.clone();
         loop {
             tokio::select! {
                 biased;
@@ -127,7 +152,7 @@ impl HeartbeatStream {
                         return said;
                     }
                 }
-                () = draining.cancelled() => return Said::Draining,
+                () = &mut self.draining => return Said::Draining,
             }
         }
     }
@@ -136,12 +161,7 @@ impl HeartbeatStream {
         let last = self.last.get_mut(&session)?;
         last.pending = false;
         match result {
-            Ok(alive) => Some(Said::Alive {
-                session,
-                seq: last.seq,
-                ttl: alive.ttl,
-                valid_for: alive.valid_until.saturating_duration_since(last.received),
-            }),
+            Ok(alive) => Some(last.answer(session, alive)),
             Err(Error::LeaseExpired) => self.forget(&session).then(|| {
                 Said::Lost(Arc::new(Loss {
                     session,
@@ -159,5 +179,18 @@ impl HeartbeatStream {
     fn forget(&mut self, session: &SessionId) -> bool {
         self.last.remove(session);
         self.subscription.unname(session)
+    }
+}
+
+// === impl Heartbeat ===
+
+impl Heartbeat {
+    fn answer(&self, session: SessionId, alive: Alive) -> Said {
+        Said::Alive {
+            session,
+            seq: self.seq,
+            ttl: alive.ttl,
+            valid_for: alive.valid_until.saturating_duration_since(self.received),
+        }
     }
 }

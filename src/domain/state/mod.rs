@@ -29,7 +29,7 @@ use super::{
     records,
     registry::{Health, Instance, OperatorState, Roster, Service},
     replica::Replica,
-    session::Session,
+    session::{Session, SessionPlace},
     session_id::SessionId,
 };
 
@@ -64,8 +64,8 @@ pub struct State {
     pub sessions: OrdMap<SessionId, Arc<Session>>,
     /// The sessions by the request that opened them.
     pub sessions_by_request: OrdMap<String, SessionId>,
-    /// The sessions by the revision that opened them: each one has its own.
-    pub sessions_by_revision: OrdMap<Revision, SessionId>,
+    /// The sessions in the order in which they were opened.
+    pub sessions_in_order: OrdMap<SessionPlace, SessionId>,
     /// What hangs on each session, whether it lives or not.
     pub owned: OrdMap<SessionId, OrdSet<Owned>>,
     /// All instances.

@@ -26,11 +26,9 @@ pub(super) fn put(
     }
     let before = state.sessions.insert(id, session.clone());
     if let Some(before) = &before {
-        state.sessions_by_revision.remove(&before.create_revision);
+        state.sessions_in_order.remove(&before.place());
     }
-    state
-        .sessions_by_revision
-        .insert(session.create_revision, id);
+    state.sessions_in_order.insert(session.place(), id);
     look_at_owned(state, touched, id);
     changes.push(Change {
         kind: Kind::Session as usize,
@@ -53,7 +51,7 @@ pub(super) fn delete(
     if state.sessions_by_request.get(&session.request_id) == Some(&id) {
         state.sessions_by_request.remove(&session.request_id);
     }
-    state.sessions_by_revision.remove(&session.create_revision);
+    state.sessions_in_order.remove(&session.place());
     touched.closed.insert(id);
     look_at_owned(state, touched, id);
     changes.push(Change {

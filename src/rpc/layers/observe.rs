@@ -41,6 +41,8 @@ const LINES_PER_SECOND: u32 = 20;
 #[derive(Clone)]
 pub struct ObserveLayer {
     metrics: CallMetrics,
+    /// Traces go somewhere. If not, a call is spared the cost of a span.
+    traces: bool,
     throttle: Arc<Throttle>,
 }
 
@@ -76,10 +78,11 @@ struct Headers<'a>(&'a HeaderMap);
 // === impl ObserveLayer ===
 
 impl ObserveLayer {
-    /// Observes into `metrics`.
-    pub fn new(metrics: CallMetrics) -> Self {
+    /// Observes into `metrics`, and into spans if `traces` says that somebody takes them.
+    pub fn new(metrics: CallMetrics, traces: bool) -> Self {
         Self {
             metrics,
+            traces,
             throttle: Arc::new(Throttle::new(LINES_PER_SECOND)),
         }
     }
@@ -136,27 +139,11 @@ impl Call {
         let method = method::name(path);
         let request_id = headers.get(&REQUEST_ID);
         let request_id = request_id.filter(|id| id.len() <= MAX_REQUEST_ID).cloned();
-        let span = tracing::info_span!(
-            "call",
-            otel.name = method,
-            otel.kind = "server",
-            otel.status_code = field::Empty,
-            otel.status_description = field::Empty,
-            rpc.system = "grpc",
-            rpc.grpc.status_code = field::Empty,
-            request_id = field::Empty,
-        );
-        if let Some(id) = request_id.as_ref().and_then(|id| id.to_str().ok()) {
-            span.record("request_id", id);
-        }
-        let parent = opentelemetry::global::get_text_map_propagator(|propagator| {
-            propagator.extract(&Headers(headers))
-        });
-        if parent.span().span_context().is_valid()
-            && let Err(error) = span.set_parent(parent)
-        {
-            tracing::debug!(%error, "the caller's trace is not continued");
-        }
+        let span = if layer.traces {
+            span(method, request_id.as_ref(), headers)
+        } else {
+            Span::none()
+        };
         layer.metrics.began(method);
         Self {
             layer: layer.clone(),
@@ -196,9 +183,12 @@ impl Call {
             return;
         };
         let trace_id = telemetry::trace_id(&self.span);
+        let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
         macro_rules! say {
             ($level:ident, $text:literal) => {
-                tracing::$level!(method, code, seconds, detail, trace_id, suppressed, $text)
+                tracing::$level!(
+                    method, code, seconds, detail, request_id, trace_id, suppressed, $text
+                )
             };
         }
         match self.code {
@@ -232,6 +222,32 @@ impl Drop for Call {
         let span = self.span.clone();
         span.in_scope(|| self.log());
     }
+}
+
+/// The span of a call, which continues the caller's trace.
+fn span(method: &str, request_id: Option<&HeaderValue>, headers: &HeaderMap) -> Span {
+    let span = tracing::info_span!(
+        "call",
+        otel.name = method,
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        otel.status_description = field::Empty,
+        rpc.system = "grpc",
+        rpc.grpc.status_code = field::Empty,
+        request_id = field::Empty,
+    );
+    if let Some(id) = request_id.and_then(|id| id.to_str().ok()) {
+        span.record("request_id", id);
+    }
+    let parent = opentelemetry::global::get_text_map_propagator(|propagator| {
+        propagator.extract(&Headers(headers))
+    });
+    if parent.span().span_context().is_valid()
+        && let Err(error) = span.set_parent(parent)
+    {
+        tracing::debug!(%error, "the caller's trace is not continued");
+    }
+    span
 }
 
 // === impl Observed ===

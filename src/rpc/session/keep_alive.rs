@@ -56,7 +56,8 @@ pub(super) fn stream(
         context: context.clone(),
     };
     Box::pin(stream::unfold(
-        conversation,
+        // Boxed, because it is moved with every message.
+        Box::new(conversation),
         |mut conversation| async move {
             let said = conversation.next().await?;
             conversation.ended = conversation.ended || said.is_err();
@@ -70,7 +71,7 @@ pub(super) fn stream(
 impl Conversation {
     async fn next(&mut self) -> Option<Result<KeepAliveResponse, Status>> {
         // This runs again only when the transport has taken the message before.
-        let clock = self.context.core.clock.clone();
+        let clock = &self.context.core.clock;
         if let Some(yielded) = self.yielded
             && !self.ended
             && clock.now().duration_since(yielded) > self.stall_limit
@@ -78,7 +79,7 @@ impl Conversation {
             return Some(Err(status::subscriber_too_slow()));
         }
         let message = self.message().await?;
-        self.yielded = Some(clock.now());
+        self.yielded = Some(self.context.core.clock.now());
         Some(message.map(|message| KeepAliveResponse {
             header: Some(self.context.header.now()),
             message: Some(message),
@@ -103,7 +104,7 @@ impl Conversation {
                 said = self.stream.next() => return Some(self.say(said)),
                 heartbeat = heartbeat => match heartbeat {
                     Ok(Some(heartbeat)) => {
-                        if let Some(answer) = self.hear(&heartbeat) {
+                        if let Some(answer) = self.hear(heartbeat) {
                             return Some(answer);
                         }
                     }
@@ -116,7 +117,7 @@ impl Conversation {
         }
     }
 
-    fn hear(&mut self, heartbeat: &KeepAliveRequest) -> Option<Result<Message, Status>> {
+    fn hear(&mut self, heartbeat: KeepAliveRequest) -> Option<Result<Message, Status>> {
         let mut violations = Violations::new();
         let id = violations.session_id(&heartbeat.session_id);
         if heartbeat.seq < 0 {
@@ -125,17 +126,12 @@ impl Conversation {
         if let Err(status) = violations.check() {
             return Some(Err(status));
         }
-        match id {
-            Some(id) => {
-                self.stream.heartbeat(id, heartbeat.seq);
-                None
-            }
+        let said = match id {
+            Some(id) => self.stream.heartbeat(id, heartbeat.seq)?,
             // What cannot be an id is the id of nothing.
-            None => Some(Ok(session_lost(
-                heartbeat.session_id.clone(),
-                SessionLost::Expired,
-            ))),
-        }
+            None => return Some(Ok(session_lost(heartbeat.session_id, SessionLost::Expired))),
+        };
+        Some(self.say(said))
     }
 
     fn say(&mut self, said: Said) -> Result<Message, Status> {

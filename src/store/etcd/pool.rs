@@ -141,6 +141,9 @@ impl Pool {
     /// nobody else.
     pub(super) fn ranked(&self, prefer: &Prefer) -> Vec<Arc<Member>> {
         let mut members = self.members().to_vec();
+        if members.len() < 2 {
+            return members;
+        }
         members.shuffle(&mut rand::rng());
         members.sort_by_cached_key(|member| {
             let (good, leads) = member.standing();

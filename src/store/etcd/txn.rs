@@ -18,7 +18,6 @@ use crate::store::{
 /// to make of an unknown outcome is the caller's decision.
 pub(super) async fn txn(pool: &Pool, txn: Txn) -> Result<TxnResponse, Error> {
     txn.check_size()?;
-    let request = to_etcd(txn);
     let call = Call {
         name: "etcd.txn",
         prefer: Prefer::Leader,
@@ -27,7 +26,7 @@ pub(super) async fn txn(pool: &Pool, txn: Txn) -> Result<TxnResponse, Error> {
     let response = pool
         .call(call, |member| {
             let mut kv = member.kv.clone();
-            let request = request.clone();
+            let request = to_etcd(&txn);
             async move { kv.txn(request).await }
         })
         .await?;
@@ -35,17 +34,17 @@ pub(super) async fn txn(pool: &Pool, txn: Txn) -> Result<TxnResponse, Error> {
     from_etcd(response.0, revision)
 }
 
-fn to_etcd(txn: Txn) -> EtcdTxn {
-    let compares: Vec<_> = txn.compares.into_iter().map(compare).collect();
-    let success: Vec<_> = txn.success.into_iter().map(operation).collect();
-    let failure: Vec<_> = txn.failure.into_iter().map(operation).collect();
+fn to_etcd(txn: &Txn) -> EtcdTxn {
+    let compares: Vec<_> = txn.compares.iter().map(compare).collect();
+    let success: Vec<_> = txn.success.iter().map(operation).collect();
+    let failure: Vec<_> = txn.failure.iter().map(operation).collect();
     EtcdTxn::new()
         .when(compares)
         .and_then(success)
         .or_else(failure)
 }
 
-fn compare(compare: Compare) -> EtcdCompare {
+fn compare(compare: &Compare) -> EtcdCompare {
     let key = compare.keys.start.to_vec();
     let relation = match compare.relation {
         Relation::Equal => CompareOp::Equal,
@@ -53,25 +52,25 @@ fn compare(compare: Compare) -> EtcdCompare {
         Relation::Greater => CompareOp::Greater,
         Relation::Less => CompareOp::Less,
     };
-    let made = match compare.target {
-        Target::CreateRevision(revision) => EtcdCompare::create_revision(key, relation, revision),
-        Target::ModRevision(revision) => EtcdCompare::mod_revision(key, relation, revision),
-        Target::Version(version) => EtcdCompare::version(key, relation, version),
+    let made = match &compare.target {
+        Target::CreateRevision(revision) => EtcdCompare::create_revision(key, relation, *revision),
+        Target::ModRevision(revision) => EtcdCompare::mod_revision(key, relation, *revision),
+        Target::Version(version) => EtcdCompare::version(key, relation, *version),
         Target::Value(value) => EtcdCompare::value(key, relation, value.to_vec()),
-        Target::Lease(lease) => EtcdCompare::lease(key, relation, lease),
+        Target::Lease(lease) => EtcdCompare::lease(key, relation, *lease),
     };
-    match compare.keys.end {
+    match &compare.keys.end {
         Some(end) => made.with_range(end.to_vec()),
         None => made,
     }
 }
 
-fn operation(operation: Operation) -> TxnOp {
+fn operation(operation: &Operation) -> TxnOp {
     match operation {
         Operation::Put { key, value, lease } => TxnOp::put(
             key.to_vec(),
             value.to_vec(),
-            Some(PutOptions::new().with_lease(lease)),
+            Some(PutOptions::new().with_lease(*lease)),
         ),
         Operation::Overwrite { key, value } => TxnOp::put(
             key.to_vec(),
@@ -81,11 +80,12 @@ fn operation(operation: Operation) -> TxnOp {
         Operation::Delete(keys) => {
             let options = keys
                 .end
+                .as_ref()
                 .map(|end| DeleteOptions::new().with_range(end.to_vec()));
             TxnOp::delete(keys.start.to_vec(), options)
         }
         Operation::Range(request) => {
-            let (key, options) = get_options(&request);
+            let (key, options) = get_options(request);
             TxnOp::get(key, Some(options))
         }
         Operation::Txn(txn) => TxnOp::txn(to_etcd(txn)),

@@ -31,7 +31,7 @@ impl Fixture {
     /// The renewals that are due, of which nobody has been told to make one before.
     fn due(&self) -> usize {
         let mut due = 0;
-        while let Next::Renew(id) = self.renewals.schedule().next(self.clock.now()) {
+        while let Next::Renew(id) = self.renewals.schedule().next(self.clock.now(), false) {
             assert_eq!(id, self.id);
             due += 1;
         }
@@ -73,6 +73,41 @@ fn a_marked_session_is_renewed_when_a_third_has_passed_and_not_again_without_a_h
     fixture.clock.advance(TTL);
     assert_eq!(fixture.due(), 0);
     assert!(!fixture.known(), "what is silent for so long is forgotten");
+}
+
+#[test]
+fn what_is_nearly_due_is_renewed_with_what_is_due() {
+    let fixture = Fixture::opened();
+    fixture.clock.advance(TTL / 50);
+    let (soon, later, silent) = (
+        SessionId::random(),
+        SessionId::random(),
+        SessionId::random(),
+    );
+    let now = fixture.clock.now();
+    for (id, sent) in [(soon, now), (later, now + TTL / 6), (silent, now)] {
+        fixture.renewals.granted(id, TTL, sent);
+    }
+    for id in [fixture.id, soon, later] {
+        fixture.renewals.beat(id, TTL);
+    }
+    let mut schedule = fixture.renewals.schedule();
+    // As if the jitter had moved neither.
+    for (id, early) in [(fixture.id, TTL / 50), (soon, Duration::ZERO)] {
+        let due = now + TTL / 3 - early;
+        schedule.entries.get_mut(&id).unwrap().due = due;
+        schedule.place(id, due);
+    }
+    let at = now + TTL / 3 - TTL / 50;
+    let renewed = |next| match next {
+        Next::Renew(id) => Some(id),
+        Next::Sleep(_) => None,
+    };
+    assert_eq!(renewed(schedule.next(at - TTL / 100, false)), None);
+    assert_eq!(renewed(schedule.next(at, false)), Some(fixture.id));
+    assert_eq!(renewed(schedule.next(at, false)), None);
+    assert_eq!(renewed(schedule.next(at + TTL / 200, true)), Some(soon));
+    assert_eq!(renewed(schedule.next(at + TTL / 200, true)), None);
 }
 
 #[test]

@@ -1,0 +1,118 @@
+//! Which service answers a call.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+};
+
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use tonic::{
+    body::Body,
+    service::{Routes, RoutesBuilder},
+};
+use tonic_health::pb::health_server::HealthServer;
+use tower::Service;
+
+use crate::proto::{
+    FILE_DESCRIPTOR_SET,
+    server::{
+        config_service_server::ConfigServiceServer, lock_service_server::LockServiceServer,
+        registry_service_server::RegistryServiceServer, server_service_server::ServerServiceServer,
+        session_service_server::SessionServiceServer,
+    },
+};
+
+use super::{
+    Context, config::ConfigHandler, health::HealthHandler, lock::LockHandler,
+    registry::RegistryHandler, server::ServerHandler, session::SessionHandler,
+};
+
+/// All services of the API, health and reflection included.
+///
+/// Our own are found by name. The rest go through the framework's router, which costs each call
+/// several allocations.
+#[derive(Clone)]
+pub struct Services(Arc<Own>);
+
+struct Own {
+    config: ConfigServiceServer<ConfigHandler>,
+    lock: LockServiceServer<LockHandler>,
+    registry: RegistryServiceServer<RegistryHandler>,
+    server: ServerServiceServer<ServerHandler>,
+    session: SessionServiceServer<SessionHandler>,
+    rest: Routes,
+}
+
+/// A service with the limits every service has.
+macro_rules! limited {
+    ($context:ident, $service:ident($handler:expr)) => {
+        $service::new($handler)
+            .max_decoding_message_size($context.settings.max_request_bytes)
+            .max_encoding_message_size($context.settings.max_response_bytes)
+    };
+}
+
+// === impl Services ===
+
+impl Services {
+    /// The services of one replica.
+    pub fn new(
+        context: &Context,
+        health: HealthHandler,
+    ) -> Result<Self, tonic_reflection::server::Error> {
+        let mut rest = Routes::builder();
+        rest.add_service(limited!(context, HealthServer(health)));
+        if context.settings.reflection {
+            add_reflection(&mut rest)?;
+        }
+        let of = || context.clone();
+        Ok(Self(Arc::new(Own {
+            config: limited!(context, ConfigServiceServer(ConfigHandler::new(of()))),
+            lock: limited!(context, LockServiceServer(LockHandler::new(of()))),
+            registry: limited!(context, RegistryServiceServer(RegistryHandler::new(of()))),
+            server: limited!(context, ServerServiceServer(ServerHandler::new(of()))),
+            session: limited!(context, SessionServiceServer(SessionHandler::new(of()))),
+            rest: rest.routes().prepare(),
+        })))
+    }
+}
+
+impl Service<Request<Body>> for Services {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let own = &*self.0;
+        let service = request.uri().path().split('/').nth(1);
+        match service.unwrap_or_default() {
+            "stanchion.v1.ConfigService" => own.config.clone().call(request),
+            "stanchion.v1.LockService" => own.lock.clone().call(request),
+            "stanchion.v1.RegistryService" => own.registry.clone().call(request),
+            "stanchion.v1.ServerService" => own.server.clone().call(request),
+            "stanchion.v1.SessionService" => own.session.clone().call(request),
+            _ => Box::pin(own.rest.clone().call(request)),
+        }
+    }
+}
+
+/// Both versions, because clients in some languages know only the older one.
+fn add_reflection(routes: &mut RoutesBuilder) -> Result<(), tonic_reflection::server::Error> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // Lets grpcurl show the details of errors.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    routes
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    Ok(())
+}
