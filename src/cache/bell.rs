@@ -44,7 +44,10 @@ pub(super) struct Seat {
 
 /// One task on each runtime that has cursors.
 #[derive(Default)]
-pub(super) struct Ringers(Mutex<HashMap<runtime::Id, (Arc<Ringer>, AbortOnDropHandle<()>)>>);
+pub(super) struct Ringers(Mutex<HashMap<runtime::Id, Running>>);
+
+/// A ringer, and its task for as long as it is wanted.
+type Running = (Arc<Ringer>, AbortOnDropHandle<()>);
 
 #[derive(Default)]
 struct Ringer {

@@ -242,7 +242,7 @@ impl<T: Clone, C: Copy> Seen<T, C> {
             self.forget();
         }
         let surplus = self.parts.len().saturating_sub(PARTS);
-        if let Some(oldest) = self.parts.drain(..surplus).last() {
+        if let Some(oldest) = self.parts.drain(..surplus).next_back() {
             self.floor = oldest.revision;
         }
         // No half of a delta stays.
