@@ -12,7 +12,7 @@
 //! is why nothing may go this way whose order is told by it, such as places in a queue.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -25,9 +25,9 @@ use crate::store::{Compare, KeyRange, Operation, OperationResponse, Outcome, Txn
 use super::{Core, error::Error};
 
 /// How many transactions are on their way before others wait to go together.
-const FLIGHTS: usize = 1;
-/// How many members a group has: nested, each may then still have as many conditions and steps.
-const MEMBERS: usize = 64;
+const FLIGHTS: usize = 2;
+/// How many members a group has: nested, each may then still have 96 conditions and steps.
+const MEMBERS: usize = 32;
 /// How many bytes a group writes: far below the store's limit, so that keys, compares and reads fit
 /// beside them.
 const BYTES: usize = 512 * 1024;
@@ -39,7 +39,7 @@ pub(super) struct Group(Mutex<Waiting>);
 #[derive(Default)]
 struct Waiting {
     flights: usize,
-    members: VecDeque<Member>,
+    members: Vec<Member>,
 }
 
 /// A transaction that can go together with others.
@@ -91,7 +91,7 @@ impl Group {
     /// Takes in a member; `Some`: these are to go now.
     fn join(&self, member: Member) -> Option<Vec<Member>> {
         let mut waiting = self.waiting();
-        waiting.members.push_back(member);
+        waiting.members.push(member);
         if waiting.flights >= FLIGHTS {
             return None;
         }
@@ -153,13 +153,12 @@ async fn carry_out(core: &Core, members: Vec<Member>) {
 impl Waiting {
     /// Takes those who can go together, in the order in which they came.
     fn take(&mut self) -> Vec<Member> {
-        let (mut group, mut left) = (Vec::new(), Vec::new());
+        let mut group = Vec::new();
         let mut bytes = 0;
         let (mut read, mut written) = (HashSet::new(), HashSet::new());
-        while group.len() < MEMBERS
-            && let Some(member) = self.members.pop_front()
-        {
-            let fits = group.is_empty() || bytes + member.bytes <= BYTES;
+        let members = std::mem::take(&mut self.members);
+        for member in members {
+            let fits = group.is_empty() || (group.len() < MEMBERS && bytes + member.bytes <= BYTES);
             let apart = |keys: &[Bytes], others: &HashSet<Bytes>| {
                 keys.iter().all(|key| !others.contains(key))
             };
@@ -173,11 +172,8 @@ impl Waiting {
                 written.extend(member.writes.iter().cloned());
                 group.push(member);
             } else {
-                left.push(member);
+                self.members.push(member);
             }
-        }
-        for member in left.into_iter().rev() {
-            self.members.push_front(member);
         }
         group
     }
@@ -248,7 +244,7 @@ mod tests {
     #[test]
     fn who_comes_while_few_are_on_their_way_goes_at_once_and_the_others_go_together() {
         let group = Group::default();
-        for key in ["a", "b"].iter().take(FLIGHTS) {
+        for key in ["a", "b"] {
             assert_eq!(group.join(member(put(key))).map_or(0, |m| m.len()), 1);
         }
         for key in ["c", "d", "c", "e"] {
@@ -257,9 +253,7 @@ mod tests {
         // The second one who wants `c` has to see what came of the first.
         assert_eq!(keys(&group.land().unwrap()), ["c", "d", "e"]);
         assert_eq!(keys(&group.land().unwrap()), ["c"]);
-        for _ in 0..FLIGHTS {
-            assert!(group.land().is_none());
-        }
+        assert!(group.land().is_none() && group.land().is_none());
         assert_eq!(group.waiting().flights, 0);
     }
 
@@ -284,7 +278,7 @@ mod tests {
         waiting.members = many.collect();
         assert_eq!((waiting.take().len(), waiting.take().len()), (MEMBERS, 1));
         let large = |key| member(Txn::new().then(Operation::put(key, vec![0; BYTES])));
-        waiting.members = [large("a"), large("b")].into();
+        waiting.members = vec![large("a"), large("b")];
         assert_eq!((waiting.take().len(), waiting.take().len()), (1, 1));
     }
 
