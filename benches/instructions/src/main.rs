@@ -24,6 +24,10 @@ use std::{io::Write as _, process::ExitCode};
 
 use self::{arguments::Arguments, error::CountError, figures::Figures};
 
+/// The server's, so that what it allocates costs the same here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::read();
     match run(&arguments) {

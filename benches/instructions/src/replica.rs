@@ -9,14 +9,15 @@ use stanchion::{
     clock::Clock,
     domain::{
         Core, Settings,
-        epoch::EpochKeeper,
+        epoch::{Epoch, EpochKeeper},
         keyspace::Keyspace,
         names::ReplicaId,
+        records,
         state::{Cache, StateProjection},
     },
     rpc::{Context, Services, framed, health::HealthHandler, registry::RegistryHandler},
     store::{
-        Event, KeyRange, KeyValue, RangeRequest, Revision, Store, WatchItem,
+        Event, KeyRange, KeyValue, Operation, RangeRequest, Revision, Store, Txn, WatchItem,
         embedded::{self, Embedded, Location},
     },
 };
@@ -68,7 +69,9 @@ impl<'r> Replica<'r> {
             .await
             .map_err(|e| CountError::unexpected(e.to_string()))?;
         let relay = Arc::new(Relay::new(embedded));
-        let core = core(relay.clone(), clock)?;
+        let keys = Keyspace::new("stanchion");
+        begin_epoch(&*relay, &keys).await?;
+        let core = core(relay.clone(), keys, clock)?;
         core.cache.ready().await;
         let context = Context::new(core.clone(), Arc::default());
         instances::register(&RegistryHandler::new(context.clone())).await?;
@@ -169,8 +172,25 @@ impl<'r> Replica<'r> {
     }
 }
 
-fn core(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Arc<Core>, CountError> {
-    let keys = Keyspace::new("stanchion");
+/// Begins the store's history with a fixed name: it is in every header, and a random one costs more
+/// to write now and then, when it begins with a zero.
+async fn begin_epoch(store: &dyn Store, keys: &Keyspace) -> Result<(), CountError> {
+    let epoch = Epoch {
+        id: 0x1234_5678_9abc_def0,
+        era: 1,
+        timeline: store.status().await?.timeline,
+        format: records::FORMAT,
+    };
+    let put = Operation::put(keys.epoch(), records::encode_epoch(&epoch));
+    store.txn(Txn::new().then(put)).await?;
+    Ok(())
+}
+
+fn core(
+    store: Arc<dyn Store>,
+    keys: Keyspace,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Core>, CountError> {
     let cache = Cache::start(
         store.clone(),
         keys.state(),

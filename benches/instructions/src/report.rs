@@ -29,6 +29,12 @@ fn write(counted: &Figures, committed: Option<&Figures>) -> io::Result<()> {
             case.name, case.operation
         )?;
     }
+    writeln!(
+        out,
+        "Instructions are not time: waiting for memory and system calls count nothing. HTTP/2 and \
+         the layers around\neach call are left out. Other compilers, C libraries and processors give \
+         other counts."
+    )?;
     out.flush()
 }
 
