@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+use http::HeaderMap;
 use http_body::Body as _;
 use tonic::{Code, Status, body::Body};
 
@@ -30,7 +31,9 @@ pub(crate) struct Read {
     pub(crate) bytes: usize,
     /// Nothing will follow.
     pub(crate) ended: bool,
-    /// The answer is not the one that was hoped for.
+    /// How the answer ended; looked into later, because that does not count.
+    trailers: Option<HeaderMap>,
+    /// The answer broke off.
     failed: Option<Status>,
 }
 
@@ -69,8 +72,7 @@ impl Stream {
                         read.bytes += data.len();
                     }
                     Err(frame) => {
-                        let status = frame.trailers_ref().and_then(Status::from_header_map);
-                        read.failed = status.filter(|status| status.code() != Code::Ok);
+                        read.trailers = frame.into_trailers().ok();
                         // Trailers are the last, and a connection asks for no more.
                         read.ended = true;
                         return read;
@@ -95,7 +97,9 @@ impl Stream {
 impl Read {
     /// Fails if less was read than this, or an error.
     pub(crate) fn check(self, pieces: usize, bytes: usize) -> Result<(), CountError> {
-        match self.failed {
+        let trailers = self.trailers.as_ref().and_then(Status::from_header_map);
+        let failed = trailers.filter(|status| status.code() != Code::Ok);
+        match self.failed.or(failed) {
             Some(status) => Err(status.into()),
             None if self.pieces < pieces || self.bytes < bytes => Err(CountError::unexpected(
                 format!("it said {} bytes in {} pieces", self.bytes, self.pieces),
