@@ -28,8 +28,8 @@ const COPIED: usize = 4 * 1024;
 #[derive(Clone)]
 struct Made(Arc<Mutex<Option<Body>>>);
 
-/// The body of an answer of one message.
-struct Single(VecDeque<Bytes>);
+/// The body of an answer of one message: the pieces that are left; none once it has ended.
+struct Single(Option<VecDeque<Bytes>>);
 
 /// An answer whose body is `body`. `stand_in` is what the framework would have sent.
 pub fn answer<T, B>(stand_in: T, body: B) -> Response<T>
@@ -44,7 +44,7 @@ where
 
 /// An answer of one message: what is this caller's own, and what others are told too.
 pub fn message<T: Message + Default>(own: &T, shared: Bytes) -> Response<T> {
-    answer(T::default(), Single(frame(own, shared).into()))
+    answer(T::default(), Single(Some(frame(own, shared).into())))
 }
 
 /// Puts the body that a handler made in place of the framework's.
@@ -105,15 +105,22 @@ impl http_body::Body for Single {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Poll::Ready(match self.0.pop_front() {
-            Some(bytes) => Some(Ok(Frame::data(bytes))),
-            None => Some(trailers(&Status::ok(""))),
-        })
+        let Some(pieces) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        Poll::Ready(Some(match pieces.pop_front() {
+            Some(bytes) => Ok(Frame::data(bytes)),
+            None => {
+                self.0 = None;
+                trailers(&Status::ok(""))
+            }
+        }))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
     use stanchion_client::proto::{Instance, ListInstancesResponse, ResponseHeader};
 
     use super::*;
@@ -149,5 +156,16 @@ mod tests {
                 whole
             );
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_one_message_ends_after_its_trailers() {
+        let answer = message(&ListInstancesResponse::default(), Bytes::new());
+        let (_, _, extensions) = answer.into_parts();
+        let mut sent = http::Response::new(Body::empty());
+        *sent.extensions_mut() = extensions;
+        let read = in_place(sent).into_body().collect().await.unwrap();
+        assert_eq!(read.trailers().unwrap()["grpc-status"], "0");
+        assert_eq!(read.to_bytes().len(), PREFIX);
     }
 }
