@@ -15,6 +15,8 @@ mod history;
 mod listing;
 mod log;
 mod message;
+mod parts;
+mod picture;
 mod probe;
 mod projection;
 mod published;
@@ -53,10 +55,11 @@ pub use self::{
     cursor::Cursor,
     follow::{Followed, Follower},
     message::{CursorOptions, FinalReason, Message, ResetReason, Start, Told},
+    picture::Items,
     projection::{Action, Change, Event, Projection, Selection},
     stats::Stats,
     token::Token,
-    topic::{Items, Run},
+    topic::Run,
     wire_form::WireForm,
 };
 

@@ -13,9 +13,11 @@ use std::{
 use crate::store::Revision;
 
 use super::{
-    Event, Message, Projection, Selection,
+    Message, Projection, Selection,
     bell::Bell,
-    catchup::{Weighed, events},
+    catchup::events,
+    parts::{Part, cut},
+    picture::{self, Picture},
     published::Published,
     topics::Listed,
     wire_form::WireForm,
@@ -30,8 +32,6 @@ const RUN_SHARED_FOR: Duration = Duration::from_millis(50);
 const RUNS: usize = 8;
 /// How many parts of deltas a topic remembers before it looks at the log again.
 const PARTS: usize = 1024;
-/// The largest snapshot that is kept for the next who asks, in bytes, roughly.
-const PICTURE_BYTES: usize = 1024 * 1024;
 
 /// The topic of one selection.
 pub(super) struct Topic<P: Projection, S: Selection<P>> {
@@ -51,15 +51,6 @@ struct Seen<T, C> {
     parts: VecDeque<Part<T, C>>,
     runs: VecDeque<(Place, Arc<Run<T, C>>)>,
     picture: Option<Picture<T>>,
-}
-
-/// A delta, or a part of one.
-struct Part<T, C> {
-    revision: Revision,
-    events: Vec<Event<T, C>>,
-    weight: usize,
-    conflated: bool,
-    last: bool,
 }
 
 /// Where a cursor stands in a topic.
@@ -98,17 +89,6 @@ pub struct Run<T, C> {
     pub(super) is_all: bool,
     made: Instant,
 }
-
-/// A part of a snapshot, told to all who begin while nothing changes.
-pub struct Items<T> {
-    /// The items, in key order.
-    pub items: Vec<T>,
-    /// What they look like on the wire.
-    pub wire: WireForm,
-}
-
-/// All parts of a snapshot.
-pub(super) type Picture<T> = Arc<[Arc<Items<T>>]>;
 
 // === impl Position ===
 
@@ -196,7 +176,7 @@ impl<P: Projection, S: Selection<P>> Topic<P, S> {
             return None;
         }
         if seen.picture.is_none() {
-            seen.picture = picture(published, &self.selection, part_bytes);
+            seen.picture = picture::of::<P, S>(&published.state, &self.selection, part_bytes);
         }
         seen.picture.clone()
     }
@@ -235,7 +215,7 @@ impl<T: Clone, C: Copy> Seen<T, C> {
         for (revision, entry) in log.after(self.scanned) {
             let events = events(&entry.changes, selection);
             self.parts
-                .extend(parts(revision, events, entry.conflated, part_bytes));
+                .extend(cut(revision, events, entry.conflated, part_bytes));
         }
         self.scanned = published.revision;
         if self.parts.len() > known {
@@ -274,7 +254,7 @@ impl<T: Clone, C: Copy> Seen<T, C> {
             .take_while(|(at, _)| *at <= self.floor)
             .flat_map(|(at, entry)| {
                 let events = events(&entry.changes, selection);
-                parts(at, events, entry.conflated, part_bytes)
+                cut(at, events, entry.conflated, part_bytes)
             })
             .collect();
         older.append(&mut self.parts);
@@ -364,84 +344,4 @@ impl<T: Clone, C: Copy> Seen<T, C> {
         let before = parts.take(last).rev();
         before.fold(end, |rest, part| of(part, Some(rest)))
     }
-}
-
-// === impl Part ===
-
-impl<T: Clone, C: Copy> Part<T, C> {
-    fn message(&self, prev_revision: Revision) -> Message<T, C> {
-        Message::Delta {
-            prev_revision,
-            revision: self.revision,
-            events: self.events.clone(),
-            conflated: self.conflated,
-            last_part: self.last,
-        }
-    }
-}
-
-/// Cuts the events of one revision into parts; none if there are no events.
-fn parts<T, C>(
-    revision: Revision,
-    events: Vec<Weighed<T, C>>,
-    conflated: bool,
-    part_bytes: usize,
-) -> Vec<Part<T, C>> {
-    let mut parts: Vec<Part<T, C>> = Vec::new();
-    for Weighed { event, weight } in events {
-        match parts.last_mut() {
-            Some(part) if part.weight + weight <= part_bytes => {
-                part.events.push(event);
-                part.weight += weight;
-            }
-            _ => parts.push(Part {
-                revision,
-                events: vec![event],
-                weight,
-                conflated,
-                last: false,
-            }),
-        }
-    }
-    if let Some(part) = parts.last_mut() {
-        part.last = true;
-    }
-    parts
-}
-
-/// All parts of the snapshot, unless it is too large to be kept.
-fn picture<P: Projection, S: Selection<P>>(
-    published: &Published<P>,
-    selection: &S,
-    part_bytes: usize,
-) -> Option<Picture<S::Item>> {
-    let mut parts = Vec::new();
-    let mut items = Vec::new();
-    let (mut bytes, mut all) = (0, 0);
-    for (_, item) in selection.list(&published.state, None) {
-        let Some(shown) = selection.select(&item) else {
-            continue;
-        };
-        let weight = P::weight(&item);
-        all += weight;
-        if all > PICTURE_BYTES {
-            return None;
-        }
-        if !items.is_empty() && bytes + weight > part_bytes {
-            parts.push(std::mem::take(&mut items));
-            bytes = 0;
-        }
-        bytes += weight;
-        items.push(shown);
-    }
-    if !items.is_empty() {
-        parts.push(items);
-    }
-    let keep = |items| {
-        Arc::new(Items {
-            items,
-            wire: WireForm::default(),
-        })
-    };
-    Some(parts.into_iter().map(keep).collect())
 }

@@ -20,6 +20,9 @@ use crate::{
 
 type Seen = Message<Shown, Cause>;
 
+/// How long to wait for what must happen.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A message as text.
 fn text(message: Option<Seen>) -> String {
     match message {
@@ -319,6 +322,33 @@ async fn a_watcher_behind_the_log_is_told_the_difference() {
     fake.put("p/0/same", "2");
     assert_eq!(next(&mut cursor).await, "~same=2");
     assert_eq!(cache.stats().differences, 1);
+}
+
+#[tokio::test]
+async fn a_reader_that_comes_back_to_quiet_is_told_that_nothing_happened() {
+    let fake = Fake::new();
+    let clock = ManualClock::default();
+    let cache = start_with(
+        fake.clone(),
+        Arc::new(Witness::default()),
+        quick(),
+        Arc::new(clock.clone()),
+    );
+    soon(cache.ready()).await;
+    let mut cursor = following(&cache, all(), CursorOptions::default()).await;
+    // Waits once, so that its timer runs, and is woken from that wait by a change.
+    assert!(silent(&mut cursor).await);
+    fake.put("p/0/a", "1");
+    assert_eq!(next(&mut cursor).await, "+a=1");
+    // While nobody reads, the timer goes off.
+    clock.advance(Duration::from_secs(60));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    tokio::select! {
+        // In this order, so that the end of the patience does not wake the cursor.
+        biased;
+        () = tokio::time::sleep(PATIENCE) => panic!("nothing is told"),
+        message = cursor.next() => assert_eq!(text(message), "bookmark"),
+    }
 }
 
 #[tokio::test]

@@ -96,7 +96,9 @@ pub(super) fn settle(
             .iter()
             .rposition(|&byte| byte == b'/')
             .map(|end| path.slice(..end));
-        if let Some(service) = &service {
+        if let Some(service) = &service
+            && (before.is_some() || after.is_some())
+        {
             state.rosters.insert(service.clone(), Arc::default());
         }
         let unseen = match (&before, &after) {
