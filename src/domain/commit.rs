@@ -1,6 +1,6 @@
 //! The one way down: a transaction, carried out once whatever happens on the way.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::store::{self, Operation, OperationResponse, Outcome, Txn, TxnResponse};
 
@@ -63,12 +63,18 @@ impl Core {
 
     async fn send(&self, txn: Txn) -> Result<Sent, Error> {
         txn.check_size()?;
-        self.send_again(txn, false).await
+        let deadline = self.clock.now() + self.settings.commit_timeout;
+        self.send_again(txn, false, deadline).await
     }
 
-    /// Sends a transaction of which an earlier attempt may be `unknown`.
-    pub(super) async fn send_again(&self, txn: Txn, mut unknown: bool) -> Result<Sent, Error> {
-        let deadline = self.clock.now() + self.settings.commit_timeout;
+    /// Sends a transaction of which an earlier attempt may be `unknown`. No attempt begins after
+    /// `deadline`, but one is made.
+    pub(super) async fn send_again(
+        &self,
+        txn: Txn,
+        mut unknown: bool,
+        deadline: Instant,
+    ) -> Result<Sent, Error> {
         let mut pause = Duration::from_millis(20);
         loop {
             let error = match self.store.txn(txn.clone()).await {

@@ -10,10 +10,14 @@
 //! whose conditions do not hold stops nobody. All compares of a group are made before anything is
 //! written: members may therefore not touch what another one writes. They share a revision, which
 //! is why nothing may go this way whose order is told by it, such as places in a queue.
+//!
+//! While the store is away nobody waits for the failure of another: whoever waited for a flight
+//! that failed goes alone at once, and has as long as if it had not waited.
 
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -31,6 +35,9 @@ const MEMBERS: usize = 32;
 /// How many bytes a group writes: far below the store's limit, so that keys, compares and reads fit
 /// beside them.
 const BYTES: usize = 512 * 1024;
+
+/// How many may wait to go together; whoever finds as many goes alone.
+const QUEUE: usize = 16 * MEMBERS;
 
 /// The transactions that wait to go together.
 #[derive(Default)]
@@ -50,7 +57,19 @@ struct Member {
     /// The keys it may write.
     writes: Vec<Bytes>,
     bytes: usize,
+    /// Until when it is tried.
+    deadline: Instant,
     answer: oneshot::Sender<Result<TxnResponse, Error>>,
+}
+
+/// What becomes of one who comes.
+enum Joined {
+    /// It waits for the next flight.
+    Waits,
+    /// These are to go now.
+    Flies(Vec<Member>),
+    /// Too many wait already.
+    Full(Txn),
 }
 
 // === impl Group ===
@@ -65,13 +84,18 @@ impl Group {
     ) -> Result<TxnResponse, Error> {
         txn.check_size()?;
         let (answer, answered) = oneshot::channel();
-        let member = match Member::new(txn, answer) {
+        let deadline = core.clock.now() + core.settings.commit_timeout;
+        let member = match Member::new(txn, deadline, answer) {
             Ok(member) => member,
             Err(txn) => return core.commit(None, txn).await,
         };
-        if let Some(members) = self.join(member) {
+        match self.join(member) {
+            Joined::Waits => {}
             // Apart from the caller, who may give up, which is nothing to the others.
-            tokio::spawn(self.clone().fly(core.clone(), members));
+            Joined::Flies(members) => {
+                tokio::spawn(self.clone().fly(core.clone(), members));
+            }
+            Joined::Full(txn) => return core.commit(None, txn).await,
         }
         let response = answered
             .await
@@ -82,31 +106,44 @@ impl Group {
 
     async fn fly(self: Arc<Self>, core: Arc<Core>, members: Vec<Member>) {
         let mut next = Some(members);
+        let mut well = true;
         while let Some(members) = next {
-            carry_out(&core, members).await;
-            next = self.land();
+            well = if well {
+                together(&core, members).await
+            } else {
+                alone(&core, members, false).await
+            };
+            next = self.land(well);
         }
     }
 
-    /// Takes in a member; `Some`: these are to go now.
-    fn join(&self, member: Member) -> Option<Vec<Member>> {
+    /// Takes in a member.
+    fn join(&self, member: Member) -> Joined {
         let mut waiting = self.waiting();
+        if waiting.members.len() >= QUEUE {
+            return Joined::Full(member.txn);
+        }
         waiting.members.push(member);
         if waiting.flights >= FLIGHTS {
-            return None;
+            return Joined::Waits;
         }
         waiting.flights += 1;
-        Some(waiting.take())
+        Joined::Flies(waiting.take())
     }
 
-    /// Notes that a transaction was answered; `Some`: these are to go now.
-    fn land(&self) -> Option<Vec<Member>> {
+    /// Notes that a flight is over; `Some`: these are to go now, all that wait if it did not end
+    /// well.
+    fn land(&self, well: bool) -> Option<Vec<Member>> {
         let mut waiting = self.waiting();
         if waiting.members.is_empty() {
             waiting.flights -= 1;
             return None;
         }
-        Some(waiting.take())
+        Some(if well {
+            waiting.take()
+        } else {
+            std::mem::take(&mut waiting.members)
+        })
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -114,38 +151,48 @@ impl Group {
     }
 }
 
-async fn carry_out(core: &Core, members: Vec<Member>) {
-    let mut unknown = false;
-    if members.len() > 1 {
-        let nested = members.iter().map(|member| member.txn.clone());
-        let together = nested.fold(Txn::new(), |all, txn| all.then(Operation::Txn(txn)));
-        match core.store.txn(together).await {
-            Ok(response) if response.responses.len() == members.len() => {
-                for (member, nested) in members.into_iter().zip(response.responses) {
-                    let OperationResponse::Txn(nested) = nested else {
-                        continue;
-                    };
-                    // A caller that gave up needs no answer.
-                    let _ = member.answer.send(Ok(TxnResponse {
-                        revision: response.revision,
-                        ..nested
-                    }));
-                }
-                return;
-            }
-            Ok(_) => unknown = true,
-            // What stops one (its lease is gone) stops all of them: each goes on by itself.
-            Err(error) => {
-                unknown = error.outcome() == Outcome::Unknown;
-                tracing::debug!(%error, "a group of transactions is sent one by one");
-            }
-        }
+/// Sends members as one. Says whether the store answered.
+async fn together(core: &Core, members: Vec<Member>) -> bool {
+    if members.len() < 2 {
+        return alone(core, members, false).await;
     }
-    let alone = members.into_iter().map(|member| async move {
-        let sent = core.send_again(member.txn, unknown).await;
+    let nested = members.iter().map(|member| member.txn.clone());
+    let all = nested.fold(Txn::new(), |all, txn| all.then(Operation::Txn(txn)));
+    let unknown = match core.store.txn(all).await {
+        Ok(response) if response.responses.len() == members.len() => {
+            for (member, nested) in members.into_iter().zip(response.responses) {
+                let OperationResponse::Txn(nested) = nested else {
+                    continue;
+                };
+                // A caller that gave up needs no answer.
+                let _ = member.answer.send(Ok(TxnResponse {
+                    revision: response.revision,
+                    ..nested
+                }));
+            }
+            return true;
+        }
+        Ok(_) => true,
+        // What stops one (its lease is gone) stops all of them: each goes on by itself.
+        Err(error) => {
+            tracing::debug!(%error, "a group of transactions is sent one by one");
+            error.outcome() == Outcome::Unknown
+        }
+    };
+    alone(core, members, unknown).await
+}
+
+/// Sends members one by one, all at the same time; an earlier attempt may be `unknown`. Says
+/// whether the store answered any of them.
+async fn alone(core: &Core, members: Vec<Member>, unknown: bool) -> bool {
+    let sent = members.into_iter().map(|member| async move {
+        let sent = core.send_again(member.txn, unknown, member.deadline).await;
+        let well = sent.is_ok();
+        // A caller that gave up needs no answer.
         let _ = member.answer.send(sent.map(|sent| sent.response));
+        well
     });
-    join_all(alone).await;
+    join_all(sent).await.contains(&true)
 }
 
 // === impl Waiting ===
@@ -183,7 +230,11 @@ impl Waiting {
 
 impl Member {
     /// A member of a group; gives `txn` back if it is not one of few keys that it names.
-    fn new(txn: Txn, answer: oneshot::Sender<Result<TxnResponse, Error>>) -> Result<Self, Txn> {
+    fn new(
+        txn: Txn,
+        deadline: Instant,
+        answer: oneshot::Sender<Result<TxnResponse, Error>>,
+    ) -> Result<Self, Txn> {
         let (mut reads, mut writes, mut bytes) = (Vec::new(), Vec::new(), 0);
         let steps = txn.success.iter().chain(&txn.failure);
         let compared = txn.compares.iter().map(|Compare { keys, .. }| keys);
@@ -214,6 +265,7 @@ impl Member {
             reads,
             writes,
             bytes,
+            deadline,
             answer,
         })
     }
@@ -231,7 +283,8 @@ mod tests {
     }
 
     fn member(txn: Txn) -> Member {
-        Member::new(txn, oneshot::channel().0).unwrap_or_else(|_| panic!("no member"))
+        Member::new(txn, Instant::now(), oneshot::channel().0)
+            .unwrap_or_else(|_| panic!("no member"))
     }
 
     fn keys(members: &[Member]) -> Vec<Bytes> {
@@ -245,16 +298,27 @@ mod tests {
     fn who_comes_while_few_are_on_their_way_goes_at_once_and_the_others_go_together() {
         let group = Group::default();
         for key in ["a", "b"] {
-            assert_eq!(group.join(member(put(key))).map_or(0, |m| m.len()), 1);
+            assert!(matches!(group.join(member(put(key))), Joined::Flies(one) if one.len() == 1));
         }
         for key in ["c", "d", "c", "e"] {
-            assert!(group.join(member(put(key))).is_none());
+            assert!(matches!(group.join(member(put(key))), Joined::Waits));
         }
         // The second one who wants `c` has to see what came of the first.
-        assert_eq!(keys(&group.land().unwrap()), ["c", "d", "e"]);
-        assert_eq!(keys(&group.land().unwrap()), ["c"]);
-        assert!(group.land().is_none() && group.land().is_none());
+        assert_eq!(keys(&group.land(true).unwrap()), ["c", "d", "e"]);
+        assert_eq!(keys(&group.land(true).unwrap()), ["c"]);
+        assert!(group.land(true).is_none() && group.land(true).is_none());
         assert_eq!(group.waiting().flights, 0);
+    }
+
+    #[test]
+    fn all_who_wait_for_a_flight_that_fails_go_at_once_and_no_more_wait_than_have_room() {
+        let group = Group::default();
+        for _ in 0..FLIGHTS + QUEUE {
+            assert!(!matches!(group.join(member(put("a"))), Joined::Full(_)));
+        }
+        assert!(matches!(group.join(member(put("a"))), Joined::Full(_)));
+        assert_eq!(group.land(false).unwrap().len(), QUEUE);
+        assert!(group.land(false).is_none());
     }
 
     #[test]
@@ -291,7 +355,7 @@ mod tests {
             put("a").then(Operation::Txn(put("b"))),
             put("a").then(Operation::overwrite("b", "")),
         ] {
-            assert!(Member::new(txn, oneshot::channel().0).is_err());
+            assert!(Member::new(txn, Instant::now(), oneshot::channel().0).is_err());
         }
     }
 }

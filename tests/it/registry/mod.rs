@@ -4,6 +4,7 @@ mod changes;
 mod refusals;
 mod registration;
 mod removal;
+mod together;
 mod watches;
 
 use std::time::Duration;
