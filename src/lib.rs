@@ -10,18 +10,21 @@
 //!   └──── snapshot, delta, bookmark ◀──────┴── typed events ◀─┴──── batches ◀─────┘               └─ embedded/  in process, on disk
 //! ```
 //!
-//! **The path of a call.** A connection is accepted in [`rpc::listener`], the call passes
-//! [`rpc::layers`], a handler such as `rpc::registry` parses every field into a type that cannot be
-//! invalid ([`rpc::convert`], [`domain::names`]) and makes one call into the domain. A read is
-//! answered from the cache ([`cache::Cache::read`]), as fresh as was asked for. A write becomes one
-//! transaction that compares before it writes ([`domain::Core::commit`]) and goes to the store
-//! ([`store::Store::txn`]). Whatever went wrong becomes a status in one table ([`rpc::status`]).
+//! **The path of a call.** A connection is accepted in [`rpc::listener`] and stays on one of the
+//! threads of [`rpc::workers`]. The call passes [`rpc::layers`], a handler such as `rpc::registry`
+//! parses every field into a type that cannot be invalid ([`rpc::convert`], [`domain::names`]) and
+//! makes one call into the domain. A read is answered from the cache ([`cache::Cache::read`]), as
+//! fresh as was asked for. A write becomes one transaction that compares before it writes
+//! ([`domain::Core::commit`]) and goes to the store ([`store::Store::txn`]). Whatever went wrong
+//! becomes a status in one table ([`rpc::status`]).
 //!
 //! **The path of an event.** What was written comes back through the one watch that this replica
 //! has on the store. The cache groups it by revision and lets the projection ([`domain::state`])
 //! derive what can be seen: a session ends, so its instances are suspect, at that very revision.
 //! The result is published as an immutable state and a log of changes; every watcher is a cursor
-//! over it ([`cache::Cursor`]), and [`rpc::watch`] writes what the cursor says to the stream.
+//! over it ([`cache::Cursor`]). Cursors of one selection share a topic: it is woken only by what
+//! may concern it, and what it tells ([`cache::Run`]) is written for the wire once, by
+//! [`rpc::watch`], for all of them ([`cache::WireForm`]).
 //!
 //! # Who may name whom
 //!

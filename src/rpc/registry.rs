@@ -18,7 +18,7 @@ use crate::{
         Error,
         registry::{Instance, Instances, Registered, Registry, Support},
         state::View,
-        watch::Selection,
+        watch::{Selection, Token},
     },
     proto::server::registry_service_server::RegistryService,
     rpc::{
@@ -69,7 +69,8 @@ impl RegistryHandler {
         selection: &Instances,
         size: usize,
     ) -> Option<Response<ListInstancesResponse>> {
-        let instances = selection.whole(&view.state, size)?.get_or_make(|| {
+        let whole = selection.whole(&view.state, size)?;
+        let instances = whole.wire.get_or_make(|| {
             let shown = selection.list(&view.state, None);
             let shown = shown.filter_map(|(_, item)| selection.select(&item));
             let instances = shown.map(|instance| wire_instance(&instance)).collect();
@@ -79,15 +80,14 @@ impl RegistryHandler {
             };
             shared.encode_to_vec().into()
         });
+        let resume = Token {
+            epoch: view.state.epoch.id,
+            digest: whole.digest(selection),
+            revision: view.revision,
+        };
         let own = ListInstancesResponse {
             header: Some(self.context.header.of(view)),
-            resume_token: self
-                .context
-                .core
-                .cache
-                .token(view, selection)
-                .encode()
-                .into(),
+            resume_token: resume.encode().into(),
             ..ListInstancesResponse::default()
         };
         (instances.len() <= page::MAX_BYTES).then(|| framed::message(&own, instances))

@@ -100,3 +100,39 @@ impl Drop for Place {
         self.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_goes_to_the_thread_with_the_fewest() {
+        let workers = Workers::start(2).unwrap();
+        let ids = |places: &[Place]| places.iter().map(|p| p.runtime().id()).collect::<Vec<_>>();
+        let mut places: Vec<_> = (0..4).filter_map(|_| workers.place()).collect();
+        let of = ids(&places);
+        assert_ne!(of[0], of[1]);
+        assert_ne!(of[2], of[3]);
+        // Both of one thread end: the next two go there.
+        places.retain(|place| place.runtime().id() != of[0]);
+        places.extend((0..2).filter_map(|_| workers.place()));
+        assert_eq!(ids(&places)[2..], [of[0], of[0]]);
+    }
+
+    #[test]
+    fn what_is_spawned_runs_and_ends_with_the_threads() {
+        let workers = Workers::start(1).unwrap();
+        let place = workers.place().unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let running = place.runtime().spawn(async move {
+            // Gone with the task.
+            let sender = sender;
+            let _ = sender.send(std::thread::current().name().map(str::to_owned));
+            std::future::pending::<()>().await;
+        });
+        assert_eq!(receiver.recv().unwrap().as_deref(), Some("rpc-0"));
+        drop(workers);
+        assert!(receiver.recv().is_err());
+        drop(running);
+    }
+}

@@ -70,6 +70,15 @@ pub(super) async fn deliver(site: &Site, shape: &Shape) -> Result<Sample, BenchE
     Ok(sample)
 }
 
+/// Measures what watches weigh that have nothing to read.
+pub(super) async fn weigh(site: &Site, shares: (u32, u32)) -> Result<Sample, BenchError> {
+    let standing = stand(site, shares, Selection::Key(KEY), 200).await?;
+    let mut sample = Sample::default();
+    sample.set(KIB_PER_WATCHER, standing.kib_per_watcher);
+    sample.set(ETCD_WATCHERS, standing.etcd_watchers);
+    Ok(sample)
+}
+
 /// Opens watches and weighs them.
 pub(super) async fn stand(
     site: &Site,

@@ -1,11 +1,10 @@
 //! Memory of watchers that have a connection each and nothing to read.
 
-use super::deliveries::{KEY, KIB_PER_WATCHER, stand};
+use super::deliveries::{KIB_PER_WATCHER, weigh};
 use crate::{
     BenchError,
-    sample::{ETCD_WATCHERS, Goal, Sample},
+    sample::{Goal, Sample},
     target::Site,
-    wire::Selection,
 };
 
 /// What a run of the workload is like.
@@ -24,10 +23,5 @@ pub(crate) const GOALS: &[Goal] = &[Goal::at_most(KIB_PER_WATCHER, 24.0, 32.0)];
 
 /// Measures one target.
 pub(crate) async fn measure(site: &Site, options: &Options) -> Result<Sample, BenchError> {
-    let shares = (options.streams, options.connections);
-    let standing = stand(site, shares, Selection::Key(KEY), 200).await?;
-    let mut sample = Sample::default();
-    sample.set(KIB_PER_WATCHER, standing.kib_per_watcher);
-    sample.set(ETCD_WATCHERS, standing.etcd_watchers);
-    Ok(sample)
+    weigh(site, (options.streams, options.connections)).await
 }

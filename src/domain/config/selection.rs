@@ -161,6 +161,25 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_covered_begins_with_the_prefix_by_which_changes_are_found() {
+        let namespace = Namespace::parse("default").unwrap();
+        let key = ConfigKey::parse("db/host").unwrap();
+        let path = ConfigPath {
+            namespace: namespace.clone(),
+            key: key.clone(),
+        };
+        for selection in [
+            selection("db/"),
+            selection(""),
+            ConfigSelection::Keys(namespace, BTreeSet::from([key])),
+            ConfigSelection::Key(path),
+        ] {
+            assert!(selection.covers(b"default/db/host"));
+            assert!(b"default/db/host".starts_with(&selection.prefix()));
+        }
+    }
+
+    #[test]
     fn selections_that_differ_have_different_digests() {
         let namespace = Namespace::parse("default").unwrap();
         let key = ConfigKey::parse("db").unwrap();

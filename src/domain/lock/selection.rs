@@ -137,3 +137,23 @@ impl HeldLocks {
         format!("{}/{}", self.namespace, self.prefix)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::names::LockName;
+
+    #[test]
+    fn whatever_is_covered_begins_with_the_prefix_by_which_changes_are_found() {
+        let namespace = Namespace::parse("a").unwrap();
+        let lock = LockPath {
+            namespace: namespace.clone(),
+            name: LockName::parse("nightly").unwrap(),
+        };
+        let claims = ClaimsOf { lock };
+        assert!(claims.covers(b"a/nightly/1") && b"a/nightly/1".starts_with(&claims.prefix()));
+        let prefix = "n".to_owned();
+        let held = HeldLocks { namespace, prefix };
+        assert!(held.covers(b"a/nightly") && b"a/nightly".starts_with(&held.prefix()));
+    }
+}

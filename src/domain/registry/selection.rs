@@ -1,6 +1,6 @@
 //! What watches and lists of the registry are about.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -33,11 +33,19 @@ pub struct Instances {
     view: InstanceView,
 }
 
-/// What was written for the wire of all instances of one service.
+/// What is kept to answer readers of all instances of one service.
 #[derive(Debug, Default)]
 pub struct Roster {
-    serving: WireForm,
-    all: WireForm,
+    serving: Whole,
+    all: Whole,
+}
+
+/// What is kept of all that one selection shows.
+#[derive(Debug, Default)]
+pub struct Whole {
+    /// What it looks like on the wire.
+    pub wire: WireForm,
+    digest: OnceLock<u64>,
 }
 
 /// The services of one namespace whose names begin in one way.
@@ -62,17 +70,26 @@ impl Instances {
         }
     }
 
-    /// Where the wire form of everything it selects is kept, if that is something, and not more
-    /// than `limit` instances.
-    pub fn whole<'a>(&self, state: &'a State, limit: usize) -> Option<&'a WireForm> {
+    /// What is kept of everything it selects, if that is something, and not more than `limit`
+    /// instances.
+    pub fn whole<'a>(&self, state: &'a State, limit: usize) -> Option<&'a Whole> {
         let path = self.prefix.strip_suffix(b"/")?;
         let service = state.services.get(path)?;
         let roster = state.rosters.get(path)?;
-        let (count, form) = match self.view {
+        let (count, whole) = match self.view {
             InstanceView::Serving => (service.serving, &roster.serving),
             InstanceView::All => (service.instances, &roster.all),
         };
-        (count <= limit).then_some(form)
+        (count <= limit).then_some(whole)
+    }
+}
+
+// === impl Whole ===
+
+impl Whole {
+    /// The digest of the selection, which takes longer to compute than to find.
+    pub fn digest(&self, selection: &Instances) -> u64 {
+        *self.digest.get_or_init(|| selection.digest())
     }
 }
 
@@ -253,6 +270,17 @@ mod tests {
         ];
         let distinct: std::collections::BTreeSet<_> = digests.into_iter().collect();
         assert_eq!(distinct.len(), digests.len());
+    }
+
+    #[test]
+    fn whatever_is_covered_begins_with_the_prefix_by_which_changes_are_found() {
+        let namespace = Namespace::parse("a").unwrap();
+        let service = ServiceName::parse("web").unwrap();
+        let instances = Instances::of(&namespace, &service, InstanceView::All);
+        assert!(instances.covers(b"a/web/1") && b"a/web/1".starts_with(&instances.prefix()));
+        let services = Services::of(&namespace, "w");
+        assert!(services.covers(b"a/web") && b"a/web".starts_with(&services.prefix()));
+        assert!(Suspects.prefix().is_empty());
     }
 
     #[test]

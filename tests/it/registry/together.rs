@@ -41,7 +41,7 @@ const GOOD: u8 = 0;
 const ANSWER_LOST: u8 = 1;
 /// Groups are refused, as for one member whose lease is gone.
 const REFUSED: u8 = 2;
-/// Nothing about instances reaches the store.
+/// Nothing about instances reaches the store, which takes a second to be found out each time.
 const AWAY: u8 = 3;
 
 /// How many register at once.
@@ -83,6 +83,7 @@ impl Overlay for Slow {
         }
         let state = self.state.load(Ordering::SeqCst);
         if state == AWAY {
+            tokio::time::sleep(Duration::from_secs(1)).await;
             return Err(Error::Unavailable {
                 message: "away".into(),
                 outcome: Outcome::NotDone,

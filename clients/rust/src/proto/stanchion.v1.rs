@@ -217,7 +217,9 @@ pub struct ResponseHeader {
     #[prost(string, tag = "3")]
     pub replica: ::prost::alloc::string::String,
     /// Output only. How long ago the replica last knew its copy of the state to be
-    /// current. Unset means not known; zero means read from the store itself.
+    /// current. Unset means not known; zero means read from the store itself. A
+    /// message of a watch is written once for all its watchers, and may say up to
+    /// 50 ms too little.
     #[prost(message, optional, tag = "4")]
     pub age: ::core::option::Option<::prost_types::Duration>,
 }
