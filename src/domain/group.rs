@@ -15,7 +15,7 @@
 //! that failed goes alone at once, and has as long as if it had not waited.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -36,8 +36,9 @@ const MEMBERS: usize = 32;
 /// beside them.
 const BYTES: usize = 512 * 1024;
 
-/// How many may wait to go together; whoever finds as many goes alone.
-const QUEUE: usize = 16 * MEMBERS;
+/// How many may wait to go together: a storm, and not more memory than a few MiB. Whoever finds as
+/// many goes alone.
+const QUEUE: usize = 4096;
 
 /// The transactions that wait to go together.
 #[derive(Default)]
@@ -46,7 +47,7 @@ pub(super) struct Group(Mutex<Waiting>);
 #[derive(Default)]
 struct Waiting {
     flights: usize,
-    members: Vec<Member>,
+    members: VecDeque<Member>,
 }
 
 /// A transaction that can go together with others.
@@ -123,7 +124,7 @@ impl Group {
         if waiting.members.len() >= QUEUE {
             return Joined::Full(member.txn);
         }
-        waiting.members.push(member);
+        waiting.members.push_back(member);
         if waiting.flights >= FLIGHTS {
             return Joined::Waits;
         }
@@ -142,7 +143,7 @@ impl Group {
         Some(if well {
             waiting.take()
         } else {
-            std::mem::take(&mut waiting.members)
+            waiting.members.drain(..).collect()
         })
     }
 
@@ -200,12 +201,13 @@ async fn alone(core: &Core, members: Vec<Member>, unknown: bool) -> bool {
 impl Waiting {
     /// Takes those who can go together, in the order in which they came.
     fn take(&mut self) -> Vec<Member> {
-        let mut group = Vec::new();
+        let (mut group, mut left) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         let (mut read, mut written) = (HashSet::new(), HashSet::new());
-        let members = std::mem::take(&mut self.members);
-        for member in members {
-            let fits = group.is_empty() || (group.len() < MEMBERS && bytes + member.bytes <= BYTES);
+        while group.len() < MEMBERS
+            && let Some(member) = self.members.pop_front()
+        {
+            let fits = group.is_empty() || bytes + member.bytes <= BYTES;
             let apart = |keys: &[Bytes], others: &HashSet<Bytes>| {
                 keys.iter().all(|key| !others.contains(key))
             };
@@ -219,8 +221,12 @@ impl Waiting {
                 written.extend(member.writes.iter().cloned());
                 group.push(member);
             } else {
-                self.members.push(member);
+                left.push(member);
             }
+        }
+        // They keep their place before those who were not looked at.
+        for member in left.into_iter().rev() {
+            self.members.push_front(member);
         }
         group
     }
@@ -342,7 +348,7 @@ mod tests {
         waiting.members = many.collect();
         assert_eq!((waiting.take().len(), waiting.take().len()), (MEMBERS, 1));
         let large = |key| member(Txn::new().then(Operation::put(key, vec![0; BYTES])));
-        waiting.members = vec![large("a"), large("b")];
+        waiting.members = [large("a"), large("b")].into();
         assert_eq!((waiting.take().len(), waiting.take().len()), (1, 1));
     }
 
