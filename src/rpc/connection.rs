@@ -1,30 +1,40 @@
 //! One connection: HTTP/2 from its preface to its end.
+//!
+//! On h2 itself, without a server on top of it: most calls are answered from memory, at once. Such a
+//! call is answered where it was read, without a task of its own, and that is half of its cost.
 
+mod call;
+mod incoming;
 mod outgoing;
+mod pings;
 
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
     io,
-    pin::pin,
-    task::{Poll, ready},
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
-use hyper::{body::Incoming, server::conn::http2};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    service::TowerToHyperService,
-};
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use http::{Request, Response};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, Join},
     net::TcpStream,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use self::outgoing::{Outgoing, Sender};
+use self::{
+    call::Call,
+    outgoing::{Outgoing, Sender},
+    pings::Pings,
+};
+
+pub(super) use self::incoming::Incoming;
 
 /// What every HTTP/2 client says first, up to where it may go on as it likes: the preface and the
 /// header of a SETTINGS frame.
@@ -35,26 +45,53 @@ const FRAME_HEADER: usize = 9;
 const NOT_HTTP2: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
     content-type: text/plain\r\nconnection: close\r\n\r\n\
     This port speaks gRPC, which is HTTP/2. Metrics and health over HTTP/1.1 have a port of their own.\n";
+/// How many calls of one connection begin before the other connections of its thread have a turn.
+const CALLS_PER_TURN: usize = 64;
+
+/// What connections are held to.
+#[derive(Clone)]
+pub(super) struct Terms {
+    /// The limits of HTTP/2.
+    pub(super) http: Builder,
+    /// How long a client may take to say that it speaks HTTP/2.
+    pub(super) preface_timeout: Duration,
+    /// How often a connection is pinged.
+    pub(super) ping_interval: Duration,
+    /// How long a ping may stay unanswered.
+    pub(super) ping_timeout: Duration,
+}
+
+/// A connection that takes calls.
+struct Serving<T, S> {
+    connection: Connection<T, Bytes>,
+    pings: Pings,
+    service: S,
+}
+
+/// Why a connection ended badly.
+#[derive(Debug, thiserror::Error)]
+enum ConnectionError {
+    #[error(transparent)]
+    Http(#[from] h2::Error),
+    #[error("the client answered no ping")]
+    Silent,
+}
 
 /// Serves a connection until it ends, or until its calls have ended after the drain.
 pub(super) async fn serve<S, B>(
     stream: TcpStream,
-    http: http2::Builder<TokioExecutor>,
+    terms: Terms,
     service: S,
-    preface_timeout: Duration,
     drain: CancellationToken,
 ) where
-    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S::Future: Send + Unpin + 'static,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::fmt::Display,
 {
     // Whoever opens a connection and says nothing must not keep its place.
-    let opening = timeout(preface_timeout, open(stream));
-    let (incoming, sender) = match drain.run_until_cancelled(opening).await {
+    let opening = timeout(terms.preface_timeout, open(stream, &terms));
+    let (connection, sender) = match drain.run_until_cancelled(opening).await {
         Some(Ok(Ok(opened))) => opened,
         Some(Ok(Err(error))) => {
             tracing::debug!(%error, "a connection broke before it began");
@@ -66,20 +103,17 @@ pub(super) async fn serve<S, B>(
         }
         None => return,
     };
-    let outgoing = Outgoing::new(sender.clone());
-    let io = TokioIo::new(tokio::io::join(incoming, outgoing));
-    let connection = http.serve_connection(io, TowerToHyperService::new(service));
-    let mut connection = pin!(connection);
+    let mut serving = Serving::new(connection, &terms, service);
     let mut drained = pin!(drain.cancelled());
     let mut draining = false;
     let mut ended = Poll::Pending;
     let ended = poll_fn(|context| {
         if !draining && drained.as_mut().poll(context).is_ready() {
             draining = true;
-            connection.as_mut().graceful_shutdown();
+            serving.connection.graceful_shutdown();
         }
         if ended.is_pending() {
-            ended = connection.as_mut().poll(context);
+            ended = serving.poll(context);
         }
         // Whatever it had to say goes out at once, and together.
         ready!(sender.poll_send(context));
@@ -93,7 +127,13 @@ pub(super) async fn serve<S, B>(
 
 /// Waits until the client has said that it speaks HTTP/2: from there on pings find out whether it
 /// is still there, before there is nothing that would.
-async fn open(mut stream: TcpStream) -> io::Result<(impl AsyncRead + Unpin, Sender)> {
+async fn open(
+    mut stream: TcpStream,
+    terms: &Terms,
+) -> io::Result<(
+    Connection<Join<impl AsyncRead + Send + Unpin, Outgoing>, Bytes>,
+    Sender,
+)> {
     stream.set_nodelay(true)?;
     let mut said = [0; PREFACE.len() + FRAME_HEADER];
     let (method, rest) = said.split_at_mut(3);
@@ -104,5 +144,60 @@ async fn open(mut stream: TcpStream) -> io::Result<(impl AsyncRead + Unpin, Send
     }
     stream.read_exact(rest).await?;
     let (read, write) = stream.into_split();
-    Ok((io::Cursor::new(said).chain(read), Sender::new(write)))
+    let sender = Sender::new(write);
+    let incoming = io::Cursor::new(said).chain(read);
+    let io = tokio::io::join(incoming, Outgoing::new(sender.clone()));
+    // Our settings are sent with the first answers.
+    let connection = terms.http.handshake(io).await.map_err(io::Error::other)?;
+    Ok((connection, sender))
+}
+
+// === impl Serving ===
+
+impl<T, S, B> Serving<T, S>
+where
+    T: AsyncRead + tokio::io::AsyncWrite + Unpin,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S::Future: Send + Unpin + 'static,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::fmt::Display,
+{
+    fn new(mut connection: Connection<T, Bytes>, terms: &Terms, service: S) -> Self {
+        let pings = Pings::new(
+            connection.ping_pong(),
+            terms.ping_interval,
+            terms.ping_timeout,
+        );
+        Self {
+            connection,
+            pings,
+            service,
+        }
+    }
+
+    /// Takes calls until the connection ends.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        if self.pings.poll_silence(context).is_ready() {
+            return Poll::Ready(Err(ConnectionError::Silent));
+        }
+        for _ in 0..CALLS_PER_TURN {
+            match ready!(self.connection.poll_accept(context)) {
+                Some(Ok((request, reply))) => self.begin(request.map(Incoming::new), reply),
+                Some(Err(error)) => return Poll::Ready(Err(error.into())),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Answers a call, at once if that is possible.
+    fn begin(&mut self, request: Request<Incoming>, reply: SendResponse<Bytes>) {
+        let mut call = Call::new(self.service.call(request), reply);
+        // If it has to wait it is polled again, as a task, and leaves that one's waker.
+        let mut nobody = Context::from_waker(Waker::noop());
+        if Pin::new(&mut call).poll(&mut nobody).is_pending() {
+            tokio::spawn(call);
+        }
+    }
 }

@@ -6,8 +6,7 @@
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
-use hyper::{body::Incoming, server::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use bytes::Bytes;
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
@@ -20,17 +19,22 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
-use super::{Settings, connection, workers::Workers};
+use super::{
+    Settings,
+    connection::{self, Incoming, Terms},
+    workers::Workers,
+};
 
 /// How long accepting rests when the system has no file descriptor or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How many streams a peer may open and reset before it is cut off: hyper's default.
+/// How many streams a peer may open and reset, before any is looked at, until it is cut off.
 const MAX_RESET_STREAMS: usize = 20;
 /// How much a peer may send on one stream before it is read. Requests are small, and what is not
 /// read yet is memory that strangers fill.
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same, of all streams of a connection.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
 /// Serves connections until told to stop.
 pub struct Listener {
     listener: TcpListener,
@@ -87,13 +91,13 @@ impl Listener {
             + Clone
             + Send
             + 'static,
-        S::Future: Send + 'static,
-        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        S::Future: Send + Unpin + 'static,
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: std::fmt::Display,
     {
         let places = Arc::new(Semaphore::new(self.settings.max_connections));
         let connections = TaskTracker::new();
-        let http = self.http();
+        let terms = self.terms();
         let (mut full, mut starved) = (Condition::default(), Condition::default());
         loop {
             let accepted = tokio::select! {
@@ -133,15 +137,13 @@ impl Listener {
                 }
             };
             let counted = self.metrics.opened();
-            let (http, service) = (http.clone(), service.clone());
-            let preface_timeout = self.settings.preface_timeout;
+            let (terms, service) = (terms.clone(), service.clone());
             let (drain, cut) = (self.drain.clone(), self.cut.clone());
             let runtime = worker.runtime().clone();
             let connection = async move {
                 match TcpStream::from_std(stream) {
                     Ok(stream) => {
-                        let serving =
-                            connection::serve(stream, http, service, preface_timeout, drain);
+                        let serving = connection::serve(stream, terms, service, drain);
                         cut.run_until_cancelled(serving).await;
                     }
                     Err(error) => tracing::error!(%error, "a connection was lost on its way"),
@@ -156,19 +158,21 @@ impl Listener {
         connections.wait().await;
     }
 
-    fn http(&self) -> http2::Builder<TokioExecutor> {
+    fn terms(&self) -> Terms {
         let settings = &self.settings;
-        let mut http = http2::Builder::new(TokioExecutor::new());
-        http.timer(TokioTimer::new())
-            .max_concurrent_streams(settings.max_streams)
+        let mut http = h2::server::Builder::new();
+        http.max_concurrent_streams(settings.max_streams)
             .max_header_list_size(settings.max_header_bytes)
-            .max_send_buf_size(settings.send_buffer_bytes)
+            .max_send_buffer_size(settings.send_buffer_bytes)
             .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .keep_alive_interval(settings.ping_interval)
-            .keep_alive_timeout(settings.ping_timeout);
-        http
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        Terms {
+            http,
+            preface_timeout: settings.preface_timeout,
+            ping_interval: settings.ping_interval,
+            ping_timeout: settings.ping_timeout,
+        }
     }
 }
 

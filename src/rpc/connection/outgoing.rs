@@ -15,6 +15,8 @@ use tokio::{io::AsyncWrite, net::tcp::OwnedWriteHalf};
 
 /// How much is gathered before it is sent in any case.
 const FULL: usize = 64 * 1024;
+/// The first room for what is gathered. Most turns of a connection need no more.
+const FIRST_ROOM: usize = 4 * 1024;
 
 /// The side that HTTP/2 writes to.
 pub(super) struct Outgoing(Sender);
@@ -27,6 +29,8 @@ struct Gathered {
     /// Empty most of the time, and then without memory of its own.
     bytes: BytesMut,
     socket: OwnedWriteHalf,
+    /// The client does not read: nothing more is gathered for it.
+    blocked: bool,
     /// Why nothing can be sent any more; told to the next who writes.
     failed: Option<io::ErrorKind>,
 }
@@ -54,16 +58,14 @@ impl AsyncWrite for Outgoing {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut gathered = self.0.lock();
-        if gathered.bytes.len() >= FULL {
+        if gathered.blocked || gathered.bytes.len() >= FULL {
             ready!(gathered.poll_send(context));
         }
         if let Some(kind) = gathered.failed {
             return Poll::Ready(Err(kind.into()));
         }
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
-        if gathered.bytes.capacity() == 0 {
-            gathered.bytes.reserve(length.max(FULL / 16));
-        }
+        gathered.make_room(length);
         for slice in slices {
             gathered.bytes.extend_from_slice(slice);
         }
@@ -93,6 +95,7 @@ impl Sender {
         Self(Arc::new(Mutex::new(Gathered {
             bytes: BytesMut::new(),
             socket,
+            blocked: false,
             failed: None,
         })))
     }
@@ -110,10 +113,20 @@ impl Sender {
 // === impl Gathered ===
 
 impl Gathered {
+    /// Grows at most twice, because growing copies.
+    fn make_room(&mut self, length: usize) {
+        let (room, has) = (self.bytes.capacity(), self.bytes.len());
+        if room - has < length {
+            let more = if room == 0 { FIRST_ROOM } else { FULL };
+            self.bytes.reserve(length.max(more));
+        }
+    }
+
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while !self.bytes.is_empty() {
-            let sent = ready!(Pin::new(&mut self.socket).poll_write(context, &self.bytes));
-            match sent {
+            let sent = Pin::new(&mut self.socket).poll_write(context, &self.bytes);
+            self.blocked = sent.is_pending();
+            match ready!(sent) {
                 Ok(sent) if sent > 0 => self.bytes.advance(sent),
                 Ok(_) => self.failed = Some(io::ErrorKind::WriteZero),
                 Err(error) => self.failed = Some(error.kind()),

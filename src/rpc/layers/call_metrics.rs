@@ -1,6 +1,9 @@
 //! Counts of calls, by method and code.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -9,11 +12,16 @@ use prometheus_client::{
 };
 use tonic::Code;
 
+use super::method::{self, Method};
+
 /// Upper bounds of the latency histogram, in seconds: a cached read takes some 0.1 ms, a write a
 /// few, anything above a second is trouble.
 const LATENCIES: [f64; 12] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
 ];
+
+/// How many codes there are.
+const CODES: usize = 17;
 
 /// Counts of calls. Methods that nobody serves are one, `unknown`.
 #[derive(Clone, Debug)]
@@ -21,6 +29,16 @@ pub struct CallMetrics {
     calls: Family<CallLabels, Counter>,
     latency: Family<MethodLabel, Histogram, fn() -> Histogram>,
     open: Family<MethodLabel, Gauge>,
+    /// What was found in the families, which takes longer to find than to count.
+    found: Arc<[Found]>,
+}
+
+/// What is counted of one method, from its first call on.
+#[derive(Debug, Default)]
+struct Found {
+    calls: [OnceLock<Counter>; CODES],
+    latency: OnceLock<Histogram>,
+    open: OnceLock<Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -43,6 +61,7 @@ impl CallMetrics {
             calls: Family::default(),
             latency: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
             open: Family::default(),
+            found: (0..method::count()).map(|_| Found::default()).collect(),
         };
         registry.register(
             "rpc_calls",
@@ -62,20 +81,43 @@ impl CallMetrics {
         metrics
     }
 
-    pub(super) fn began(&self, method: &'static str) {
-        self.open.get_or_create(&MethodLabel { method }).inc();
+    pub(super) fn began(&self, method: &'static Method) {
+        self.open(method).inc();
     }
 
-    pub(super) fn answered(&self, method: &'static str, after: Duration) {
-        self.latency
-            .get_or_create(&MethodLabel { method })
-            .observe(after.as_secs_f64());
+    pub(super) fn answered(&self, method: &'static Method, after: Duration) {
+        let latency = self.found[method.index]
+            .latency
+            .get_or_init(|| self.latency.get_or_create(&MethodLabel::of(method)).clone());
+        latency.observe(after.as_secs_f64());
     }
 
-    pub(super) fn ended(&self, method: &'static str, code: Code) {
-        self.open.get_or_create(&MethodLabel { method }).dec();
-        let code = code_name(code);
-        self.calls.get_or_create(&CallLabels { method, code }).inc();
+    pub(super) fn ended(&self, method: &'static Method, code: Code) {
+        self.open(method).dec();
+        let calls = self.found[method.index].calls[code as usize].get_or_init(|| {
+            let labels = CallLabels {
+                method: &method.name,
+                code: code_name(code),
+            };
+            self.calls.get_or_create(&labels).clone()
+        });
+        calls.inc();
+    }
+
+    fn open(&self, method: &'static Method) -> &Gauge {
+        self.found[method.index]
+            .open
+            .get_or_init(|| self.open.get_or_create(&MethodLabel::of(method)).clone())
+    }
+}
+
+// === impl MethodLabel ===
+
+impl MethodLabel {
+    fn of(method: &'static Method) -> Self {
+        Self {
+            method: &method.name,
+        }
     }
 }
 

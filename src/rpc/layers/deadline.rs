@@ -5,13 +5,14 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
@@ -19,7 +20,10 @@ use tower::{Layer, Service};
 
 use crate::rpc::{Settings, status};
 
-use super::{errors::trailers, method};
+use super::{
+    errors::trailers,
+    method::{self, Method},
+};
 
 /// Gives every call its deadline.
 #[derive(Clone)]
@@ -34,6 +38,19 @@ pub struct Deadline<S> {
     inner: S,
     settings: Arc<Settings>,
     drain: CancellationToken,
+}
+
+pin_project! {
+    /// A call that ends in time.
+    pub struct Timely<F> {
+        #[pin]
+        call: F,
+        method: &'static Method,
+        // How long it may take; none once the clock runs.
+        limit: Option<Duration>,
+        late: Option<Pin<Box<Sleep>>>,
+        drain: Option<CancellationToken>,
+    }
 }
 
 /// The body of a request that has to arrive in time.
@@ -77,13 +94,12 @@ impl<S> Layer<S> for DeadlineLayer {
 impl<S, B> Service<Request<B>> for Deadline<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     type Response = Response<Ending>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Ending>, Infallible>> + Send>>;
+    type Future = Timely<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -92,20 +108,16 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let settings = &self.settings;
         let asked = grpc_timeout(request.headers());
-        let path = request.uri().path();
-        let open_ended = method::is_open_ended(path);
-        let drain = method::is_reflection(path).then(|| self.drain.clone());
-        let limit = match (asked, open_ended) {
-            (asked, true) => asked,
-            (asked, false) => Some(
-                asked
-                    .unwrap_or(settings.default_deadline)
-                    .min(settings.max_deadline),
-            ),
+        let method = method::of(request.uri().path());
+        let limit = if method.open_ended {
+            asked
+        } else {
+            let limit = asked.unwrap_or(settings.default_deadline);
+            Some(limit.min(settings.max_deadline))
         };
         // A call that answers at once is bounded as a whole, request included.
         let arrives_by =
-            (open_ended && !method::takes_a_stream(path)).then_some(settings.default_deadline);
+            (method.open_ended && !method.takes_a_stream).then_some(settings.default_deadline);
         let request = request.map(|body| match arrives_by {
             Some(limit) => Body::new(Arriving {
                 inner: Body::new(body),
@@ -113,20 +125,45 @@ where
             }),
             None => Body::new(body),
         });
-        let call = self.inner.call(request);
-        // A deadline too far away for the clock is none.
-        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        Box::pin(async move {
-            let answer = match deadline {
-                None => call.await?,
-                Some(deadline) => match tokio::time::timeout_at(deadline, call).await {
-                    Ok(answer) => answer?,
-                    Err(_) => status::deadline_exceeded().into_http(),
-                },
-            };
-            let late = deadline.filter(|_| open_ended);
-            Ok(answer.map(|body| Ending::new(body, late, drain)))
-        })
+        Timely {
+            call: self.inner.call(request),
+            method,
+            limit,
+            late: None,
+            drain: method.reflection.then(|| self.drain.clone()),
+        }
+    }
+}
+
+// === impl Timely ===
+
+impl<F> Future for Timely<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = Result<Response<Ending>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answered = this.call.poll(context)?;
+        // A call that is answered at once, as most are, needs no timer. A deadline too far away for
+        // the clock is none.
+        if this.late.is_none() && (answered.is_pending() || this.method.open_ended) {
+            let deadline = this.limit.take();
+            let deadline = deadline.and_then(|limit| Instant::now().checked_add(limit));
+            *this.late = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
+        }
+        let answer = match (answered, this.late.as_mut()) {
+            (Poll::Ready(answer), _) => answer,
+            (Poll::Pending, None) => return Poll::Pending,
+            (Poll::Pending, Some(late)) => {
+                ready!(late.as_mut().poll(context));
+                status::deadline_exceeded().into_http()
+            }
+        };
+        let late = this.late.take().filter(|_| this.method.open_ended);
+        let drain = this.drain.take();
+        Poll::Ready(Ok(answer.map(|body| Ending::new(body, late, drain))))
     }
 }
 
@@ -161,10 +198,10 @@ impl http_body::Body for Arriving {
 // === impl Ending ===
 
 impl Ending {
-    fn new(inner: Body, deadline: Option<Instant>, drain: Option<CancellationToken>) -> Self {
+    fn new(inner: Body, late: Option<Pin<Box<Sleep>>>, drain: Option<CancellationToken>) -> Self {
         Self {
             inner,
-            late: deadline.map(|deadline| Box::pin(sleep_until(deadline))),
+            late,
             drained: drain.map(|drain| Box::pin(drain.cancelled_owned())),
             ended: false,
         }

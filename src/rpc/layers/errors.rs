@@ -6,11 +6,10 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -18,6 +17,8 @@ use tonic::Status;
 use tower::{Layer, Service};
 
 use crate::rpc::status;
+
+use super::{GRPC_STATUS, GRPC_STATUS_DETAILS, is_ok};
 
 /// What a caller is told of a panic; the log has the rest.
 const PANICKED: &str = "the server failed at this call; its log says more";
@@ -30,6 +31,14 @@ pub struct ErrorsLayer;
 #[derive(Clone)]
 pub struct Errors<S> {
     inner: S,
+}
+
+pin_project! {
+    /// A call whose panics are answered.
+    pub struct Guarded<F> {
+        #[pin]
+        call: F,
+    }
 }
 
 pin_project! {
@@ -57,30 +66,43 @@ impl<S> Layer<S> for ErrorsLayer {
 impl<S, B, C> Service<Request<B>> for Errors<S>
 where
     S: Service<Request<B>, Response = Response<C>, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response<Told<C>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Guarded<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        Guarded {
+            call: self.inner.call(request),
+        }
+    }
+}
+
+// === impl Guarded ===
+
+impl<F, C> Future for Guarded<F>
+where
+    F: Future<Output = Result<Response<C>, Infallible>>,
+{
+    type Output = Result<Response<Told<C>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let call = self.project().call;
         // What the handler leaves behind is its own: the stores and the cache do not run in it.
-        let call = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
-        Box::pin(async move {
-            let mut answer = match call.await {
-                Ok(answer) => answer?.map(Some),
-                Err(_) => status::internal(PANICKED).into_http::<()>().map(|()| None),
-            };
-            tell(answer.headers_mut());
-            Ok(answer.map(|inner| Told {
-                inner,
-                ended: false,
-            }))
-        })
+        let polled = catch_unwind(AssertUnwindSafe(|| call.poll(context)));
+        let mut answer = match polled {
+            Ok(answered) => ready!(answered)?.map(Some),
+            Err(_) => status::internal(PANICKED).into_http::<()>().map(|()| None),
+        };
+        tell(answer.headers_mut());
+        Poll::Ready(Ok(answer.map(|inner| Told {
+            inner,
+            ended: false,
+        })))
     }
 }
 
@@ -133,9 +155,8 @@ pub(in crate::rpc) fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> 
 
 /// Gives the status in `headers`, if it is an error without one, its reason.
 fn tell(headers: &mut HeaderMap) {
-    if headers.get("grpc-status").is_none_or(|code| code == "0")
-        || headers.contains_key("grpc-status-details-bin")
-    {
+    let fails = headers.contains_key(&GRPC_STATUS) && !is_ok(headers);
+    if !fails || headers.contains_key(&GRPC_STATUS_DETAILS) {
         return;
     }
     let Some(status) = Status::from_header_map(headers) else {

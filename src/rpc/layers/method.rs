@@ -1,16 +1,30 @@
 //! What the layers know of a method from its path.
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::{collections::HashMap, sync::LazyLock};
 
 use prost::Message;
 
 use crate::proto::FILE_DESCRIPTOR_SET;
 
-/// How a method is called where nobody serves it: its own name would let strangers make up labels.
-const UNKNOWN: &str = "unknown";
+/// What is known of a method.
+#[derive(Debug)]
+pub(super) struct Method {
+    /// `package.Service/Method`; `unknown` of all that nobody serves: their own names would let
+    /// strangers make up labels.
+    pub(super) name: String,
+    /// Where it is among [`count`] methods.
+    pub(super) index: usize,
+    /// Whether a call may stay open for as long as the client likes: streams, and a call that waits
+    /// for a lock.
+    pub(super) open_ended: bool,
+    /// Whether the client may go on sending for as long as it likes.
+    pub(super) takes_a_stream: bool,
+    /// Whether it is a conversation about the protos, which has nothing to lose.
+    pub(super) reflection: bool,
+}
 
-/// The methods that are served, as `package.Service/Method`.
-static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+/// The methods that are served, by path.
+static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
     [
         FILE_DESCRIPTOR_SET,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -30,34 +44,40 @@ static METHODS: LazyLock<HashSet<String>> = LazyLock::new(|| {
                 .map(move |method| format!("{name}/{}", method.name()))
         })
     })
+    .enumerate()
+    .map(|(index, name)| (format!("/{name}"), Method::new(name, index)))
     .collect()
 });
 
-/// The name of the method that a path means, or `unknown`.
-pub(super) fn name(path: &str) -> &'static str {
-    METHODS
-        .get(path.trim_start_matches('/'))
-        .map_or(UNKNOWN, String::as_str)
+/// Any method that nobody serves.
+static UNKNOWN: LazyLock<Method> =
+    LazyLock::new(|| Method::new("unknown".to_owned(), METHODS.len()));
+
+/// The method that a path means.
+pub(super) fn of(path: &str) -> &'static Method {
+    METHODS.get(path).unwrap_or_else(|| &UNKNOWN)
 }
 
-/// Says whether a call of the method may stay open for as long as the client likes: streams, and
-/// a call that waits for a lock.
-pub(super) fn is_open_ended(path: &str) -> bool {
-    last(path).starts_with("Watch") || last(path) == "AcquireLock" || takes_a_stream(path)
+/// How many there are, the unknown one included.
+pub(super) fn count() -> usize {
+    METHODS.len() + 1
 }
 
-/// Says whether the client may go on sending for as long as it likes.
-pub(super) fn takes_a_stream(path: &str) -> bool {
-    last(path) == "KeepAlive" || is_reflection(path)
-}
+// === impl Method ===
 
-/// Says whether it is a conversation about the protos, which has nothing to lose.
-pub(super) fn is_reflection(path: &str) -> bool {
-    last(path) == "ServerReflectionInfo"
-}
-
-fn last(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or_default()
+impl Method {
+    fn new(name: String, index: usize) -> Self {
+        let last = name.rsplit('/').next().unwrap_or_default();
+        let reflection = last == "ServerReflectionInfo";
+        let takes_a_stream = last == "KeepAlive" || reflection;
+        Self {
+            open_ended: last.starts_with("Watch") || last == "AcquireLock" || takes_a_stream,
+            takes_a_stream,
+            reflection,
+            name,
+            index,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -66,31 +86,34 @@ mod tests {
 
     #[test]
     fn streams_and_waits_are_open_ended_and_nothing_else_is() {
-        for method in METHODS.iter() {
-            let open_ended = is_open_ended(method);
-            let expected = method.contains("/Watch")
+        for method in METHODS.values() {
+            let open_ended = method.name.contains("/Watch")
                 || [
                     "stanchion.v1.SessionService/KeepAlive",
                     "stanchion.v1.LockService/AcquireLock",
                     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
                     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
                 ]
-                .contains(&method.as_str());
-            assert_eq!(open_ended, expected, "{method}");
+                .contains(&method.name.as_str());
+            assert_eq!(method.open_ended, open_ended, "{}", method.name);
         }
-        assert!(!is_open_ended(""));
+        assert!(!of("").open_ended);
     }
 
     #[test]
     fn every_stream_of_the_api_is_known_to_be_one() {
         let set = prost_types::FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
-        let services = set.file.iter().flat_map(|file| &file.service);
-        for method in services.flat_map(|service| &service.method) {
-            let name = method.name();
-            if method.client_streaming() || method.server_streaming() {
-                assert!(is_open_ended(name), "{name}");
+        for file in &set.file {
+            for service in &file.service {
+                for method in &service.method {
+                    let (package, service) = (file.package(), service.name());
+                    let known = of(&format!("/{package}.{service}/{}", method.name()));
+                    if method.client_streaming() || method.server_streaming() {
+                        assert!(known.open_ended, "{}", known.name);
+                    }
+                    assert_eq!(known.takes_a_stream, method.client_streaming());
+                }
             }
-            assert_eq!(takes_a_stream(name), method.client_streaming(), "{name}");
         }
     }
 
@@ -101,9 +124,17 @@ mod tests {
             "grpc.health.v1.Health/Check",
             "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         ] {
-            assert_eq!(name(&format!("/{method}")), method);
+            assert_eq!(of(&format!("/{method}")).name, method);
         }
-        assert_eq!(name("/stanchion.v1.RegistryService/Nonsense"), UNKNOWN);
-        assert_eq!(name(""), UNKNOWN);
+        assert_eq!(of("/stanchion.v1.RegistryService/Nonsense").name, "unknown");
+        assert_eq!(of("").name, "unknown");
+    }
+
+    #[test]
+    fn no_two_methods_share_a_place() {
+        let mut places: Vec<_> = METHODS.values().map(|method| method.index).collect();
+        places.push(UNKNOWN.index);
+        places.sort_unstable();
+        assert!(places.into_iter().eq(0..count()));
     }
 }

@@ -12,7 +12,21 @@ mod method;
 mod observe;
 mod throttle;
 
+use http::{HeaderMap, HeaderName};
+
 pub(super) use self::errors::trailers;
 pub use self::{
     call_metrics::CallMetrics, deadline::DeadlineLayer, errors::ErrorsLayer, observe::ObserveLayer,
 };
+
+/// Where a call's code stands.
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// Where the details of an error stand.
+static GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+
+/// Says whether headers or trailers tell of a call that went well, as most do.
+fn is_ok(headers: &HeaderMap) -> bool {
+    headers
+        .get(&GRPC_STATUS)
+        .is_some_and(|code| code.as_bytes() == b"0")
+}

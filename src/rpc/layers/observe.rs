@@ -18,14 +18,15 @@ use opentelemetry::{propagation::Extractor, trace::TraceContextExt};
 use pin_project_lite::pin_project;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::{Instrument, Span, field};
+use tracing::{Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::telemetry;
 
 use super::{
     call_metrics::{CallMetrics, code_name},
-    method,
+    is_ok,
+    method::{self, Method},
     throttle::Throttle,
 };
 
@@ -39,29 +40,40 @@ const LINES_PER_SECOND: u32 = 20;
 
 /// Observes every call.
 #[derive(Clone)]
-pub struct ObserveLayer {
+pub struct ObserveLayer(Arc<Observer>);
+
+struct Observer {
     metrics: CallMetrics,
     /// Traces go somewhere. If not, a call is spared the cost of a span.
     traces: bool,
-    throttle: Arc<Throttle>,
+    throttle: Throttle,
 }
 
 /// See [`ObserveLayer`].
 #[derive(Clone)]
 pub struct Observe<S> {
     inner: S,
-    layer: ObserveLayer,
+    observer: Arc<Observer>,
 }
 
 /// One call; records itself when it is dropped, as cancelled unless it was told otherwise.
 struct Call {
-    layer: ObserveLayer,
-    method: &'static str,
+    observer: Arc<Observer>,
+    method: &'static Method,
     request_id: Option<HeaderValue>,
     begun: Instant,
     code: Code,
     message: String,
     span: Span,
+}
+
+pin_project! {
+    /// A call that is observed.
+    pub struct Observing<F> {
+        #[pin]
+        answer: F,
+        call: Option<Box<Call>>,
+    }
 }
 
 pin_project! {
@@ -80,11 +92,11 @@ struct Headers<'a>(&'a HeaderMap);
 impl ObserveLayer {
     /// Observes into `metrics`, and into spans if `traces` says that somebody takes them.
     pub fn new(metrics: CallMetrics, traces: bool) -> Self {
-        Self {
+        Self(Arc::new(Observer {
             metrics,
             traces,
-            throttle: Arc::new(Throttle::new(LINES_PER_SECOND)),
-        }
+            throttle: Throttle::new(LINES_PER_SECOND),
+        }))
     }
 }
 
@@ -94,7 +106,7 @@ impl<S> Layer<S> for ObserveLayer {
     fn layer(&self, inner: S) -> Observe<S> {
         Observe {
             inner,
-            layer: self.clone(),
+            observer: self.0.clone(),
         }
     }
 }
@@ -104,49 +116,69 @@ impl<S> Layer<S> for ObserveLayer {
 impl<S, B, C> Service<Request<B>> for Observe<S>
 where
     S: Service<Request<B>, Response = Response<C>, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response<Observed<C>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Observing<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let mut call = Box::new(Call::begin(
-            &self.layer,
-            request.uri().path(),
-            request.headers(),
-        ));
-        let answer = self.inner.call(request).instrument(call.span.clone());
-        Box::pin(async move {
-            let mut answer = answer.await?;
-            call.answered(answer.headers());
-            if let Some(id) = &call.request_id {
-                answer.headers_mut().insert(&REQUEST_ID, id.clone());
-            }
-            Ok(answer.map(|inner| Observed { inner, call }))
-        })
+        let call = Call::begin(&self.observer, request.uri().path(), request.headers());
+        let call = Box::new(call);
+        let answer = call.span.in_scope(|| self.inner.call(request));
+        Observing {
+            answer,
+            call: Some(call),
+        }
+    }
+}
+
+// === impl Observing ===
+
+impl<F, C> Future for Observing<F>
+where
+    F: Future<Output = Result<Response<C>, Infallible>>,
+{
+    type Output = Result<Response<Observed<C>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Some(mut call) = this.call.take() else {
+            // It has ended.
+            return Poll::Pending;
+        };
+        let polled = call.span.in_scope(|| this.answer.poll(context));
+        let Poll::Ready(answer) = polled else {
+            *this.call = Some(call);
+            return Poll::Pending;
+        };
+        let mut answer = answer?;
+        call.answered(answer.headers());
+        if let Some(id) = &call.request_id {
+            answer.headers_mut().insert(&REQUEST_ID, id.clone());
+        }
+        Poll::Ready(Ok(answer.map(|inner| Observed { inner, call })))
     }
 }
 
 // === impl Call ===
 
 impl Call {
-    fn begin(layer: &ObserveLayer, path: &str, headers: &HeaderMap) -> Self {
-        let method = method::name(path);
+    fn begin(observer: &Arc<Observer>, path: &str, headers: &HeaderMap) -> Self {
+        let method = method::of(path);
         let request_id = headers.get(&REQUEST_ID);
         let request_id = request_id.filter(|id| id.len() <= MAX_REQUEST_ID).cloned();
-        let span = if layer.traces {
-            span(method, request_id.as_ref(), headers)
+        let span = if observer.traces {
+            span(&method.name, request_id.as_ref(), headers)
         } else {
             Span::none()
         };
-        layer.metrics.began(method);
+        observer.metrics.began(method);
         Self {
-            layer: layer.clone(),
+            observer: observer.clone(),
             method,
             request_id,
             begun: Instant::now(),
@@ -158,11 +190,18 @@ impl Call {
 
     fn answered(&mut self, headers: &HeaderMap) {
         // How long a lock was waited for says nothing of this server.
-        if !self.method.ends_with("/AcquireLock") {
+        if !self.method.name.ends_with("/AcquireLock") {
             let after = self.begun.elapsed();
-            self.layer.metrics.answered(self.method, after);
+            self.observer.metrics.answered(self.method, after);
         }
-        if let Some(status) = Status::from_header_map(headers) {
+        self.told(headers);
+    }
+
+    /// Sees headers or trailers, which may tell how the call ended.
+    fn told(&mut self, headers: &HeaderMap) {
+        if is_ok(headers) {
+            self.code = Code::Ok;
+        } else if let Some(status) = Status::from_header_map(headers) {
             self.ended(&status);
         }
     }
@@ -173,13 +212,14 @@ impl Call {
     }
 
     fn log(&self) {
-        let (method, code, detail) = (self.method, code_name(self.code), &*self.message);
+        let (method, code) = (&*self.method.name, code_name(self.code));
+        let detail = &*self.message;
         let seconds = self.begun.elapsed().as_secs_f64();
         if matches!(self.code, Code::Ok | Code::Cancelled) {
             tracing::debug!(method, code, seconds, "a call ended");
             return;
         }
-        let Some(suppressed) = self.layer.throttle.admit() else {
+        let Some(suppressed) = self.observer.throttle.admit() else {
             return;
         };
         let trace_id = telemetry::trace_id(&self.span);
@@ -204,7 +244,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.layer.metrics.ended(self.method, self.code);
+        self.observer.metrics.ended(self.method, self.code);
         self.span.record("rpc.grpc.status_code", self.code as i32);
         // What the caller did wrong is no error of the server's span.
         if matches!(
@@ -266,8 +306,8 @@ impl<B: http_body::Body<Data = Bytes, Error = Status>> http_body::Body for Obser
         if let Poll::Ready(Some(frame)) = &frame {
             match frame {
                 Ok(frame) => {
-                    if let Some(status) = frame.trailers_ref().and_then(Status::from_header_map) {
-                        this.call.ended(&status);
+                    if let Some(trailers) = frame.trailers_ref() {
+                        this.call.told(trailers);
                     }
                 }
                 Err(status) => this.call.ended(status),
