@@ -19,7 +19,7 @@ use tonic::{Response, Status, body::Body};
 use super::layers::trailers;
 
 /// What comes before each message: whether it is compressed, and its length.
-const PREFIX: usize = 5;
+pub const PREFIX: usize = 5;
 /// Shared bytes up to this length are copied behind what is a caller's own: one piece is cheaper to
 /// send than two.
 const COPIED: usize = 4 * 1024;
@@ -28,8 +28,8 @@ const COPIED: usize = 4 * 1024;
 #[derive(Clone)]
 struct Made(Arc<Mutex<Option<Body>>>);
 
-/// The body of an answer of one message: the pieces that are left; none once it has ended.
-struct Single(Option<VecDeque<Bytes>>);
+/// An answer of one message, and its body: the pieces that are left; none once it has ended.
+pub struct Written(Option<VecDeque<Bytes>>);
 
 /// An answer whose body is `body`. `stand_in` is what the framework would have sent.
 pub fn answer<T, B>(stand_in: T, body: B) -> Response<T>
@@ -40,11 +40,6 @@ where
     let made = Made(Arc::new(Mutex::new(Some(Body::new(body)))));
     answer.extensions_mut().insert(made);
     answer
-}
-
-/// An answer of one message: what is this caller's own, and what others are told too.
-pub fn message<T: Message + Default>(own: &T, shared: Bytes) -> Response<T> {
-    answer(T::default(), Single(Some(frame(own, shared).into())))
 }
 
 /// Puts the body that a handler made in place of the framework's.
@@ -95,9 +90,21 @@ fn put_prefix(head: &mut BytesMut, length: usize) {
     head.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
 }
 
-// === impl Single ===
+// === impl Written ===
 
-impl http_body::Body for Single {
+impl Written {
+    /// A message: what is this caller's own, and what others are told too.
+    pub fn new(own: &impl Message, shared: Bytes) -> Self {
+        Self(Some(frame(own, shared).into()))
+    }
+
+    /// The answer as a handler gives it.
+    pub fn into_answer<T: Default>(self) -> Response<T> {
+        answer(T::default(), self)
+    }
+}
+
+impl http_body::Body for Written {
     type Data = Bytes;
     type Error = Status;
 
@@ -160,7 +167,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_of_one_message_ends_after_its_trailers() {
-        let answer = message(&ListInstancesResponse::default(), Bytes::new());
+        let written = Written::new(&ListInstancesResponse::default(), Bytes::new());
+        let answer: Response<ListInstancesResponse> = written.into_answer();
         let (_, _, extensions) = answer.into_parts();
         let mut sent = http::Response::new(Body::empty());
         *sent.extensions_mut() = extensions;

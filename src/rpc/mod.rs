@@ -14,6 +14,7 @@ pub mod layers;
 pub mod listener;
 pub mod lock;
 pub mod page;
+pub mod plain;
 pub mod registry;
 pub mod server;
 pub mod session;

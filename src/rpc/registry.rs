@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use prost::Message;
 use stanchion_client::proto::{
     BatchRegisterInstancesRequest, BatchRegisterInstancesResponse, DeregisterInstanceRequest,
@@ -24,7 +25,8 @@ use crate::{
     rpc::{
         Context,
         convert::{Violations, wire_duration},
-        framed, page, status,
+        framed::Written,
+        page, status,
         watch::{self, WatchStream},
     },
 };
@@ -63,12 +65,7 @@ impl RegistryHandler {
     }
 
     /// The answer to a list that one page holds: all but its header is written once, for all.
-    fn whole(
-        &self,
-        view: &View,
-        selection: &Instances,
-        size: usize,
-    ) -> Option<Response<ListInstancesResponse>> {
+    fn whole(&self, view: &View, selection: &Instances, size: usize) -> Option<Written> {
         let whole = selection.whole(&view.state, size)?;
         let instances = whole.wire.get_or_make(|| {
             let shown = selection.list(&view.state, None);
@@ -90,7 +87,36 @@ impl RegistryHandler {
             resume_token: resume.encode().into(),
             ..ListInstancesResponse::default()
         };
-        (instances.len() <= page::MAX_BYTES).then(|| framed::message(&own, instances))
+        (instances.len() <= page::MAX_BYTES).then(|| Written::new(&own, instances))
+    }
+
+    /// Lists instances.
+    pub async fn list(&self, request: ListInstancesRequest) -> Result<Written, Status> {
+        let mut v = Violations::new();
+        let freshness = v.freshness(request.consistency, request.min_revision);
+        let size = v.page_size(request.page_size);
+        let selection =
+            instance_selection(&mut v, &request.namespace, &request.service, request.view);
+        let selection = v.give(selection)?;
+        let view = self.registry.read(freshness).await.map_err(status::of)?;
+        if request.page_token.is_empty()
+            && let Some(answer) = self.whole(&view, &selection, size)
+        {
+            return Ok(answer);
+        }
+        let page = page::resumable(&view, &selection, &request.page_token, size)?;
+        let answer = ListInstancesResponse {
+            header: Some(self.context.header.of(&view)),
+            instances: page.items.iter().map(wire_instance).collect(),
+            next_page_token: page.next,
+            resume_token: page
+                .resume
+                .map(|token| token.encode())
+                .unwrap_or_default()
+                .into(),
+            protected: false,
+        };
+        Ok(Written::new(&answer, Bytes::new()))
     }
 
     fn epoch(&self) -> String {
@@ -194,31 +220,7 @@ impl RegistryService for RegistryHandler {
         &self,
         request: Request<ListInstancesRequest>,
     ) -> Result<Response<ListInstancesResponse>, Status> {
-        let request = request.into_inner();
-        let mut v = Violations::new();
-        let freshness = v.freshness(request.consistency, request.min_revision);
-        let size = v.page_size(request.page_size);
-        let selection =
-            instance_selection(&mut v, &request.namespace, &request.service, request.view);
-        let selection = v.give(selection)?;
-        let view = self.registry.read(freshness).await.map_err(status::of)?;
-        if request.page_token.is_empty()
-            && let Some(answer) = self.whole(&view, &selection, size)
-        {
-            return Ok(answer);
-        }
-        let page = page::resumable(&view, &selection, &request.page_token, size)?;
-        Ok(Response::new(ListInstancesResponse {
-            header: Some(self.context.header.of(&view)),
-            instances: page.items.iter().map(wire_instance).collect(),
-            next_page_token: page.next,
-            resume_token: page
-                .resume
-                .map(|token| token.encode())
-                .unwrap_or_default()
-                .into(),
-            protected: false,
-        }))
+        Ok(self.list(request.into_inner()).await?.into_answer())
     }
 
     async fn list_services(

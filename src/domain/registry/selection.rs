@@ -65,7 +65,9 @@ impl Instances {
     /// The instances of `service`.
     pub fn of(namespace: &Namespace, service: &ServiceName, view: InstanceView) -> Self {
         Self {
-            prefix: format!("{namespace}/{service}/").into(),
+            prefix: [namespace.as_str(), "/", service.as_str(), "/"]
+                .concat()
+                .into(),
             view,
         }
     }

@@ -22,7 +22,8 @@ use crate::{
     rpc::{
         Context,
         convert::Violations,
-        framed, page, status,
+        framed::Written,
+        page, status,
         watch::{self, WatchStream, watch_response},
     },
 };
@@ -54,6 +55,41 @@ impl ConfigHandler {
             configs: Configs::new(context.core.clone()),
             context,
         }
+    }
+
+    /// Gets a config.
+    pub async fn get(&self, request: GetConfigRequest) -> Result<Written, Status> {
+        let mut fields = Violations::new();
+        let path = decode::path(&mut fields, &request.namespace, &request.key);
+        let freshness = fields.freshness(request.consistency, request.min_revision);
+        let path = fields.give(path)?;
+        let found = self.configs.get(&path, freshness).await;
+        let (head, view) = found.map_err(status::of)?;
+        let token = self
+            .context
+            .core
+            .cache
+            .token(&view, &ConfigSelection::Key(path));
+        let own = GetConfigResponse {
+            header: Some(self.context.header.of(&view)),
+            resume_token: token.encode().into(),
+            ..GetConfigResponse::default()
+        };
+        let shared = || {
+            let shared = GetConfigResponse {
+                config: Some(encode::whole(&head)),
+                ..GetConfigResponse::default()
+            };
+            shared.encode_to_vec().into()
+        };
+        // Of a large one it would be a second copy, to save little.
+        let keep = head.current.size <= KEPT_CONTENT;
+        let shared = if keep {
+            head.wire.get_or_make(shared)
+        } else {
+            shared()
+        };
+        Ok(Written::new(&own, shared))
     }
 }
 
@@ -96,38 +132,7 @@ impl ConfigService for ConfigHandler {
         &self,
         request: Request<GetConfigRequest>,
     ) -> Result<Response<GetConfigResponse>, Status> {
-        let request = request.into_inner();
-        let mut fields = Violations::new();
-        let path = decode::path(&mut fields, &request.namespace, &request.key);
-        let freshness = fields.freshness(request.consistency, request.min_revision);
-        let path = fields.give(path)?;
-        let found = self.configs.get(&path, freshness).await;
-        let (head, view) = found.map_err(status::of)?;
-        let token = self
-            .context
-            .core
-            .cache
-            .token(&view, &ConfigSelection::Key(path));
-        let own = GetConfigResponse {
-            header: Some(self.context.header.of(&view)),
-            resume_token: token.encode().into(),
-            ..GetConfigResponse::default()
-        };
-        let shared = || {
-            let shared = GetConfigResponse {
-                config: Some(encode::whole(&head)),
-                ..GetConfigResponse::default()
-            };
-            shared.encode_to_vec().into()
-        };
-        // Of a large one it would be a second copy, to save little.
-        let keep = head.current.size <= KEPT_CONTENT;
-        let shared = if keep {
-            head.wire.get_or_make(shared)
-        } else {
-            shared()
-        };
-        Ok(framed::message(&own, shared))
+        Ok(self.get(request.into_inner()).await?.into_answer())
     }
 
     async fn list_configs(

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use stanchion_client::proto::{
-    GetServerInfoRequest, WatchConfigsRequest, config_service_client::ConfigServiceClient,
-    server_service_client::ServerServiceClient,
+    GetServerInfoRequest, PutConfigRequest, WatchConfigsRequest,
+    config_service_client::ConfigServiceClient, server_service_client::ServerServiceClient,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -42,6 +42,49 @@ async fn a_connection_that_says_nothing_is_closed() {
         assert!(rest(&mut stream).await.is_empty());
         assert!(begun.elapsed() >= Duration::from_millis(250));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_answers_no_ping_is_cut_off_and_one_that_does_is_not() {
+    let backend = Backend::embedded().await;
+    let mut settings = backend.settings();
+    settings.rpc.ping_interval = Duration::from_millis(100);
+    settings.rpc.ping_timeout = Duration::from_millis(300);
+    let server = backend.server_with(settings).await;
+    let mut configs = ConfigServiceClient::new(connect(server.address).await);
+    let watch = configs.watch_configs(WatchConfigsRequest::default()).await;
+    let mut watch = watch.unwrap().into_inner();
+    while watch
+        .message()
+        .await
+        .unwrap()
+        .unwrap()
+        .resume_token
+        .is_empty()
+    {}
+
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    let settings_frame = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    silent.write_all(PREFACE).await.unwrap();
+    silent.write_all(&settings_frame).await.unwrap();
+    let begun = Instant::now();
+    let said = rest(&mut silent).await;
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0];
+    assert!(said.windows(ping.len()).any(|frame| frame == ping));
+
+    // The other was asked as often, and its stream goes on.
+    let put = PutConfigRequest {
+        key: "a".into(),
+        content: "1".into(),
+        ..PutConfigRequest::default()
+    };
+    configs.put_config(put).await.unwrap();
+    timeout(PATIENCE, watch.message())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
