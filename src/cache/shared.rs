@@ -196,14 +196,17 @@ impl<P: Projection> Shared<P> {
         generation.is_some() && *self.doubted.borrow() == generation
     }
 
-    /// Follows how many wait for a revision.
+    /// Follows how many wait for a revision; tells of the first and the last one.
     pub(super) fn demand(&self) -> watch::Receiver<usize> {
         self.demand.subscribe()
     }
 
     /// Has the store asked for progress while the guard lives.
     pub(super) fn demand_progress(self: &Arc<Self>) -> Demand<P> {
-        self.demand.send_modify(|waiting| *waiting += 1);
+        self.demand.send_if_modified(|waiting| {
+            *waiting += 1;
+            *waiting == 1
+        });
         Demand(self.clone())
     }
 
@@ -236,7 +239,10 @@ impl<P: Projection> Shared<P> {
 
 impl<P: Projection> Drop for Demand<P> {
     fn drop(&mut self) {
-        self.0.demand.send_modify(|waiting| *waiting -= 1);
+        self.0.demand.send_if_modified(|waiting| {
+            *waiting -= 1;
+            *waiting == 0
+        });
     }
 }
 

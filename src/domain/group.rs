@@ -11,6 +11,9 @@
 //! written: members may therefore not touch what another one writes. They share a revision, which
 //! is why nothing may go this way whose order is told by it, such as places in a queue.
 //!
+//! The cache shows what a group did all at once, which one task waits for: each member on its own
+//! would cost a place in a queue, two timers and a wake-up.
+//!
 //! While the store is away nobody waits for the failure of another: whoever waited for a flight
 //! that failed goes alone at once, and has as long as if it had not waited.
 
@@ -29,9 +32,9 @@ use crate::store::{Compare, KeyRange, Operation, OperationResponse, Outcome, Txn
 use super::{Core, error::Error};
 
 /// How many transactions are on their way before others wait to go together.
-const FLIGHTS: usize = 2;
-/// How many members a group has: nested, each may then still have 96 conditions and steps.
-const MEMBERS: usize = 32;
+const FLIGHTS: usize = 1;
+/// How many members a group has: nested, each may then still have 64 conditions and steps.
+const MEMBERS: usize = 64;
 /// How many bytes a group writes: far below the store's limit, so that keys, compares and reads fit
 /// beside them.
 const BYTES: usize = 512 * 1024;
@@ -60,7 +63,14 @@ struct Member {
     bytes: usize,
     /// Until when it is tried.
     deadline: Instant,
-    answer: oneshot::Sender<Result<TxnResponse, Error>>,
+    answer: oneshot::Sender<Result<Answer, Error>>,
+}
+
+/// What a member is told.
+struct Answer {
+    response: TxnResponse,
+    /// The cache was waited for already.
+    shown: bool,
 }
 
 /// What becomes of one who comes.
@@ -98,10 +108,12 @@ impl Group {
             }
             Joined::Full(txn) => return core.commit(None, txn).await,
         }
-        let response = answered
+        let Answer { response, shown } = answered
             .await
             .unwrap_or_else(|_| Err(Error::CommitUnknown("this replica is stopping".into())))?;
-        core.show(&response).await;
+        if !shown {
+            core.show(&response).await;
+        }
         Ok(response)
     }
 
@@ -153,7 +165,7 @@ impl Group {
 }
 
 /// Sends members as one. Says whether the store answered.
-async fn together(core: &Core, members: Vec<Member>) -> bool {
+async fn together(core: &Arc<Core>, members: Vec<Member>) -> bool {
     if members.len() < 2 {
         return alone(core, members, false).await;
     }
@@ -161,16 +173,8 @@ async fn together(core: &Core, members: Vec<Member>) -> bool {
     let all = nested.fold(Txn::new(), |all, txn| all.then(Operation::Txn(txn)));
     let unknown = match core.store.txn(all).await {
         Ok(response) if response.responses.len() == members.len() => {
-            for (member, nested) in members.into_iter().zip(response.responses) {
-                let OperationResponse::Txn(nested) = nested else {
-                    continue;
-                };
-                // A caller that gave up needs no answer.
-                let _ = member.answer.send(Ok(TxnResponse {
-                    revision: response.revision,
-                    ..nested
-                }));
-            }
+            // The next group need not wait for the cache.
+            tokio::spawn(answer(core.clone(), members, response));
             return true;
         }
         Ok(_) => true,
@@ -183,6 +187,35 @@ async fn together(core: &Core, members: Vec<Member>) -> bool {
     alone(core, members, unknown).await
 }
 
+/// Tells each member what came of it, once the cache shows what they did.
+async fn answer(core: Arc<Core>, members: Vec<Member>, response: TxnResponse) {
+    let revision = response.revision;
+    let mut done = Vec::new();
+    for (member, nested) in members.into_iter().zip(response.responses) {
+        let OperationResponse::Txn(nested) = nested else {
+            continue;
+        };
+        let succeeded = nested.succeeded;
+        let response = TxnResponse { revision, ..nested };
+        let told = Answer {
+            response,
+            shown: true,
+        };
+        if succeeded {
+            done.push((member.answer, told));
+        } else {
+            // A caller that gave up needs no answer.
+            let _ = member.answer.send(Ok(told));
+        }
+    }
+    if let Some((_, first)) = done.first() {
+        core.show(&first.response).await;
+    }
+    for (answer, told) in done {
+        let _ = answer.send(Ok(told));
+    }
+}
+
 /// Sends members one by one, all at the same time; an earlier attempt may be `unknown`. Says
 /// whether the store answered any of them.
 async fn alone(core: &Core, members: Vec<Member>, unknown: bool) -> bool {
@@ -190,7 +223,10 @@ async fn alone(core: &Core, members: Vec<Member>, unknown: bool) -> bool {
         let sent = core.send_again(member.txn, unknown, member.deadline).await;
         let well = sent.is_ok();
         // A caller that gave up needs no answer.
-        let _ = member.answer.send(sent.map(|sent| sent.response));
+        let _ = member.answer.send(sent.map(|sent| Answer {
+            response: sent.response,
+            shown: false,
+        }));
         well
     });
     join_all(sent).await.contains(&true)
@@ -239,7 +275,7 @@ impl Member {
     fn new(
         txn: Txn,
         deadline: Instant,
-        answer: oneshot::Sender<Result<TxnResponse, Error>>,
+        answer: oneshot::Sender<Result<Answer, Error>>,
     ) -> Result<Self, Txn> {
         let (mut reads, mut writes, mut bytes) = (Vec::new(), Vec::new(), 0);
         let steps = txn.success.iter().chain(&txn.failure);
@@ -303,16 +339,15 @@ mod tests {
     #[test]
     fn who_comes_while_few_are_on_their_way_goes_at_once_and_the_others_go_together() {
         let group = Group::default();
-        for key in ["a", "b"] {
-            assert!(matches!(group.join(member(put(key))), Joined::Flies(one) if one.len() == 1));
-        }
+        let first = group.join(member(put("a")));
+        assert!(matches!(first, Joined::Flies(one) if one.len() == 1));
         for key in ["c", "d", "c", "e"] {
             assert!(matches!(group.join(member(put(key))), Joined::Waits));
         }
         // The second one who wants `c` has to see what came of the first.
         assert_eq!(keys(&group.land(true).unwrap()), ["c", "d", "e"]);
         assert_eq!(keys(&group.land(true).unwrap()), ["c"]);
-        assert!(group.land(true).is_none() && group.land(true).is_none());
+        assert!(group.land(true).is_none());
         assert_eq!(group.waiting().flights, 0);
     }
 

@@ -1,13 +1,60 @@
-//! The id of a session: random, made here, a secret that whoever knows it may act with.
+//! The id of a session: made here, a secret that whoever knows it may act with.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rand::Rng as _;
 
 use crate::store::LeaseId;
 
-/// 128 random bits, written as 32 hexadecimal digits. `Debug` hides it, because it is a bearer
-/// secret.
+/// How many of a lease's 63 bits tell the millisecond. The others are random, so that replicas do
+/// not meet; they start over every 17 minutes, as only the order of a moment matters.
+const CLOCK_BITS: u32 = 20;
+const RANDOM_BITS: u32 = 63 - CLOCK_BITS;
+
+/// How far a lease is at most from the one before it in the same millisecond: so little that a
+/// storm stays within the random bits.
+const MAX_STEP: u64 = 1 << 24;
+
+/// 128 bits, written as 32 hexadecimal digits. The first 20 may tell when it was made, all others
+/// are random. `Debug` hides it, because it is a bearer secret.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(u128);
+
+/// Makes ids whose leases rise. etcd keeps the leases of the last moment sorted, and sorts all of
+/// them again for each one that does not come last.
+#[derive(Default)]
+pub struct SessionIds {
+    last: Mutex<u64>,
+}
+
+// === impl SessionIds ===
+
+impl SessionIds {
+    /// Makes a new id at about `now`.
+    pub fn next(&self, now: SystemTime) -> SessionId {
+        let milliseconds = now
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis() as u64);
+        let clock = (milliseconds % (1 << CLOCK_BITS)) << RANDOM_BITS;
+        let mut random = rand::rng();
+        let fresh = clock | random.random_range(1..1 << RANDOM_BITS);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // Far before the last one: the clock has started over.
+        let lease = match last.checked_sub(fresh) {
+            Some(behind) if behind < 1 << 62 => *last + random.random_range(1..=MAX_STEP),
+            _ => fresh,
+        };
+        let lease = if lease >> 63 == 0 { lease } else { fresh };
+        *last = lease;
+        drop(last);
+        let secret: u128 = random.random_range(0..1 << 65);
+        SessionId((u128::from(lease) << 65) | secret)
+    }
+}
 
 // === impl SessionId ===
 
@@ -70,6 +117,16 @@ impl fmt::Debug for SessionId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn leases_rise_within_a_moment_and_replicas_do_not_meet() {
+        let now = SystemTime::now();
+        let (here, there) = (SessionIds::default(), SessionIds::default());
+        let leases: Vec<_> = (0..1000).map(|_| here.next(now).lease()).collect();
+        assert!(leases.is_sorted() && leases[0] > 0);
+        assert!(!leases.contains(&there.next(now).lease()));
+        assert_ne!(here.next(now).0 as u64, here.next(now).0 as u64);
+    }
 
     #[test]
     fn an_id_survives_its_text_and_is_not_shown_by_debug() {

@@ -35,6 +35,8 @@ pub(super) struct Attempt<'a> {
     /// The session whose existence the last transaction looked at.
     asked: Option<SessionId>,
     writing: Option<InstanceRecord>,
+    /// The key was not as it was seen.
+    overtaken: bool,
     rounds: usize,
 }
 
@@ -67,6 +69,7 @@ impl<'a> Attempt<'a> {
             opened: None,
             asked: None,
             writing: None,
+            overtaken: false,
             rounds: 0,
         }
     }
@@ -92,6 +95,9 @@ impl<'a> Attempt<'a> {
                 name: self.wanted.key.path(),
             }));
         }
+        if std::mem::take(&mut self.overtaken) {
+            return Step::Send(self.look());
+        }
         self.rounds += 1;
         match decide(self.wanted, self.owner, &self.seen) {
             Verdict::Write { gone } => Step::Send(self.write(gone)),
@@ -111,9 +117,11 @@ impl<'a> Attempt<'a> {
         response: &TxnResponse,
         revision: Revision,
     ) -> Option<Result<Arc<InstanceRecord>, Error>> {
-        if let Some(record) = self.writing.take()
-            && response.succeeded
-        {
+        if let Some(record) = self.writing.take() {
+            if !response.succeeded {
+                self.overtaken = true;
+                return None;
+            }
             let create_revision = match record.create_revision {
                 0 => revision,
                 earlier => earlier,
@@ -165,6 +173,8 @@ impl<'a> Attempt<'a> {
         })
     }
 
+    /// Reads nothing when it fails: that is rare, and the store decodes and logs the reads of every
+    /// registration.
     fn write(&mut self, gone: Option<SessionId>) -> Txn {
         let record = InstanceRecord {
             key: self.wanted.key.clone(),
@@ -188,21 +198,23 @@ impl<'a> Attempt<'a> {
         if let Some(session) = &self.owner.session {
             let key = self.keys.session(session);
             txn = match self.opening {
-                None => txn.when(Compare::exists(key)),
+                None => txn
+                    .when(Compare::exists(key))
+                    .when(Compare::absent(self.fence(session))),
+                // Nobody can have undone it, as that takes the session: it is there then, or gone
+                // with its lease.
                 Some(opening) => {
                     let value = records::encode_session(opening);
                     txn.when(Compare::absent(key.clone()))
                         .then(Operation::put_leased(key, value, session.lease()))
                 }
-            }
-            .when(Compare::absent(self.fence(session)));
+            };
         }
         txn = txn.then(Operation::put(key, records::encode_instance(&record)));
         if let Some(gone) = &gone {
             txn = txn.when(Compare::absent(self.keys.session(gone)));
         }
         self.writing = Some(record);
-        txn.failure = self.reads();
         txn
     }
 
@@ -256,5 +268,62 @@ fn seen(view: &View, key: &InstanceKey) -> Seen {
         record,
         owner_lives,
         confirmed: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::domain::{
+        names::{InstanceId, Label, Namespace, ServiceName},
+        registry::InstanceSpec,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_registration_reads_only_after_it_found_the_key_otherwise() {
+        let keys = Keyspace::new("stanchion");
+        let wanted = Registration {
+            key: InstanceKey {
+                namespace: Namespace::parse("default").unwrap(),
+                service: ServiceName::parse("web").unwrap(),
+                id: InstanceId::parse("1").unwrap(),
+            },
+            spec: InstanceSpec::default(),
+            takeover: false,
+            expected_revision: None,
+            request_id: "request".into(),
+            actor: Label::default(),
+        };
+        let owner = Owner {
+            session: Some(SessionId::random()),
+            client_id: Label::default(),
+        };
+        let view = View {
+            state: Arc::default(),
+            revision: 1,
+            age: Duration::ZERO,
+        };
+        let mut attempt = Attempt::new(&keys, &wanted, &owner, &view, SystemTime::UNIX_EPOCH);
+        let Step::Send(write) = attempt.step() else {
+            panic!("nothing is sent");
+        };
+        // The key, its session, and the mark of its undoing.
+        assert_eq!((write.compares.len(), write.success.len()), (3, 1));
+        assert!(write.failure.is_empty());
+        let failed = TxnResponse {
+            succeeded: false,
+            revision: 7,
+            responses: Vec::new(),
+        };
+        assert!(attempt.absorb(&failed, 7).is_none());
+        let Step::Send(look) = attempt.step() else {
+            panic!("nothing is sent");
+        };
+        assert!(look.compares.is_empty());
+        let reads = |step: &Operation| matches!(step, Operation::Range(_));
+        assert!(look.success.len() == 3 && look.success.iter().all(reads));
     }
 }

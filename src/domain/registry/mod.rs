@@ -114,7 +114,7 @@ fn not_found(key: &InstanceKey) -> Error {
 
 /// A name for a request of a caller who gave none.
 fn random_request_id() -> String {
-    format!("{:032x}", rand::random::<u128>())
+    format!("{:016x}", rand::random::<u64>())
 }
 
 /// What marks an undone registration. The id is part of it, so that a batch can be undone one by

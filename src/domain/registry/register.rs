@@ -181,6 +181,8 @@ impl Registry {
                 }
             })
             .collect();
+        // Held on to, it would keep a whole state of the past.
+        drop(view);
         let mut revision = 0;
         loop {
             let mut steps = Vec::new();

@@ -21,7 +21,11 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use self::{notices::Notices, renewal::Renewals};
-use super::{Core, session_id::SessionId, state::Owned};
+use super::{
+    Core,
+    session_id::{SessionId, SessionIds},
+    state::Owned,
+};
 
 pub(super) use self::open::{Prepared, Unopened};
 pub use self::{
@@ -39,6 +43,7 @@ pub use self::{
 #[derive(Clone)]
 pub struct Sessions {
     core: Arc<Core>,
+    ids: Arc<SessionIds>,
     renewals: Arc<Renewals>,
     notices: Arc<Notices>,
     draining: CancellationToken,
@@ -51,6 +56,7 @@ impl Sessions {
     pub fn new(core: Arc<Core>) -> Self {
         Self {
             renewals: Arc::new(Renewals::new(core.clock.clone())),
+            ids: Arc::default(),
             notices: Arc::default(),
             draining: CancellationToken::new(),
             core,

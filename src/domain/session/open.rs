@@ -96,7 +96,7 @@ impl Sessions {
                 session,
             }));
         }
-        let id = SessionId::random();
+        let id = self.ids.next(self.core.clock.system_time());
         let sent = self.core.clock.now();
         let ttl = self.core.store.grant(id.lease(), ttl).await?;
         let session = Arc::new(Session {

@@ -115,9 +115,12 @@ impl Renewals {
         let mut entry = Entry::new(ttl, sent);
         entry.renewed(ttl, sent);
         schedule.entries.insert(id, entry);
+        let first = schedule.first();
         schedule.place(id, sent + ttl);
-        drop(schedule);
-        self.wake.notify_one();
+        if schedule.first() != first {
+            drop(schedule);
+            self.wake.notify_one();
+        }
     }
 
     /// Notes a heartbeat of a session that lives, as far as is known. `ttl` is what it was granted.
