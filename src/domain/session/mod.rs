@@ -31,7 +31,7 @@ pub use self::{
     open::{OpenSession, Opened},
     record::{Session, SessionPlace},
     renewal::Alive,
-    stream::{HeartbeatStream, Said},
+    stream::{Answer, HeartbeatStream, Said},
 };
 
 /// The sessions of all clients, and the heartbeats that reach this replica. Clones share them; they
@@ -41,7 +41,6 @@ pub struct Sessions {
     core: Arc<Core>,
     renewals: Arc<Renewals>,
     notices: Arc<Notices>,
-    draining: CancellationToken,
 }
 
 // === impl Sessions ===
@@ -52,7 +51,6 @@ impl Sessions {
         Self {
             renewals: Arc::new(Renewals::new(core.clock.clone())),
             notices: Arc::default(),
-            draining: CancellationToken::new(),
             core,
         }
     }
@@ -69,7 +67,7 @@ impl Sessions {
 
     /// Ends every stream of heartbeats with a last word. The sessions live on.
     pub fn drain(&self) {
-        self.draining.cancel();
+        self.notices.drain();
     }
 
     /// Notes that `session` itself is about to give `owned` up, on this replica, so that its
