@@ -57,7 +57,7 @@ impl Epoch {
 
     /// How answers write the epoch with this id.
     pub fn name_of(id: u64) -> String {
-        format!("{id:016x}")
+        super::hex(&[id])
     }
 }
 

@@ -94,7 +94,7 @@ impl SessionId {
     /// The secret, for the owner and the store.
     pub fn to_text(self) -> String {
         let (high, low) = ((self.0 >> 64) as u64, self.0 as u64);
-        format!("{high:016x}{low:016x}")
+        super::hex(&[high, low])
     }
 
     /// A short name that identifies the session to others without giving it away: a hash.

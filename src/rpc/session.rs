@@ -105,8 +105,8 @@ impl SessionService for SessionHandler {
         request: Request<Streaming<KeepAliveRequest>>,
     ) -> Result<Response<KeepAliveStream>, Status> {
         let heartbeats = request.into_inner();
-        let stream = keep_alive::stream(&self.context, self.sessions.attach(), heartbeats);
-        Ok(Response::new(stream))
+        let stream = self.sessions.attach();
+        Ok(keep_alive::answer(&self.context, stream, heartbeats))
     }
 
     async fn renew_session(

@@ -1,5 +1,7 @@
 //! Keeping sessions alive, one heartbeat at a time.
 
+use std::time::Instant;
+
 use crate::domain::{error::Error, session_id::SessionId};
 
 use super::{
@@ -15,19 +17,21 @@ impl Sessions {
     ///
     /// Errors: [`Error::LeaseExpired`], [`Error::Store`] when the renewal failed.
     pub async fn heartbeat(&self, id: SessionId) -> Result<Alive, Error> {
-        if let Some(beat) = self.beat(id) {
+        if let Some(beat) = self.beat(id, self.core.clock.now()) {
             return beat.outcome().await;
         }
         let (session, _) = self.find(id).await?;
-        let ttl = session.ok_or(Error::LeaseExpired)?.ttl;
-        self.renewals.beat(id, ttl).outcome().await
+        let session = session.ok_or(Error::LeaseExpired)?;
+        let now = self.core.clock.now();
+        self.renewals.beat(id, now, &session.ttl).outcome().await
     }
 
-    /// Notes a heartbeat of a session that this replica shows; `None` if it does not.
-    pub(super) fn beat(&self, id: SessionId) -> Option<Beat> {
+    /// Notes a heartbeat, received at `now`, of a session that this replica shows; `None` if it does
+    /// not.
+    pub(super) fn beat(&self, id: SessionId, now: Instant) -> Option<Beat> {
         let view = self.core.cache.view().ok()?;
-        let ttl = view.state.sessions.get(&id)?.ttl;
-        Some(self.renewals.beat(id, ttl))
+        let session = view.state.sessions.get(&id)?;
+        Some(self.renewals.beat(id, now, &session.ttl))
     }
 }
 

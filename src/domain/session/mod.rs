@@ -35,7 +35,7 @@ pub use self::{
     open::{OpenSession, Opened},
     record::{Session, SessionPlace},
     renewal::Alive,
-    stream::{HeartbeatStream, Said},
+    stream::{Answer, HeartbeatStream, Said},
 };
 
 /// The sessions of all clients, and the heartbeats that reach this replica. Clones share them; they
@@ -46,7 +46,6 @@ pub struct Sessions {
     ids: Arc<SessionIds>,
     renewals: Arc<Renewals>,
     notices: Arc<Notices>,
-    draining: CancellationToken,
 }
 
 // === impl Sessions ===
@@ -58,7 +57,6 @@ impl Sessions {
             renewals: Arc::new(Renewals::new(core.clock.clone())),
             ids: Arc::default(),
             notices: Arc::default(),
-            draining: CancellationToken::new(),
             core,
         }
     }
@@ -75,7 +73,7 @@ impl Sessions {
 
     /// Ends every stream of heartbeats with a last word. The sessions live on.
     pub fn drain(&self) {
-        self.draining.cancel();
+        self.notices.drain();
     }
 
     /// Notes that `session` itself is about to give `owned` up, on this replica, so that its

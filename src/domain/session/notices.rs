@@ -5,11 +5,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
+use futures_util::task::AtomicWaker;
 
 use crate::domain::{
     session_id::SessionId,
@@ -37,19 +41,50 @@ pub(super) struct Notices(Mutex<Table>);
 #[derive(Default)]
 struct Table {
     last_number: u64,
-    streams: HashMap<u64, mpsc::Sender<Arc<Loss>>>,
+    streams: HashMap<u64, Arc<Mailbox>>,
     sessions: HashMap<SessionId, HashSet<u64>>,
     remembered: HashMap<SessionId, VecDeque<Arc<Loss>>>,
     /// Whose losses are remembered, oldest first; once for each loss.
     remembered_order: VecDeque<SessionId>,
     leaving: BTreeMap<(SessionId, Owned), Instant>,
+    /// Every stream has been told to end, and those that come later are at once.
+    draining: bool,
+}
+
+/// Where a stream finds what it is told. Nearly always empty, and looked into at every heartbeat:
+/// then it costs one load.
+#[derive(Default)]
+struct Mailbox {
+    /// There is something in it.
+    filled: AtomicBool,
+    mail: Mutex<Mail>,
+    reader: AtomicWaker,
+}
+
+#[derive(Default)]
+struct Mail {
+    losses: VecDeque<Arc<Loss>>,
+    /// The stream did not read: it has missed what came after these.
+    missed: bool,
+    draining: bool,
+}
+
+/// What a stream is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// Something is lost.
+    Lost(Arc<Loss>),
+    /// The stream did not read what it was told, and is told no more.
+    Missed,
+    /// The stream has to end.
+    Draining,
 }
 
 /// One stream. Dropping it ends its routes.
 pub(super) struct Subscription {
     notices: Arc<Notices>,
     number: u64,
-    losses: mpsc::Receiver<Arc<Loss>>,
+    mailbox: Arc<Mailbox>,
     sessions: HashSet<SessionId>,
 }
 
@@ -58,16 +93,28 @@ pub(super) struct Subscription {
 impl Notices {
     /// Opens a stream that is told nothing yet.
     pub(super) fn subscribe(self: &Arc<Self>) -> Subscription {
-        let (sender, losses) = mpsc::channel(MAX_WAITING);
+        let mailbox = Arc::<Mailbox>::default();
         let mut table = self.table();
+        if table.draining {
+            mailbox.drain();
+        }
         table.last_number += 1;
         let number = table.last_number;
-        table.streams.insert(number, sender);
+        table.streams.insert(number, mailbox.clone());
         Subscription {
             notices: self.clone(),
             number,
-            losses,
+            mailbox,
             sessions: HashSet::new(),
+        }
+    }
+
+    /// Tells every stream to end.
+    pub(super) fn drain(&self) {
+        let mut table = self.table();
+        table.draining = true;
+        for mailbox in table.streams.values() {
+            mailbox.drain();
         }
     }
 
@@ -101,10 +148,8 @@ impl Notices {
             .copied()
             .collect::<Vec<_>>()
         {
-            let told = table.streams.get(&number).map(|s| s.try_send(loss.clone()));
-            if let Some(Err(_)) = told {
-                // It does not read, or is going. Its receiver sees the end after what it has.
-                table.streams.remove(&number);
+            if let Some(mailbox) = table.streams.get(&number) {
+                mailbox.put(&loss);
             }
         }
         match loss.what {
@@ -160,6 +205,55 @@ impl Table {
     }
 }
 
+// === impl Mailbox ===
+
+impl Mailbox {
+    fn put(&self, loss: &Arc<Loss>) {
+        let mut mail = self.mail();
+        if mail.losses.len() >= MAX_WAITING {
+            mail.missed = true;
+        }
+        if !mail.missed {
+            mail.losses.push_back(loss.clone());
+        }
+        self.fill(mail);
+    }
+
+    fn drain(&self) {
+        let mut mail = self.mail();
+        mail.draining = true;
+        self.fill(mail);
+    }
+
+    fn fill(&self, mail: MutexGuard<'_, Mail>) {
+        self.filled.store(true, Ordering::Release);
+        drop(mail);
+        self.reader.wake();
+    }
+
+    fn take(&self) -> Option<Notice> {
+        if !self.filled.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut mail = self.mail();
+        if let Some(loss) = mail.losses.pop_front() {
+            return Some(Notice::Lost(loss));
+        }
+        if mail.missed {
+            return Some(Notice::Missed);
+        }
+        if mail.draining {
+            return Some(Notice::Draining);
+        }
+        self.filled.store(false, Ordering::Release);
+        None
+    }
+
+    fn mail(&self) -> MutexGuard<'_, Mail> {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 // === impl Subscription ===
 
 impl Subscription {
@@ -170,15 +264,9 @@ impl Subscription {
             return;
         }
         let mut table = self.notices.table();
-        let Some(stream) = table.streams.get(&self.number) else {
-            return;
-        };
         for loss in table.remembered.get(&session).into_iter().flatten() {
-            // A full channel shows at the next loss.
-            if !state.is_some_and(|state| loss.is_undone(state))
-                && stream.try_send(loss.clone()).is_err()
-            {
-                break;
+            if !state.is_some_and(|state| loss.is_undone(state)) {
+                self.mailbox.put(loss);
             }
         }
         let number = self.number;
@@ -195,9 +283,14 @@ impl Subscription {
         named
     }
 
-    /// Waits for the next loss; `None` when the stream did not read what it was told.
-    pub(super) async fn next(&mut self) -> Option<Arc<Loss>> {
-        self.losses.recv().await
+    /// Takes the next notice. What ends the stream comes after all that it lost before.
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Notice> {
+        if let Some(notice) = self.mailbox.take() {
+            return Poll::Ready(notice);
+        }
+        self.mailbox.reader.register(context.waker());
+        // Something may have come just before.
+        self.mailbox.take().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -214,6 +307,8 @@ impl Drop for Subscription {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
     use crate::domain::session::loss::{LockLost, SessionLost};
 
@@ -239,32 +334,44 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_loss_goes_to_the_streams_that_named_its_session_and_to_those_that_come_later() {
+    /// What the stream is told now, if anything.
+    fn told(stream: &mut Subscription) -> Option<Notice> {
+        match stream.poll_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(notice) => Some(notice),
+            Poll::Pending => None,
+        }
+    }
+
+    fn lost(loss: Loss) -> Option<Notice> {
+        Some(Notice::Lost(Arc::new(loss)))
+    }
+
+    #[test]
+    fn a_loss_goes_to_the_streams_that_named_its_session_and_to_those_that_come_later() {
         let notices = Arc::new(Notices::default());
         let (one, other) = (SessionId::random(), SessionId::random());
         let mut first = notices.subscribe();
         first.name(one, None);
         notices.tell(lock_lost(one, 1));
         notices.tell(lock_lost(other, 2));
-        assert_eq!(*first.next().await.unwrap(), lock_lost(one, 1));
+        assert_eq!(told(&mut first), lost(lock_lost(one, 1)));
         let mut second = notices.subscribe();
         second.name(other, None);
-        assert_eq!(*second.next().await.unwrap(), lock_lost(other, 2));
-        assert!(first.losses.try_recv().is_err());
+        assert_eq!(told(&mut second), lost(lock_lost(other, 2)));
+        assert_eq!(told(&mut first), None);
 
         notices.tell(session_lost(other));
-        assert_eq!(*second.next().await.unwrap(), session_lost(other));
+        assert_eq!(told(&mut second), lost(session_lost(other)));
         let mut third = notices.subscribe();
         third.name(other, None);
-        assert!(third.losses.try_recv().is_err(), "the dead have no losses");
+        assert_eq!(told(&mut third), None, "the dead have no losses");
         drop((first, second, third));
         let table = notices.table();
         assert!(table.streams.is_empty() && table.sessions.is_empty());
     }
 
-    #[tokio::test]
-    async fn a_stream_that_does_not_read_ends_after_what_it_was_told() {
+    #[test]
+    fn a_stream_that_does_not_read_ends_after_what_it_was_told() {
         let notices = Arc::new(Notices::default());
         let session = SessionId::random();
         let mut stream = notices.subscribe();
@@ -273,9 +380,38 @@ mod tests {
             notices.tell(lock_lost(session, token));
         }
         for token in 0..MAX_WAITING as i64 {
-            assert_eq!(*stream.next().await.unwrap(), lock_lost(session, token));
+            assert_eq!(told(&mut stream), lost(lock_lost(session, token)));
         }
-        assert_eq!(stream.next().await, None);
+        notices.tell(session_lost(session));
+        assert_eq!(told(&mut stream), Some(Notice::Missed));
+    }
+
+    #[test]
+    fn a_drain_ends_streams_after_what_they_lost_and_those_that_come_later_at_once() {
+        let notices = Arc::new(Notices::default());
+        let session = SessionId::random();
+        let mut stream = notices.subscribe();
+        stream.name(session, None);
+        notices.tell(lock_lost(session, 1));
+        notices.drain();
+        assert_eq!(told(&mut stream), lost(lock_lost(session, 1)));
+        assert_eq!(told(&mut stream), Some(Notice::Draining));
+        assert_eq!(told(&mut notices.subscribe()), Some(Notice::Draining));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_waits_is_woken() {
+        let notices = Arc::new(Notices::default());
+        let session = SessionId::random();
+        let mut stream = notices.subscribe();
+        stream.name(session, None);
+        let waiting =
+            tokio::spawn(
+                async move { std::future::poll_fn(|context| stream.poll_next(context)).await },
+            );
+        tokio::task::yield_now().await;
+        notices.tell(lock_lost(session, 1));
+        assert_eq!(waiting.await.ok(), lost(lock_lost(session, 1)));
     }
 
     #[test]

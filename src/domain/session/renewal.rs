@@ -123,9 +123,9 @@ impl Renewals {
         }
     }
 
-    /// Notes a heartbeat of a session that lives, as far as is known. `ttl` is what it was granted.
-    pub(super) fn beat(&self, id: SessionId, ttl: Duration) -> Beat {
-        let now = self.clock.now();
+    /// Notes a heartbeat, received at `now`, of a session that lives, as far as is known. `ttl` is
+    /// what it was granted, and read only of a session that is new here.
+    pub(super) fn beat(&self, id: SessionId, now: Instant, ttl: &Duration) -> Beat {
         let mut schedule = self.schedule();
         if schedule.stopped {
             return Beat::Wait(Flight::grounded());
@@ -133,7 +133,7 @@ impl Renewals {
         let entry = schedule
             .entries
             .entry(id)
-            .or_insert_with(|| Entry::new(ttl, now));
+            .or_insert_with(|| Entry::new(*ttl, now));
         entry.heard = now;
         entry.marked = true;
         let at = entry.look_at();
@@ -151,8 +151,7 @@ impl Renewals {
     }
 
     /// Notes a heartbeat of a session whose renewal is under way or due already.
-    pub(super) fn mark(&self, id: &SessionId) {
-        let now = self.clock.now();
+    pub(super) fn mark(&self, id: &SessionId, now: Instant) {
         if let Some(entry) = self.schedule().entries.get_mut(id) {
             entry.heard = now;
             entry.marked = true;

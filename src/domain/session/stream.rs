@@ -2,21 +2,19 @@
 
 use std::{
     collections::HashMap,
-    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::domain::{error::Error, session_id::SessionId};
 
 use super::{
     Sessions,
     loss::{Loss, Lost, SessionLost},
-    notices::Subscription,
+    notices::{Notice, Subscription},
     renewal::{Alive, Beat},
 };
 
@@ -28,10 +26,10 @@ pub struct HeartbeatStream {
     sessions: Sessions,
     subscription: Subscription,
     last: HashMap<SessionId, Heartbeat>,
-    pending: FuturesUnordered<BoxFuture<'static, (SessionId, Result<Alive, Error>)>>,
-    /// Kept from one word to the next: to begin to listen costs a lock that all streams share.
-    draining: Pin<Box<WaitForCancellationFutureOwned>>,
+    pending: FuturesUnordered<BoxFuture<'static, Renewed>>,
 }
+
+type Renewed = (SessionId, Result<Alive, Error>);
 
 /// The last heartbeat of a session on a stream.
 struct Heartbeat {
@@ -41,20 +39,24 @@ struct Heartbeat {
     pending: bool,
 }
 
+/// The answer to a heartbeat: the session lives.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Which one.
+    pub session: SessionId,
+    /// The number of the heartbeat that is answered.
+    pub seq: i64,
+    /// The granted time to live.
+    pub ttl: Duration,
+    /// How long it surely lives, from when that heartbeat was received.
+    pub valid_for: Duration,
+}
+
 /// What a stream says.
 #[derive(Debug, Clone)]
 pub enum Said {
     /// A session lives.
-    Alive {
-        /// Which one.
-        session: SessionId,
-        /// The number of the heartbeat that is answered.
-        seq: i64,
-        /// The granted time to live.
-        ttl: Duration,
-        /// How long it surely lives, from when that heartbeat was received.
-        valid_for: Duration,
-    },
+    Alive(Answer),
     /// A session, or something it had, is lost.
     Lost(Arc<Loss>),
     /// The stream does not read: it ends here.
@@ -73,7 +75,6 @@ impl Sessions {
             subscription: self.notices.subscribe(),
             last: HashMap::new(),
             pending: FuturesUnordered::new(),
-            draining: Box::pin(self.draining.clone().cancelled_owned()),
         }
     }
 }
@@ -93,7 +94,7 @@ impl HeartbeatStream {
 
     /// Takes a heartbeat in, and answers it at once if nothing has to be waited for. The first one
     /// of a session on the stream also has its losses told.
-    pub fn heartbeat(&mut self, session: SessionId, seq: i64) -> Option<Said> {
+    pub fn heartbeat(&mut self, session: SessionId, seq: i64) -> Option<Answer> {
         let received = self.sessions.core.clock.now();
         let last = match self.last.get_mut(&session) {
             Some(last) => last,
@@ -113,10 +114,10 @@ impl HeartbeatStream {
         last.received = received;
         if last.pending {
             // The renewal it waits for answers this one too, and this one counts for the next.
-            self.sessions.renewals.mark(&session);
+            self.sessions.renewals.mark(&session, received);
             return None;
         }
-        let beat = self.sessions.beat(session);
+        let beat = self.sessions.beat(session, received);
         if let Some(Beat::Alive(alive)) = beat {
             return Some(last.answer(session, alive));
         }
@@ -134,26 +135,41 @@ impl HeartbeatStream {
         None
     }
 
-    /// Waits for what there is to say. Cancel-safe.
-    pub async fn next(&mut self) -> Said {
+    /// Looks for what there is to say.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Said> {
         loop {
-            tokio::select! {
-                biased;
-                loss = self.subscription.next() => match loss {
-                    None => return Said::TooSlow,
-                    Some(loss) => {
-                        if !matches!(loss.what, Lost::Session(_)) || self.forget(&loss.session) {
-                            return Said::Lost(loss);
-                        }
+            let draining = match self.subscription.poll_next(context) {
+                Poll::Ready(Notice::Missed) => return Poll::Ready(Said::TooSlow),
+                Poll::Ready(Notice::Lost(loss)) => {
+                    if !matches!(loss.what, Lost::Session(_)) || self.forget(&loss.session) {
+                        return Poll::Ready(Said::Lost(loss));
                     }
-                },
-                Some((session, result)) = self.pending.next() => {
+                    continue;
+                }
+                Poll::Ready(Notice::Draining) => true,
+                Poll::Pending => false,
+            };
+            match self.poll_pending(context) {
+                Some((session, result)) => {
                     if let Some(said) = self.answer(session, result) {
-                        return said;
+                        return Poll::Ready(said);
                     }
                 }
-                () = &mut self.draining => return Said::Draining,
+                None if draining => return Poll::Ready(Said::Draining),
+                None => return Poll::Pending,
             }
+        }
+    }
+
+    /// A renewal that was waited for.
+    fn poll_pending(&mut self, context: &mut Context<'_>) -> Option<Renewed> {
+        // Nearly always: to poll nothing costs more than to look.
+        if self.pending.is_empty() {
+            return None;
+        }
+        match self.pending.poll_next_unpin(context) {
+            Poll::Ready(renewed) => renewed,
+            Poll::Pending => None,
         }
     }
 
@@ -161,7 +177,7 @@ impl HeartbeatStream {
         let last = self.last.get_mut(&session)?;
         last.pending = false;
         match result {
-            Ok(alive) => Some(last.answer(session, alive)),
+            Ok(alive) => Some(Said::Alive(last.answer(session, alive))),
             Err(Error::LeaseExpired) => self.forget(&session).then(|| {
                 Said::Lost(Arc::new(Loss {
                     session,
@@ -185,8 +201,8 @@ impl HeartbeatStream {
 // === impl Heartbeat ===
 
 impl Heartbeat {
-    fn answer(&self, session: SessionId, alive: Alive) -> Said {
-        Said::Alive {
+    fn answer(&self, session: SessionId, alive: Alive) -> Answer {
+        Answer {
             session,
             seq: self.seq,
             ttl: alive.ttl,

@@ -2,119 +2,186 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 
-use futures_util::{Stream, future::BoxFuture, stream};
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture};
+use http_body::Frame;
 use stanchion_client::proto::{
     self, Final, KeepAliveEnd, KeepAliveRequest, KeepAliveResponse, SessionAlive,
     keep_alive_response::Message,
 };
-use tonic::{Status, Streaming};
+use tonic::{Response, Status};
 
 use crate::{
-    domain::session::{HeartbeatStream, InstanceLost, LockLost, Loss, Lost, Said, SessionLost},
+    clock::Clock,
+    domain::session::{
+        Answer, HeartbeatStream, InstanceLost, LockLost, Loss, Lost, Said, SessionLost,
+    },
     domain::session_id::SessionId,
     rpc::{
         Context,
         convert::{Violations, wire_duration},
+        framed,
+        header::Header,
+        layers::trailers,
         status,
     },
 };
 
-/// The answers of `KeepAlive`.
-pub(super) type KeepAliveStream =
-    Pin<Box<dyn Stream<Item = Result<KeepAliveResponse, Status>> + Send>>;
+/// What the framework sees of the answers: nothing, because they are written here.
+pub(super) type KeepAliveStream = tokio_stream::Empty<Result<KeepAliveResponse, Status>>;
 
-/// What a stream needs between two messages.
-struct Conversation {
-    context: Context,
+/// The body of the answer, which hears a heartbeat and answers it within one poll.
+struct Conversation<H> {
+    clock: Arc<dyn Clock>,
+    header: Header,
     /// `None` once the client has said that no more will come.
-    heartbeats: Option<Streaming<KeepAliveRequest>>,
+    heartbeats: Option<H>,
     stream: HeartbeatStream,
-    too_old: BoxFuture<'static, ()>,
+    age: Age,
     stall_limit: Duration,
+    /// When the transport got a message that it has not come back for yet.
     yielded: Option<Instant>,
-    ended: bool,
+    state: State,
+}
+
+enum State {
+    Open,
+    /// All is said but this.
+    Ending(Status),
+    Ended,
+}
+
+/// When a stream has lived for long enough.
+struct Age {
+    ends: Instant,
+    alarm: BoxFuture<'static, ()>,
+    /// Whom the alarm wakes: it is set again for somebody else only.
+    sleeper: Option<Waker>,
 }
 
 /// Opens the stream.
-pub(super) fn stream(
+pub(super) fn answer<H>(
     context: &Context,
     stream: HeartbeatStream,
-    heartbeats: Streaming<KeepAliveRequest>,
-) -> KeepAliveStream {
+    heartbeats: H,
+) -> Response<KeepAliveStream>
+where
+    H: Stream<Item = Result<KeepAliveRequest, Status>> + Send + Unpin + 'static,
+{
     let settings = &context.settings.watch;
     let max_age = settings.max_age.mul_f64(rand::random_range(0.9..1.1));
     let conversation = Conversation {
         heartbeats: Some(heartbeats),
         stream,
-        too_old: context.core.clock.sleep(max_age),
+        age: Age::new(context.core.clock.as_ref(), max_age),
         stall_limit: settings.stall_limit,
         yielded: None,
-        ended: false,
-        context: context.clone(),
+        state: State::Open,
+        clock: context.core.clock.clone(),
+        header: context.header.clone(),
     };
-    Box::pin(stream::unfold(
-        // Boxed, because it is moved with every message.
-        Box::new(conversation),
-        |mut conversation| async move {
-            let said = conversation.next().await?;
-            conversation.ended = conversation.ended || said.is_err();
-            Some((said, conversation))
-        },
-    ))
+    framed::answer(tokio_stream::empty(), conversation)
 }
 
 // === impl Conversation ===
 
-impl Conversation {
-    async fn next(&mut self) -> Option<Result<KeepAliveResponse, Status>> {
+/// Nothing in it is pinned.
+impl<H> Unpin for Conversation<H> {}
+
+impl<H> http_body::Body for Conversation<H>
+where
+    H: Stream<Item = Result<KeepAliveRequest, Status>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let end = match std::mem::replace(&mut this.state, State::Open) {
+            State::Open => match ready!(this.poll_message(context)) {
+                Ok(message) => return Poll::Ready(Some(Ok(Frame::data(this.frame(message))))),
+                Err(end) => end,
+            },
+            State::Ending(end) => end,
+            State::Ended => {
+                this.state = State::Ended;
+                return Poll::Ready(None);
+            }
+        };
+        this.state = State::Ended;
+        Poll::Ready(Some(trailers(&end)))
+    }
+}
+
+impl<H> Conversation<H>
+where
+    H: Stream<Item = Result<KeepAliveRequest, Status>> + Unpin,
+{
+    /// Looks for something to say; when all is said, for how it ends.
+    fn poll_message(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<Message, Status>> {
+        let now = self.clock.now();
         // This runs again only when the transport has taken the message before.
-        let clock = &self.context.core.clock;
-        if let Some(yielded) = self.yielded
-            && !self.ended
-            && clock.now().duration_since(yielded) > self.stall_limit
+        if let Some(yielded) = self.yielded.take()
+            && now.duration_since(yielded) > self.stall_limit
         {
-            return Some(Err(status::subscriber_too_slow()));
+            return Poll::Ready(Err(status::subscriber_too_slow()));
         }
-        let message = self.message().await?;
-        self.yielded = Some(self.context.core.clock.now());
-        Some(message.map(|message| KeepAliveResponse {
-            header: Some(self.context.header.now()),
-            message: Some(message),
-        }))
+        let said = self.poll_said(context, now);
+        if let Poll::Ready(Ok(_)) = said {
+            self.yielded = Some(now);
+        }
+        said
     }
 
-    /// Waits for something to say; `None` when all is said.
-    async fn message(&mut self) -> Option<Result<Message, Status>> {
+    fn poll_said(
+        &mut self,
+        context: &mut TaskContext<'_>,
+        now: Instant,
+    ) -> Poll<Result<Message, Status>> {
         loop {
-            if self.ended || (self.heartbeats.is_none() && self.stream.is_idle()) {
-                return None;
+            if self.heartbeats.is_none() && self.stream.is_idle() {
+                return Poll::Ready(Err(Status::ok("")));
             }
-            let listening = !self.stream.is_full();
-            let heartbeat = async {
-                match &mut self.heartbeats {
-                    Some(heartbeats) if listening => heartbeats.message().await,
-                    _ => std::future::pending().await,
-                }
+            if let Poll::Ready(said) = self.stream.poll_next(context) {
+                return Poll::Ready(self.say(said));
+            }
+            let heard = match &mut self.heartbeats {
+                Some(heartbeats) if !self.stream.is_full() => heartbeats.poll_next_unpin(context),
+                _ => Poll::Pending,
             };
-            tokio::select! {
-                biased;
-                said = self.stream.next() => return Some(self.say(said)),
-                heartbeat = heartbeat => match heartbeat {
-                    Ok(Some(heartbeat)) => {
-                        if let Some(answer) = self.hear(heartbeat) {
-                            return Some(answer);
-                        }
+            match heard {
+                Poll::Ready(Some(Ok(heartbeat))) => {
+                    if let Some(answer) = self.hear(heartbeat) {
+                        return Poll::Ready(answer);
                     }
-                    Ok(None) => self.heartbeats = None,
-                    // The connection broke, or what came was no heartbeat.
-                    Err(status) => return Some(Err(status)),
-                },
-                () = &mut self.too_old => return Some(Ok(self.end(Final::MaxAge))),
+                }
+                Poll::Ready(None) => self.heartbeats = None,
+                // The connection broke, or what came was no heartbeat.
+                Poll::Ready(Some(Err(status))) => return Poll::Ready(Err(status)),
+                Poll::Pending => {
+                    ready!(self.age.poll(context, now));
+                    return Poll::Ready(Ok(self.end(Final::MaxAge)));
+                }
             }
         }
+    }
+
+    fn frame(&self, message: Message) -> Bytes {
+        let response = KeepAliveResponse {
+            header: Some(self.header.now()),
+            message: Some(message),
+        };
+        let mut frame = BytesMut::new();
+        framed::append(&mut frame, &response);
+        frame.freeze()
     }
 
     fn hear(&mut self, heartbeat: KeepAliveRequest) -> Option<Result<Message, Status>> {
@@ -126,27 +193,17 @@ impl Conversation {
         if let Err(status) = violations.check() {
             return Some(Err(status));
         }
-        let said = match id {
-            Some(id) => self.stream.heartbeat(id, heartbeat.seq)?,
+        let text = heartbeat.session_id;
+        let Some(id) = id else {
             // What cannot be an id is the id of nothing.
-            None => return Some(Ok(session_lost(heartbeat.session_id, SessionLost::Expired))),
+            return Some(Ok(session_lost(text, SessionLost::Expired)));
         };
-        Some(self.say(said))
+        Some(Ok(alive(text, self.stream.heartbeat(id, heartbeat.seq)?)))
     }
 
     fn say(&mut self, said: Said) -> Result<Message, Status> {
         match said {
-            Said::Alive {
-                session,
-                seq,
-                ttl,
-                valid_for,
-            } => Ok(Message::Alive(SessionAlive {
-                session_id: session.to_text(),
-                seq,
-                ttl: Some(wire_duration(ttl)),
-                valid_for: Some(wire_duration(valid_for)),
-            })),
+            Said::Alive(answer) => Ok(alive(answer.session.to_text(), answer)),
             Said::Lost(loss) => Ok(lost(&loss)),
             Said::Draining => Ok(self.end(Final::Draining)),
             Said::TooSlow => Err(status::subscriber_too_slow()),
@@ -154,11 +211,46 @@ impl Conversation {
     }
 
     fn end(&mut self, reason: Final) -> Message {
-        self.ended = true;
+        self.state = State::Ending(Status::ok(""));
         Message::End(KeepAliveEnd {
             r#final: reason.into(),
         })
     }
+}
+
+// === impl Age ===
+
+impl Age {
+    fn new(clock: &dyn Clock, limit: Duration) -> Self {
+        let ends = clock.now() + limit;
+        Self {
+            ends,
+            alarm: clock.sleep_until(ends),
+            sleeper: None,
+        }
+    }
+
+    /// Completes at the end. To look at the time costs less than to look at a timer.
+    fn poll(&mut self, context: &mut TaskContext<'_>, now: Instant) -> Poll<()> {
+        if now >= self.ends {
+            return Poll::Ready(());
+        }
+        let set = self.sleeper.as_ref();
+        if set.is_some_and(|sleeper| sleeper.will_wake(context.waker())) {
+            return Poll::Pending;
+        }
+        self.sleeper = Some(context.waker().clone());
+        self.alarm.poll_unpin(context)
+    }
+}
+
+fn alive(session_id: String, answer: Answer) -> Message {
+    Message::Alive(SessionAlive {
+        session_id,
+        seq: answer.seq,
+        ttl: Some(wire_duration(answer.ttl)),
+        valid_for: Some(wire_duration(answer.valid_for)),
+    })
 }
 
 fn lost(loss: &Loss) -> Message {

@@ -47,7 +47,7 @@ impl Fixture {
     }
 
     fn valid_for(&self) -> Option<Duration> {
-        match self.renewals.beat(self.id, TTL) {
+        match self.renewals.beat(self.id, self.clock.now(), &TTL) {
             Beat::Alive(alive) => Some(alive.valid_until - self.clock.now()),
             Beat::Wait(_) => None,
         }
@@ -89,7 +89,7 @@ fn what_is_nearly_due_is_renewed_with_what_is_due() {
         fixture.renewals.granted(id, TTL, sent);
     }
     for id in [fixture.id, soon, later] {
-        fixture.renewals.beat(id, TTL);
+        fixture.renewals.beat(id, fixture.clock.now(), &TTL);
     }
     let mut schedule = fixture.renewals.schedule();
     // As if the jitter had moved neither.
@@ -129,10 +129,12 @@ fn heartbeats_extend_nothing_but_by_their_renewal() {
 async fn heartbeats_that_come_when_a_renewal_is_due_wait_for_the_same_one() {
     let fixture = Fixture::new();
     let flights: Vec<_> = (0..3)
-        .map(|_| match fixture.renewals.beat(fixture.id, TTL) {
-            Beat::Wait(flight) => flight,
-            Beat::Alive(_) => panic!("a session that is new here was not renewed"),
-        })
+        .map(
+            |_| match fixture.renewals.beat(fixture.id, fixture.clock.now(), &TTL) {
+                Beat::Wait(flight) => flight,
+                Beat::Alive(_) => panic!("a session that is new here was not renewed"),
+            },
+        )
         .collect();
     assert_eq!(fixture.due(), 1);
     fixture.land();
@@ -146,7 +148,7 @@ async fn heartbeats_that_come_when_a_renewal_is_due_wait_for_the_same_one() {
 async fn a_renewal_that_fails_is_tried_again_and_promises_nothing_new() {
     let fixture = Fixture::opened();
     fixture.clock.advance(TTL / 3);
-    let Beat::Wait(flight) = fixture.renewals.beat(fixture.id, TTL) else {
+    let Beat::Wait(flight) = fixture.renewals.beat(fixture.id, fixture.clock.now(), &TTL) else {
         panic!("a renewal was not due");
     };
     assert_eq!(fixture.due(), 1);
@@ -167,7 +169,7 @@ async fn a_renewal_that_fails_is_tried_again_and_promises_nothing_new() {
 #[tokio::test]
 async fn a_lease_that_is_gone_ends_its_session() {
     let fixture = Fixture::new();
-    let Beat::Wait(flight) = fixture.renewals.beat(fixture.id, TTL) else {
+    let Beat::Wait(flight) = fixture.renewals.beat(fixture.id, fixture.clock.now(), &TTL) else {
         panic!("a session that is new here was not renewed");
     };
     assert_eq!(fixture.due(), 1);
