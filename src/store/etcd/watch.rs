@@ -119,9 +119,7 @@ impl Probe for Link {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let prefer = member.map_or(Prefer::Any, Prefer::Member);
-        let revision = kv::current_revision(&self.pool, prefer, &self.key).await?;
-        self.wanted.notify_one();
-        Ok(revision)
+        kv::current_revision(&self.pool, prefer, &self.key).await
     }
 
     async fn request_progress(&self) {
