@@ -91,7 +91,8 @@ pub enum Freshness {
 /// Bounds and times of a cache.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How many keys one page of the first listing holds. Default 500.
+    /// How many keys the first page of a listing holds; pages of small values grow to eight times
+    /// that, pages of large ones shrink. Default 500.
     pub page: usize,
     /// How many revisions back a fresh replica can resume a cursor, and how many the log of each
     /// kind holds. Default 10 000.
