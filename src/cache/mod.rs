@@ -22,6 +22,7 @@ mod projection;
 mod published;
 mod pulse;
 mod relist;
+mod rides;
 mod shared;
 mod stats;
 mod sync;
@@ -37,16 +38,15 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     clock::Clock,
-    store::{self, Outcome, Revision, Store},
+    store::{self, Revision, Store},
 };
 
 use self::{
-    probe::{MAX_WAITERS, Prober, ask_for_progress},
+    probe::{Prober, ask_for_progress},
     shared::{Shared, stopping},
     sync::Mirror,
 };
@@ -91,7 +91,8 @@ pub enum Freshness {
 /// Bounds and times of a cache.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How many keys one page of the first listing holds. Default 500.
+    /// How many keys the first page of a listing holds; pages of small values grow to eight times
+    /// that, pages of large ones shrink. Default 500.
     pub page: usize,
     /// How many revisions back a fresh replica can resume a cursor, and how many the log of each
     /// kind holds. Default 10 000.
@@ -169,8 +170,7 @@ impl<P: Projection> Cache<P> {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (sender, waiters) = mpsc::channel(MAX_WAITERS);
-        let shared = Arc::new(Shared::new(settings, clock, sender));
+        let shared = Arc::new(Shared::new(settings, clock));
         let mirror = Mirror::new(
             shared.clone(),
             store.clone(),
@@ -182,7 +182,6 @@ impl<P: Projection> Cache<P> {
             shared: shared.clone(),
             store,
             prefix,
-            waiters,
         };
         let life = Life {
             tasks: [
@@ -228,17 +227,10 @@ impl<P: Projection> Cache<P> {
         let wanted = match freshness {
             Freshness::Cached => return self.view(),
             Freshness::AtLeast(revision) => revision,
+            // On the next probe of the store, never on one that is under way already.
             Freshness::Linearizable => {
-                tokio::select! {
-                    biased;
-                    probed = self.probed() => probed?,
-                    () = self.shared.clock.sleep_until(deadline) => {
-                        return Err(Error::Store(store::Error::NoQuorum {
-                            message: "nobody answers for the store in time".into(),
-                            outcome: Outcome::NotDone,
-                        }));
-                    }
-                }
+                let rides = &self.shared.rides;
+                rides.ride(self.shared.clock.as_ref(), deadline).await?
             }
         };
         if self.shared.wait_for(wanted, deadline).await {
@@ -319,24 +311,6 @@ impl<P: Projection> Cache<P> {
     pub fn stats(&self) -> Stats {
         self.shared.counters.read()
     }
-
-    /// Rides on the next probe of the store, never on one that is under way already.
-    async fn probed(&self) -> Result<Revision, Error> {
-        let (sender, answer) = oneshot::channel();
-        let answered = async {
-            self.shared
-                .waiters
-                .send(sender)
-                .await
-                .map_err(|_| stopping())?;
-            answer.await.map_err(|_| stopping())?
-        };
-        tokio::select! {
-            biased;
-            answered = answered => Ok(answered?),
-            () = self.shared.stopped.cancelled() => Err(Error::Store(stopping())),
-        }
-    }
 }
 
 // === impl Life ===
@@ -345,6 +319,7 @@ impl<P: Projection> Life<P> {
     fn end(&self) {
         self.shared.drain();
         self.shared.stopped.cancel();
+        self.shared.rides.close();
         for task in &self.tasks {
             task.abort();
         }

@@ -1,20 +1,21 @@
 //! Asking the store where it is: one probe for everybody who waits at that moment, one now and
 //! then when nobody does, and progress while somebody waits for the watch.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use crate::store::{self, KeyRange, Outcome, RangeRequest, Revision, Store};
 
-use super::{
-    Projection,
-    shared::{Shared, Waiter},
-};
+use super::{Projection, shared::Shared};
 
-/// How many readers one probe answers; more wait for the one after.
-pub(super) const MAX_WAITERS: usize = 4096;
+/// How many riders make it worth while to wait for more: fewer come one after the other, and would
+/// wait for nobody.
+const MANY: usize = 8;
+
+/// How long the prober waits for those who rode last: they come back with their next read once
+/// they have their answers, and one probe is then enough for all of them.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// The part of the progress interval after which progress is first asked for: what comes by
 /// itself usually comes sooner.
@@ -25,26 +26,22 @@ pub(super) struct Prober<P: Projection> {
     pub(super) shared: Arc<Shared<P>>,
     pub(super) store: Arc<dyn Store>,
     pub(super) prefix: Bytes,
-    pub(super) waiters: mpsc::Receiver<Waiter>,
 }
 
 // === impl Prober ===
 
 impl<P: Projection> Prober<P> {
-    pub(super) async fn run(mut self) {
-        let clock = self.shared.clock.clone();
+    pub(super) async fn run(self) {
+        let clock = &self.shared.clock;
+        let rides = &self.shared.rides;
         let idle = self.shared.settings.idle_probe;
         let mut probed = clock.now();
-        let mut riders = Vec::new();
+        let mut expected = 0;
         loop {
             let due = self.shared.pulse.confirmed().max(probed) + idle;
             tokio::select! {
                 biased;
-                arrived = self.waiters.recv_many(&mut riders, MAX_WAITERS) => {
-                    if arrived == 0 {
-                        return;
-                    }
-                }
+                () = rides.boarded(1) => {}
                 () = self.shared.probe_wanted.notified() => {}
                 () = clock.sleep_until(due) => {
                     let ready = self.shared.reached().is_some();
@@ -56,20 +53,22 @@ impl<P: Projection> Prober<P> {
                     }
                 }
             }
-            // Whoever asked before this probe is sent may ride on it.
-            while riders.len() < MAX_WAITERS {
-                match self.waiters.try_recv() {
-                    Ok(waiter) => riders.push(waiter),
-                    Err(_) => break,
+            if expected >= MANY {
+                tokio::select! {
+                    biased;
+                    () = rides.boarded(expected) => {}
+                    () = clock.sleep(GATHER) => {}
                 }
             }
+            // Whoever boarded before the probe is sent may ride on it.
+            let departed = rides.depart();
+            let riders = departed.riders;
+            self.shared.counters.probe_waiters.add(riders);
             probed = clock.now();
             let answer = self.probe().await;
-            self.shared.counters.probe_waiters.add(riders.len());
-            for rider in riders.drain(..) {
-                // A reader that gave up needs no answer.
-                let _ = rider.send(answer.clone());
-            }
+            // Those who get their answers now, and those who came meanwhile.
+            expected = riders + rides.waiting();
+            departed.answer(&answer);
         }
     }
 
@@ -79,7 +78,8 @@ impl<P: Projection> Prober<P> {
         let breaks = shared.pulse.breaks();
         let before = shared.published();
         shared.counters.probes.add(1);
-        let found = match shared.probe() {
+        let watched = shared.probe();
+        let found = match &watched {
             Some(probe) => probe.current_revision().await,
             // Between two watches any linearizable read tells.
             None => {
@@ -115,6 +115,12 @@ impl<P: Projection> Prober<P> {
         shared
             .pulse
             .probed(found, sent, breaks, || shared.reached().unwrap_or_default());
+        if let Some(watched) = watched
+            && shared.reached() < Some(found)
+        {
+            // What is missing may be a revision outside the prefix, of which no event tells.
+            watched.request_progress().await;
+        }
         Ok(found)
     }
 }

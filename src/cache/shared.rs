@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,11 +19,8 @@ use crate::{
 
 use super::{
     Error, Projection, Settings, View, arrivals::Arrivals, published::Published, pulse::Pulse,
-    stats::Counters, topics::Topics,
+    rides::Rides, stats::Counters, topics::Topics,
 };
-
-/// Who waits for the next probe.
-pub(super) type Waiter = oneshot::Sender<Result<Revision, store::Error>>;
 
 pub(super) struct Shared<P: Projection> {
     pub(super) settings: Settings,
@@ -31,7 +28,7 @@ pub(super) struct Shared<P: Projection> {
     pub(super) pulse: Pulse,
     pub(super) counters: Counters,
     /// Readers on their way to the next probe.
-    pub(super) waiters: mpsc::Sender<Waiter>,
+    pub(super) rides: Rides,
     /// Somebody wants to know now where the store is.
     pub(super) probe_wanted: Notify,
     /// Cancelled when nothing new will come.
@@ -61,17 +58,13 @@ pub(super) struct Subscribed<P: Projection>(Arc<Shared<P>>);
 // === impl Shared ===
 
 impl<P: Projection> Shared<P> {
-    pub(super) fn new(
-        settings: Settings,
-        clock: Arc<dyn Clock>,
-        waiters: mpsc::Sender<Waiter>,
-    ) -> Self {
+    pub(super) fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         Self {
             pulse: Pulse::new(clock.now()),
             settings,
             clock,
             counters: Counters::default(),
-            waiters,
+            rides: Rides::default(),
             probe_wanted: Notify::new(),
             draining: AtomicBool::new(false),
             stopped: CancellationToken::new(),

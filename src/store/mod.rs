@@ -188,8 +188,8 @@ pub enum Event {
 /// The side channel of a [`Watch`].
 #[async_trait]
 pub trait Probe: Send + Sync {
-    /// Returns the store's revision as a quorum knows it, and asks the watch to report
-    /// [`WatchItem::Progress`] to at least there, soon. The report may be lost: ask again.
+    /// Returns the store's revision as a quorum knows it. The watch may be behind it, and asked by
+    /// [`Probe::request_progress`] to say when it is there.
     async fn current_revision(&self) -> Result<Revision, Error>;
 
     /// Asks the watch to report [`WatchItem::Progress`]. The report may be lost: ask again.

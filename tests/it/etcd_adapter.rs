@@ -52,6 +52,28 @@ async fn a_watch_survives_the_death_of_its_server_without_gap_or_duplicate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn history_that_is_too_large_for_one_message_comes_in_fragments() {
+    let etcd = Etcd::start().await;
+    let settings = Settings {
+        max_message: 2 * 1024 * 1024,
+        ..Settings::new(etcd.endpoints())
+    };
+    let store = connect_with(settings).await;
+    let value = "x".repeat(1024 * 1024);
+    let mut written = Vec::new();
+    for number in 0..5 {
+        written.push(put(&store, &format!("/w/{number}"), &value).await);
+    }
+    let mut watch = store.watch("/w/".into(), 1).await.unwrap();
+    assert_eq!(next(&mut watch).await, Ok(WatchItem::Interrupted));
+    for revision in written {
+        assert_eq!(next_change(&mut watch).await.0, revision);
+    }
+    let later = put(&store, "/w/later", "1").await;
+    assert_eq!(next_change(&mut watch).await.0, later);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_watch_from_now_misses_nothing_that_happens_while_it_is_away() {
     let mut etcd = Etcd::start().await;
     let store = connect(etcd.endpoints()).await;

@@ -330,7 +330,6 @@ impl Probe for Bell {
             gate.acquire().await.unwrap().forget();
         }
         self.0.answers()?;
-        self.request_progress().await;
         Ok(revision)
     }
 

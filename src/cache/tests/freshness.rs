@@ -53,6 +53,45 @@ async fn linearizable_readers_share_the_next_probe_and_never_one_already_sent() 
 }
 
 #[tokio::test]
+async fn many_who_rode_together_are_waited_for_but_not_long() {
+    let fake = Fake::new();
+    fake.put("p/0/a", "1");
+    let clock = ManualClock::default();
+    let cache = start_with(
+        fake.clone(),
+        Arc::new(Witness::default()),
+        quick(),
+        Arc::new(clock.clone()),
+    );
+    soon(cache.ready()).await;
+    let all_read = async |readers: usize| {
+        let readers: Vec<_> = (0..readers).map(|_| reader(&cache)).collect();
+        for reader in readers {
+            soon(reader).await.unwrap().unwrap();
+        }
+    };
+    let probes = || fake.probes.load(Ordering::SeqCst);
+    all_read(20).await;
+    assert_eq!(probes(), 1);
+    let early: Vec<_> = (0..15).map(|_| reader(&cache)).collect();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(probes(), 1, "the others may come");
+    all_read(5).await;
+    assert_eq!(probes(), 2);
+    for reader in early {
+        soon(reader).await.unwrap().unwrap();
+    }
+    let few = reader(&cache);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(probes(), 2);
+    clock.advance(Duration::from_millis(1));
+    soon(few).await.unwrap().unwrap();
+    // After one alone nobody is expected.
+    all_read(1).await;
+    assert_eq!(probes(), 4);
+}
+
+#[tokio::test]
 async fn a_read_waits_past_writes_outside_the_prefix_and_lost_progress() {
     let fake = Fake::new();
     fake.put("p/0/a", "1");

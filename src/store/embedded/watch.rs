@@ -152,9 +152,7 @@ impl Probe for ProgressBell {
         if self.shared.closed.is_cancelled() {
             return Err(closed());
         }
-        let revision = self.shared.state.load().revision;
-        self.asked.notify_one();
-        Ok(revision)
+        Ok(self.shared.state.load().revision)
     }
 
     async fn request_progress(&self) {
