@@ -43,9 +43,11 @@ impl SessionIds {
         let mut random = rand::rng();
         let fresh = clock | random.random_range(1..1 << RANDOM_BITS);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // Far before the last one: the clock has started over.
+        // More than a second before the last one: the clock has started over.
         let lease = match last.checked_sub(fresh) {
-            Some(behind) if behind < 1 << 62 => *last + random.random_range(1..=MAX_STEP),
+            Some(behind) if behind >> RANDOM_BITS < 1000 => {
+                *last + random.random_range(1..=MAX_STEP)
+            }
             _ => fresh,
         };
         let lease = if lease >> 63 == 0 { lease } else { fresh };
