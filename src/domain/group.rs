@@ -31,8 +31,8 @@ use crate::store::{Compare, KeyRange, Operation, OperationResponse, Outcome, Txn
 
 use super::{Core, error::Error};
 
-/// How many transactions are on their way before others wait to go together. With two, groups are
-/// half as large, and a storm takes twice as many transactions, revisions and publications.
+/// How many transactions are on their way before others wait to go together. With two, a storm
+/// costs 8 % more, etcd's part included, though its transactions are as many.
 const FLIGHTS: usize = 1;
 /// How many members a group has: nested, each may then still have 64 conditions and steps.
 const MEMBERS: usize = 64;
