@@ -1,8 +1,9 @@
 //! The public API: thin handlers, each decode → one call → encode.
 //!
 //! `convert` gives birth to every INVALID_ARGUMENT, `status` is the one table from outcomes to
-//! gRPC, `watch` the one implementation of watch streams, `layers` what happens to every call, and
-//! `listener`, `workers` and `connection` what happens to every connection.
+//! gRPC, `watch` the one implementation of watch streams, `plain` and `framed` the short way past the
+//! framework, `layers` what happens to every call, and `listener`, `workers` and `connection` what
+//! happens to every connection.
 
 pub(crate) mod codec;
 pub mod config;
