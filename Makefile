@@ -34,7 +34,7 @@ generate: ## Writes the client's stubs anew after a change of the protos
 etcd: ## Finds or builds the etcd that the tests use, and prints its path
 	@tests/etcd/find
 
-# One workload, or all of them (about 45 minutes; BENCH_FLAGS=--short takes about 20). Without any,
+# One workload, or all of them (about 30 minutes; BENCH_FLAGS=--short takes about 17). Without any,
 # `target/release/stanchion-bench --help` lists them.
 WORKLOAD ?= all
 
