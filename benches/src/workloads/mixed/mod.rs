@@ -49,8 +49,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often memory is looked at.
 const MEMORY_EVERY: Duration = Duration::from_millis(500);
 
-/// How many changes of instances Stanchion remembers by default. Until there were so many, it grows,
-/// so that many are written before anything is measured.
+/// How many revisions that changed instances Stanchion remembers by default. Until there were so
+/// many, it grows, so that many are written before anything is measured.
 const CHANGE_LOG: u64 = 10_000;
 
 /// Growth of the measured process.

@@ -15,8 +15,9 @@ use crate::{
 
 const REGISTER: &str = "/stanchion.v1.RegistryService/RegisterInstance";
 
-/// Writes under way at a time: no two of the same instance.
-const IN_FLIGHT: usize = 32;
+/// Writes under way at a time: those that are together may share a revision, and revisions are what
+/// the log counts.
+const IN_FLIGHT: usize = 1;
 
 /// So many writes as fast as possible.
 struct Changes<'a> {
