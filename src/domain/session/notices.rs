@@ -3,28 +3,25 @@
 //! A loss is remembered for a while, so that a client whose stream broke, and who comes back on a
 //! new one, is told what happened meanwhile.
 
+mod mailbox;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
-
-use futures_util::task::AtomicWaker;
 
 use crate::domain::{
     session_id::SessionId,
     state::{Owned, State},
 };
 
+use self::mailbox::Mailbox;
 use super::loss::{Loss, Lost};
 
-/// How many losses may wait for a stream to take them. A stream has to read faster than its
-/// sessions lose things; what follows from a loss of data is still far below this.
-const MAX_WAITING: usize = 16 * 1024;
+pub(super) use self::mailbox::Notice;
+
 /// How many losses of one session are remembered.
 const MAX_REMEMBERED_OF_ONE: usize = 64;
 /// How many losses are remembered in all.
@@ -49,35 +46,6 @@ struct Table {
     leaving: BTreeMap<(SessionId, Owned), Instant>,
     /// Every stream has been told to end, and those that come later are at once.
     draining: bool,
-}
-
-/// Where a stream finds what it is told. Nearly always empty, and looked into at every heartbeat:
-/// then it costs one load.
-#[derive(Default)]
-struct Mailbox {
-    /// There is something in it.
-    filled: AtomicBool,
-    mail: Mutex<Mail>,
-    reader: AtomicWaker,
-}
-
-#[derive(Default)]
-struct Mail {
-    losses: VecDeque<Arc<Loss>>,
-    /// The stream did not read: it has missed what came after these.
-    missed: bool,
-    draining: bool,
-}
-
-/// What a stream is told.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Notice {
-    /// Something is lost.
-    Lost(Arc<Loss>),
-    /// The stream did not read what it was told, and is told no more.
-    Missed,
-    /// The stream has to end.
-    Draining,
 }
 
 /// One stream. Dropping it ends its routes.
@@ -205,55 +173,6 @@ impl Table {
     }
 }
 
-// === impl Mailbox ===
-
-impl Mailbox {
-    fn put(&self, loss: &Arc<Loss>) {
-        let mut mail = self.mail();
-        if mail.losses.len() >= MAX_WAITING {
-            mail.missed = true;
-        }
-        if !mail.missed {
-            mail.losses.push_back(loss.clone());
-        }
-        self.fill(mail);
-    }
-
-    fn drain(&self) {
-        let mut mail = self.mail();
-        mail.draining = true;
-        self.fill(mail);
-    }
-
-    fn fill(&self, mail: MutexGuard<'_, Mail>) {
-        self.filled.store(true, Ordering::Release);
-        drop(mail);
-        self.reader.wake();
-    }
-
-    fn take(&self) -> Option<Notice> {
-        if !self.filled.load(Ordering::Acquire) {
-            return None;
-        }
-        let mut mail = self.mail();
-        if let Some(loss) = mail.losses.pop_front() {
-            return Some(Notice::Lost(loss));
-        }
-        if mail.missed {
-            return Some(Notice::Missed);
-        }
-        if mail.draining {
-            return Some(Notice::Draining);
-        }
-        self.filled.store(false, Ordering::Release);
-        None
-    }
-
-    fn mail(&self) -> MutexGuard<'_, Mail> {
-        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 // === impl Subscription ===
 
 impl Subscription {
@@ -285,12 +204,7 @@ impl Subscription {
 
     /// Takes the next notice. What ends the stream comes after all that it lost before.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Notice> {
-        if let Some(notice) = self.mailbox.take() {
-            return Poll::Ready(notice);
-        }
-        self.mailbox.reader.register(context.waker());
-        // Something may have come just before.
-        self.mailbox.take().map_or(Poll::Pending, Poll::Ready)
+        self.mailbox.poll_take(context)
     }
 }
 
@@ -309,7 +223,7 @@ impl Drop for Subscription {
 mod tests {
     use std::task::Waker;
 
-    use super::*;
+    use super::{mailbox::MAX_WAITING, *};
     use crate::domain::session::loss::{LockLost, SessionLost};
 
     fn lock_lost(session: SessionId, fencing_token: i64) -> Loss {
