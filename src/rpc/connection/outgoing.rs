@@ -140,3 +140,52 @@ impl Gathered {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn for_a_client_that_does_not_read_nothing_more_is_gathered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        let (_reading, writing) = accepted.unwrap().0.into_split();
+        let sender = Sender::new(writing);
+        let mut outgoing = Outgoing::new(sender.clone());
+        let mut context = Context::from_waker(Waker::noop());
+        let message = [7; 16 * 1024];
+        // As much as the kernel takes, a turn at a time.
+        loop {
+            let written = Pin::new(&mut outgoing).poll_write(&mut context, &message);
+            assert!(matches!(written, Poll::Ready(Ok(length)) if length == message.len()));
+            if sender.poll_send(&mut context).is_pending() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let written = Pin::new(&mut outgoing).poll_write(&mut context, &message);
+        assert!(written.is_pending());
+        assert!(sender.lock().bytes.len() <= message.len());
+        // It reads on, and so we may write on.
+        let client = client.unwrap();
+        let mut taken = vec![0; 1024 * 1024];
+        std::future::poll_fn(|context| {
+            while client.try_read(&mut taken).is_ok_and(|length| length > 0) {}
+            match sender.poll_send(context) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => {
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            }
+        })
+        .await;
+        let written = Pin::new(&mut outgoing).poll_write(&mut context, &message);
+        assert!(written.is_ready());
+    }
+}
