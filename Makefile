@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test lint generate etcd bench bench-peers bench-instructions
+.PHONY: help run test test-faults lint generate etcd bench bench-peers bench-instructions
 
 # Pinned, because another version may find other things. BUF=/path/to/buf overrides.
 buf_version := 1.75.0
@@ -16,10 +16,17 @@ run: ## Builds and starts a server on 127.0.0.1:7650 (needs cargo alone)
 
 test: ## Runs all tests, on the embedded store and on a real etcd (needs Go 1.26 or an etcd)
 	@tests/etcd/find --check >/dev/null
+	@tests/faults/install
 	@# etcd compiles while the tests do.
 	@tests/etcd/find >/dev/null & find=$$!; \
 	cargo test --workspace --no-run && wait $$find
 	ETCD="$$(tests/etcd/find)" cargo test --workspace
+
+test-faults: ## Runs every fault, the long ones too, and prints what was measured (Linux, root)
+	@tests/faults/install
+	@rm -f target/faults/*.md
+	ETCD="$$(tests/etcd/find)" cargo test --test faults -- --include-ignored
+	@cat target/faults/*.md
 
 lint: $(BUF) ## Checks format, lints, docs and protos (needs npm, for buf)
 	cargo fmt --all --check

@@ -6,6 +6,9 @@ use crate::store::{self, Operation, OperationResponse, Outcome, Txn, TxnResponse
 
 use super::{Core, error::Error, guard::Guard};
 
+/// How long the attempt that is always made may take, however late it is.
+const LAST_ATTEMPT: Duration = Duration::from_millis(500);
+
 /// The store's answer to a transaction.
 pub(super) struct Sent {
     pub(super) response: TxnResponse,
@@ -67,8 +70,8 @@ impl Core {
         self.send_again(txn, false, deadline).await
     }
 
-    /// Sends a transaction of which an earlier attempt may be `unknown`. No attempt begins after
-    /// `deadline`, but one is made.
+    /// Sends a transaction of which an earlier attempt may be `unknown`. No attempt begins or goes
+    /// on after `deadline`, but one is made.
     pub(super) async fn send_again(
         &self,
         txn: Txn,
@@ -77,7 +80,7 @@ impl Core {
     ) -> Result<Sent, Error> {
         let mut pause = Duration::from_millis(20);
         loop {
-            let error = match self.store.txn(txn.clone()).await {
+            let error = match self.attempt(txn.clone(), deadline).await {
                 Ok(response) => return Ok(Sent { response, unknown }),
                 Err(error) => error,
             };
@@ -90,6 +93,23 @@ impl Core {
                 .sleep(pause.mul_f64(rand::random_range(0.8..1.2)))
                 .await;
             pause = (pause * 2).min(Duration::from_millis(500));
+        }
+    }
+
+    /// Sends a transaction once. A member that has lost its leader may sit on it for longer than
+    /// any caller waits.
+    pub(super) async fn attempt(
+        &self,
+        txn: Txn,
+        deadline: Instant,
+    ) -> Result<TxnResponse, store::Error> {
+        let limit = deadline.max(self.clock.now() + LAST_ATTEMPT);
+        tokio::select! {
+            biased;
+            answer = self.store.txn(txn) => answer,
+            () = self.clock.sleep_until(limit) => Err(store::Error::Timeout {
+                outcome: Outcome::Unknown,
+            }),
         }
     }
 }

@@ -172,7 +172,9 @@ async fn together(core: &Arc<Core>, members: Vec<Member>) -> bool {
     }
     let nested = members.iter().map(|member| member.txn.clone());
     let all = nested.fold(Txn::new(), |all, txn| all.then(Operation::Txn(txn)));
-    let unknown = match core.store.txn(all).await {
+    // The first one has waited longest.
+    let deadline = members[0].deadline;
+    let unknown = match core.attempt(all, deadline).await {
         Ok(response) if response.responses.len() == members.len() => {
             // The next group need not wait for the cache.
             tokio::spawn(answer(core.clone(), members, response));

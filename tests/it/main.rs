@@ -22,5 +22,7 @@ mod server;
 mod session;
 mod store_contract;
 mod store_differential;
+// Shared with the other test binary, which uses more of it.
+#[allow(dead_code)]
 mod support;
 mod telemetry;

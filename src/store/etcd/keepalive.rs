@@ -109,7 +109,7 @@ impl Renewals {
         });
         Self {
             shards: shards.collect(),
-            timeout: pool.settings.kv_timeout,
+            timeout: 2 * pool.settings.renewal_silence,
         }
     }
 

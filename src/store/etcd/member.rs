@@ -39,6 +39,8 @@ pub(super) struct Member {
     health: Mutex<Health>,
     /// Wakes the probe when a call failed.
     pub(super) suspected: Notify,
+    /// Wakes who is connected when a probe failed.
+    failed: Notify,
 }
 
 /// What the last probe or call said of a member.
@@ -86,6 +88,7 @@ impl Member {
             lease_channel,
             health: Mutex::default(),
             suspected: Notify::new(),
+            failed: Notify::new(),
         })
     }
 
@@ -123,9 +126,17 @@ impl Member {
                 health.report = Some(report.clone());
                 health.mend(&self.endpoint);
             }
-            Err(error) => health.fail(&self.endpoint, error),
+            Err(error) => {
+                health.fail(&self.endpoint, error);
+                self.failed.notify_waiters();
+            }
         }
         result
+    }
+
+    /// Completes when the member does not tell its status: a stream on it may hang without ending.
+    pub(super) async fn unresponsive(&self) {
+        self.failed.notified().await;
     }
 
     /// Notes that a call failed in a way that may be this member's fault.

@@ -11,8 +11,9 @@ pub struct Settings {
     pub allow_old: bool,
     /// How long a connection may take. Default 2 s.
     pub connect_timeout: Duration,
-    /// How long one member may take to answer a read, a transaction, a grant, a revocation or a
-    /// renewal. Default 3 s, useful 1 s to 10 s.
+    /// How long one member may take to answer a read, a transaction, a grant or a revocation.
+    /// Default 1.5 s: what a member passed on to a leader that had just died is never answered, and
+    /// by then there is another leader. Useful 1 s to 10 s.
     pub kv_timeout: Duration,
     /// How often a connection with open calls is pinged. Default 10 s; etcd drops connections that
     /// ping more often than every 5 s.
@@ -21,7 +22,8 @@ pub struct Settings {
     pub ping_timeout: Duration,
     /// How often a healthy member is asked for its status. Default 3 s.
     pub probe_interval: Duration,
-    /// How long a member may take to tell its status. Default 2 s.
+    /// How long a member may take to tell its status, until its streams move to another. Default
+    /// 1 s.
     pub probe_timeout: Duration,
     /// The shortest pause before something that failed is tried again; it doubles up to
     /// `backoff_max` and is jittered. Default 50 ms.
@@ -31,14 +33,14 @@ pub struct Settings {
     /// Over how many streams the renewals of all leases are spread. Default 4, at least 1.
     pub renewal_streams: usize,
     /// How long a renewal stream may leave everything unanswered until it is reopened on another
-    /// member. Default 1.5 s, less than `kv_timeout`.
+    /// member. A renewal may take twice that. Default 1.5 s.
     pub renewal_silence: Duration,
     /// How long opening a watch on one member may take. Default 5 s.
     pub watch_open_timeout: Duration,
     /// How long a watch may be silent until it is asked for its progress. Default 10 s.
     pub watch_silence: Duration,
-    /// How long a silent watch may leave that unanswered until it is reopened on another member.
-    /// Default 5 s.
+    /// How long a watch that was asked for its progress may be silent until it is reopened on
+    /// another member. Default 2 s.
     pub watch_progress_timeout: Duration,
     /// How many items of a watch wait for its reader until the watch stops reading. Default 256.
     pub watch_buffer: usize,
@@ -64,18 +66,18 @@ impl Default for Settings {
             endpoints: Vec::new(),
             allow_old: false,
             connect_timeout: Duration::from_secs(2),
-            kv_timeout: Duration::from_secs(3),
+            kv_timeout: Duration::from_millis(1500),
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(4),
             probe_interval: Duration::from_secs(3),
-            probe_timeout: Duration::from_secs(2),
+            probe_timeout: Duration::from_secs(1),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
             renewal_streams: 4,
             renewal_silence: Duration::from_millis(1500),
             watch_open_timeout: Duration::from_secs(5),
             watch_silence: Duration::from_secs(10),
-            watch_progress_timeout: Duration::from_secs(5),
+            watch_progress_timeout: Duration::from_secs(2),
             watch_buffer: 256,
             max_message: 64 * 1024 * 1024,
         }

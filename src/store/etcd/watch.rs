@@ -177,7 +177,7 @@ impl Follower {
     async fn follow(&mut self, stream: &mut Stream) -> End {
         let quiet = self.pool.settings.watch_silence;
         let answer = self.pool.settings.watch_progress_timeout;
-        let link = Arc::clone(&self.link);
+        let (link, member) = (Arc::clone(&self.link), Arc::clone(&stream.member));
         let mut deadline = Instant::now() + quiet;
         let mut asked = false;
         loop {
@@ -203,7 +203,16 @@ impl Follower {
                     deadline = Instant::now() + quiet;
                     asked = false;
                 }
-                () = link.wanted.notified() => stream.ask(),
+                () = link.wanted.notified() => {
+                    stream.ask();
+                    if !asked {
+                        asked = true;
+                        deadline = deadline.min(Instant::now() + answer);
+                    }
+                }
+                () = member.unresponsive() => {
+                    return End::Broken(unavailable("its member does not answer", Outcome::NotDone));
+                }
                 () = sleep_until(deadline) => {
                     if !asked {
                         stream.ask();

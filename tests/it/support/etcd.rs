@@ -4,8 +4,8 @@
 //! ended, and removes its data.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{IpAddr, Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
@@ -17,6 +17,8 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
+
+use super::scrape;
 
 /// The oldest etcd the tests accept from the PATH.
 const OLDEST: (u32, u32, u32) = (3, 5, 13);
@@ -40,10 +42,32 @@ wait "$pid" 2>/dev/null
 /// One etcd cluster, gone with its data when dropped.
 pub struct Etcd {
     members: Vec<Member>,
+    launch: Launch,
+}
+
+/// How a cluster is started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// Where each member lives; as many as there are to be members.
+    pub homes: Vec<Home>,
+    /// Whether a write waits for the disk. Most tests need no disk.
+    pub synced: bool,
+    /// Flags of every member beside the usual ones.
+    pub flags: Vec<String>,
+}
+
+/// Where a member lives.
+#[derive(Debug, Clone)]
+pub struct Home {
+    /// The address it listens on.
+    pub address: IpAddr,
+    /// The command that starts it there, such as one that enters a network namespace.
+    pub enter: Vec<String>,
 }
 
 struct Member {
     name: String,
+    home: Home,
     dir: PathBuf,
     client_port: u16,
     peer_port: u16,
@@ -71,15 +95,22 @@ impl Etcd {
         Self::start_cluster(1).await
     }
 
-    /// Starts a cluster and waits until every member serves.
+    /// Starts a cluster on this host and waits until every member serves.
     pub async fn start_cluster(size: usize) -> Etcd {
-        let members = (0..size).map(|index| Member::new(format!("m{index}")));
+        Self::launch(Launch::of(size)).await
+    }
+
+    /// Starts a cluster and waits until every member serves.
+    pub async fn launch(launch: Launch) -> Etcd {
+        let homes = launch.homes.iter().enumerate();
+        let members = homes.map(|(index, home)| Member::new(format!("m{index}"), home.clone()));
         let mut etcd = Etcd {
             members: members.collect(),
+            launch,
         };
         let cluster = etcd.initial_cluster();
         for member in &mut etcd.members {
-            member.spawn(&cluster, size);
+            member.spawn(&cluster, &etcd.launch);
         }
         for member in &etcd.members {
             member.wait_until_it_serves().await;
@@ -104,10 +135,39 @@ impl Etcd {
 
     /// Starts a killed member again, on its ports and its data, and waits until it serves.
     pub async fn restart(&mut self, member: usize) {
-        let cluster = self.initial_cluster();
-        let size = self.members.len();
-        self.members[member].spawn(&cluster, size);
+        self.spawn(member);
         self.members[member].wait_until_it_serves().await;
+    }
+
+    /// Starts a killed member again without waiting for it: alone it serves nothing.
+    pub fn spawn(&mut self, member: usize) {
+        let cluster = self.initial_cluster();
+        self.members[member].spawn(&cluster, &self.launch);
+    }
+
+    /// Waits until a member serves.
+    pub async fn serves(&self, member: usize) {
+        self.members[member].wait_until_it_serves().await;
+    }
+
+    /// The process of a running member.
+    pub fn pid(&self, member: usize) -> u32 {
+        self.members[member].process.as_ref().unwrap().pid
+    }
+
+    /// Whether a member's process was started and not stopped by the test.
+    pub fn runs(&self, member: usize) -> bool {
+        self.members[member].process.is_some()
+    }
+
+    /// How many members there are.
+    pub fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Where a member keeps its data.
+    pub fn data_dir(&self, member: usize) -> PathBuf {
+        self.members[member].dir.join("data")
     }
 
     /// Removes the data of a killed member: it starts again with nothing.
@@ -162,33 +222,38 @@ impl Etcd {
 
     /// The same, of the series whose labels contain `label` (as in `grpc_method="Txn"`).
     pub fn metric_with(&self, name: &str, label: &str) -> f64 {
-        let text = http_get(self.members[0].client_port, "/metrics").unwrap();
-        let values = text.lines().filter_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            let (labels, rest) = match rest.strip_prefix('{') {
-                Some(labelled) => labelled.split_once('}')?,
-                None => ("", rest),
-            };
-            let value = rest.strip_prefix(' ')?.trim().parse::<f64>().ok()?;
-            Some((labels.contains(label), value))
-        });
-        let values: Vec<_> = values.collect();
-        assert!(!values.is_empty(), "etcd has no metric {name}");
-        let wanted = values.iter().filter(|(wanted, _)| *wanted);
-        wanted.map(|(_, value)| value).sum()
+        let page = self.members[0].http_get("/metrics").unwrap();
+        scrape::metric(&page, name, label)
     }
 
     fn initial_cluster(&self) -> String {
         let members = self.members.iter();
-        let urls = members.map(|m| format!("{}=http://127.0.0.1:{}", m.name, m.peer_port));
+        let urls = members.map(|m| format!("{}=http://{}:{}", m.name, m.home.address, m.peer_port));
         urls.collect::<Vec<_>>().join(",")
+    }
+}
+
+// === impl Launch ===
+
+impl Launch {
+    /// So many members on this host.
+    pub fn of(size: usize) -> Self {
+        let home = Home {
+            address: Ipv4Addr::LOCALHOST.into(),
+            enter: Vec::new(),
+        };
+        Self {
+            homes: vec![home; size],
+            synced: false,
+            flags: Vec::new(),
+        }
     }
 }
 
 // === impl Member ===
 
 impl Member {
-    fn new(name: String) -> Self {
+    fn new(name: String, home: Home) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("stanchion-etcd-")
             .tempdir()
@@ -197,6 +262,7 @@ impl Member {
             .keep();
         Self {
             name,
+            home,
             dir,
             client_port: free_port(),
             peer_port: free_port(),
@@ -205,18 +271,20 @@ impl Member {
     }
 
     fn endpoint(&self) -> String {
-        format!("127.0.0.1:{}", self.client_port)
+        format!("{}:{}", self.home.address, self.client_port)
     }
 
-    fn spawn(&mut self, cluster: &str, size: usize) {
+    fn spawn(&mut self, cluster: &str, launch: &Launch) {
         assert!(self.process.is_none(), "{} runs already", self.name);
-        let client = format!("http://127.0.0.1:{}", self.client_port);
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let client = format!("http://{}:{}", self.home.address, self.client_port);
+        let peer = format!("http://{}:{}", self.home.address, self.peer_port);
         // Fast elections where nobody can lose one, calmer ones on a busy machine otherwise.
-        let (heartbeat, election) = if size == 1 { (20, 200) } else { (50, 500) };
+        let alone = launch.homes.len() == 1;
+        let (heartbeat, election) = if alone { (20, 200) } else { (50, 500) };
         let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, "etcd-keeper"])
             .arg(&self.dir)
+            .args(&self.home.enter)
             .arg(binary())
             .args(["--name", &self.name, "--data-dir"])
             .arg(self.dir.join("data"))
@@ -226,9 +294,11 @@ impl Member {
             .args(["--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", cluster])
             .args(["--initial-cluster-token", cluster])
-            .args(["--log-level", "warn", "--unsafe-no-fsync"])
+            .args(["--log-level", "warn"])
+            .args((!launch.synced).then_some("--unsafe-no-fsync"))
             .arg(format!("--heartbeat-interval={heartbeat}"))
             .arg(format!("--election-timeout={election}"))
+            .args(&launch.flags)
             .env_remove("ETCD")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -245,7 +315,7 @@ impl Member {
     async fn wait_until_it_serves(&self) {
         let started = Instant::now();
         loop {
-            match http_get(self.client_port, "/health") {
+            match self.http_get("/health") {
                 Ok(answer) if answer.contains("\"true\"") => return,
                 _ if started.elapsed() < START_TIMEOUT => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -256,6 +326,10 @@ impl Member {
                 }
             }
         }
+    }
+
+    fn http_get(&self, path: &str) -> io::Result<String> {
+        scrape::get((self.home.address, self.client_port).into(), path)
     }
 
     fn signal(&self, signal: &str) {
@@ -359,14 +433,4 @@ fn free_port() -> u16 {
         }
     }
     panic!("no port is free");
-}
-
-fn http_get(port: u16, path: &str) -> std::io::Result<String> {
-    let address = ([127, 0, 0, 1], port).into();
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }

@@ -4,5 +4,6 @@ pub mod etcd;
 pub mod overlay;
 pub mod process;
 pub mod raw;
+pub mod scrape;
 pub mod server;
 pub mod store;

@@ -1,0 +1,19 @@
+//! The world a scenario plays in, and its faults.
+
+mod disk;
+mod namespaces;
+mod proxy;
+mod replica;
+mod report;
+mod scenario;
+mod stall;
+mod tools;
+mod world;
+
+pub use self::{
+    disk::SlowDisk,
+    proxy::{Flow, Proxy},
+    report::Figures,
+    scenario::{Scenario, scenario},
+    world::World,
+};

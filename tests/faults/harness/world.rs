@@ -1,0 +1,149 @@
+//! Everything that runs in a scenario, and what was done to it.
+
+use std::{
+    fmt::Display,
+    net::SocketAddr,
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use tokio::time::{sleep, timeout};
+
+use super::{namespaces::Namespaces, replica::Replica, scenario::Scenario};
+use crate::support::etcd::{Etcd, Launch};
+
+/// How long a member may take to say who leads.
+const ASKING: Duration = Duration::from_millis(500);
+/// How long the members may take to agree on a leader.
+const ELECTION: Duration = Duration::from_secs(30);
+
+/// A cluster with replicas over it.
+pub struct World {
+    pub etcd: Etcd,
+    /// The hosts of the members, where they have some of their own.
+    pub hosts: Option<Namespaces>,
+    pub replicas: Vec<Replica>,
+    /// Below which the replicas keep their keys.
+    pub root: String,
+    random: StdRng,
+    started: Instant,
+    /// What was done, and when.
+    done: Vec<String>,
+}
+
+// === impl World ===
+
+impl World {
+    pub async fn new(plan: &Scenario, seed: u64) -> Self {
+        let started = Instant::now();
+        let hosts = plan.apart.then(|| Namespaces::new(plan.members));
+        let mut launch = Launch::of(plan.members);
+        if let Some(hosts) = &hosts {
+            launch.homes = (0..plan.members).map(|member| hosts.home(member)).collect();
+        }
+        launch.synced = plan.synced;
+        launch.flags = plan.flags.iter().map(|&flag| flag.to_owned()).collect();
+        let mut world = Self {
+            etcd: Etcd::launch(launch).await,
+            hosts,
+            replicas: Vec::new(),
+            root: "faults".to_owned(),
+            random: StdRng::seed_from_u64(seed),
+            started,
+            done: Vec::new(),
+        };
+        for _ in 0..plan.replicas {
+            world.add_replica(plan.settings).await;
+        }
+        world
+    }
+
+    /// Starts one more replica.
+    pub async fn add_replica(&mut self, settings: &[&str]) {
+        let endpoints = self.etcd.endpoints();
+        let members: Vec<SocketAddr> = endpoints.iter().map(|m| m.parse().unwrap()).collect();
+        let settings: Vec<_> = settings.iter().map(|&s| s.to_owned()).collect();
+        let replica = Replica::start(&members, &self.root, &settings).await;
+        self.replicas.push(replica);
+    }
+
+    /// Notes what is done.
+    pub fn note(&mut self, what: impl Display) {
+        let at = self.started.elapsed().as_secs_f64();
+        self.done.push(format!("{at:7.3} s  {what}"));
+    }
+
+    /// What was done so far.
+    pub fn done(&self) -> String {
+        self.done.join("\n")
+    }
+
+    /// Lets time pass, for so many seconds.
+    pub async fn wait(&mut self, seconds: Range<f64>) {
+        let seconds = self.random.random_range(seconds);
+        sleep(Duration::from_secs_f64(seconds)).await;
+    }
+
+    /// One of several.
+    pub fn choose<T: Copy>(&mut self, from: &[T]) -> T {
+        *from.choose(&mut self.random).unwrap()
+    }
+
+    /// The member that leads. Waits until there is one.
+    pub async fn leader(&self) -> usize {
+        let found = timeout(ELECTION, async {
+            loop {
+                for member in 0..self.etcd.size() {
+                    if self.etcd.runs(member) && self.leads(member).await {
+                        return member;
+                    }
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+        found.await.expect("no member leads")
+    }
+
+    /// A member that does not lead.
+    pub async fn follower(&mut self) -> usize {
+        let leader = self.leader().await;
+        let others: Vec<_> = (0..self.etcd.size()).filter(|m| *m != leader).collect();
+        self.choose(&others)
+    }
+
+    async fn leads(&self, member: usize) -> bool {
+        let asked = timeout(ASKING, async {
+            let endpoint = self.etcd.endpoints()[member].clone();
+            let mut client = etcd_client::Client::connect([endpoint], None).await.ok()?;
+            let status = client.status().await.ok()?;
+            Some(status.leader() == status.header()?.member_id())
+        });
+        asked.await.ok().flatten().unwrap_or(false)
+    }
+
+    pub fn kill_member(&mut self, member: usize) {
+        self.note(format!("kill member {member}"));
+        self.etcd.kill(member);
+    }
+
+    pub fn start_member(&mut self, member: usize) {
+        self.note(format!("start member {member}"));
+        self.etcd.spawn(member);
+    }
+
+    pub fn pause_member(&mut self, member: usize) {
+        self.note(format!("pause member {member}"));
+        self.etcd.pause(member);
+    }
+
+    pub fn resume_member(&mut self, member: usize) {
+        self.note(format!("resume member {member}"));
+        self.etcd.resume(member);
+    }
+
+    /// The hosts of the members.
+    pub fn hosts(&self) -> &Namespaces {
+        self.hosts.as_ref().expect("a scenario of hosts apart")
+    }
+}

@@ -1,0 +1,210 @@
+//! What clients may have seen of a fault.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Load,
+    canary::Outage,
+    locks,
+    writes::{DEADLINE, Fate, Write},
+};
+use crate::harness::{Figures, World};
+
+/// How long everybody may take until everything is well again, once nothing is wrong any more.
+const CONVERGENCE: Duration = Duration::from_secs(10);
+/// How much later than its deadline a call may end.
+const GRACE: Duration = Duration::from_millis(300);
+/// How long an answer from the cache may take.
+const CACHED: Duration = Duration::from_millis(500);
+
+/// What a fault may do to clients, at most.
+#[derive(Debug, Clone)]
+pub struct Expectations {
+    /// How soon writes work again once the members can commit.
+    pub writes_back: Duration,
+    /// How long there may be no write at all, at any replica; none: that is up to the fault.
+    pub longest_gap: Option<Duration>,
+    /// Whether replicas stay reachable, so that no read from a cache fails.
+    pub reads_go_on: bool,
+    /// Whether live clients keep their sessions; else they get new ones and everything back.
+    pub sessions_live: bool,
+    /// Reasons that a write may be refused for.
+    pub refusals: &'static [&'static str],
+}
+
+// === impl Expectations ===
+
+impl Default for Expectations {
+    fn default() -> Self {
+        Self {
+            writes_back: Duration::from_secs(3),
+            longest_gap: None,
+            reads_go_on: true,
+            sessions_live: true,
+            refusals: &["STORE_UNAVAILABLE", "STORE_NO_QUORUM"],
+        }
+    }
+}
+
+// === impl Load ===
+
+impl Load {
+    /// Waits until everything is well, ends the load and judges it.
+    pub async fn judge(self, world: &mut World, expect: &Expectations) -> Figures {
+        let mut figures = Figures::default();
+        self.writes_again(3 * CONVERGENCE).await;
+        for program in &self.programs {
+            if expect.sessions_live {
+                program.lives();
+            }
+            program.is_registered(3 * CONVERGENCE).await;
+        }
+        self.judge_writes(&mut figures, expect);
+        self.judge_reads(&mut figures, expect);
+        let turns: Vec<_> = self.lockers.iter().map(|locker| locker.turns()).collect();
+        figures.add("turns under the lock", locks::judge(&turns));
+        drop(self);
+        no_leaks(world).await;
+        figures
+    }
+
+    fn judge_writes(&self, figures: &mut Figures, expect: &Expectations) {
+        let outages = self.canary.outages();
+        let away: Duration = outages.iter().map(Outage::length).sum();
+        figures.add("etcd could not commit for", seconds(away));
+        let (mut gap, mut back, mut slowest) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        let mut refused = BTreeMap::new();
+        for writer in &self.writers {
+            let log = writer.log();
+            let acknowledged: Vec<Instant> = log.iter().filter_map(Write::acknowledged).collect();
+            for pair in acknowledged.windows(2) {
+                gap = gap.max(pair[1] - pair[0]);
+            }
+            for outage in &outages {
+                let Some(over) = outage.to else { continue };
+                if let Some(first) = acknowledged.iter().find(|at| **at > over) {
+                    back = back.max(*first - over);
+                }
+            }
+            for attempt in log.iter().flat_map(|write| &write.tries) {
+                slowest = slowest.max(attempt.took);
+                if let Some((code, reason)) = &attempt.error {
+                    let words = reason.clone().unwrap_or_else(|| format!("{code:?}"));
+                    *refused.entry(words).or_insert(0) += 1;
+                }
+            }
+        }
+        figures.bound("writes worked again after", back, expect.writes_back);
+        match expect.longest_gap {
+            Some(stated) => figures.bound("longest time without a write", gap, stated),
+            None => figures.add("longest time without a write", seconds(gap)),
+        }
+        figures.add("slowest write", seconds(slowest));
+        assert!(slowest <= DEADLINE + GRACE, "a write took {slowest:?}");
+        let allowed =
+            |reason: &str| reason == "COMMIT_UNKNOWN" || expect.refusals.contains(&reason);
+        assert!(
+            refused.keys().all(|reason| allowed(reason)),
+            "writes failed with {refused:?}"
+        );
+        let refused: usize = refused.into_values().sum();
+        figures.add("writes refused or unknown", refused);
+    }
+
+    fn judge_reads(&self, figures: &mut Figures, expect: &Expectations) {
+        let (mut cached, mut slowest, mut oldest) = (0, Duration::ZERO, Duration::ZERO);
+        for reader in &self.readers {
+            let reads = reader.reads();
+            cached += reads.cached;
+            slowest = slowest.max(reads.slowest_cached);
+            oldest = oldest.max(reads.oldest);
+            let failures = &reads.cached_failures;
+            assert!(
+                !expect.reads_go_on || failures.is_empty(),
+                "reads from the cache of replica {} failed: {failures:?}",
+                reader.replica
+            );
+            let took = reads.slowest_linearizable;
+            assert!(
+                took <= DEADLINE + GRACE,
+                "a linearizable read took {took:?}"
+            );
+            self.judge_linearizable(&reads.linearizable);
+        }
+        if expect.reads_go_on {
+            figures.bound("slowest of the cached reads", slowest, CACHED);
+        }
+        figures.add("cached reads", cached);
+        figures.add("oldest answer", seconds(oldest));
+    }
+
+    /// Whatever was acknowledged anywhere before a linearizable read began, the read shows.
+    fn judge_linearizable(&self, reads: &[(Instant, i64)]) {
+        let mut written: Vec<(Instant, i64)> = Vec::new();
+        for write in self.writers.iter().flat_map(|writer| writer.log()) {
+            if let Fate::Acknowledged { revision, .. } = write.fate {
+                written.push((write.ended, revision));
+            }
+        }
+        written.sort_unstable();
+        let mut newest = 0;
+        for (_, revision) in &mut written {
+            newest = newest.max(*revision);
+            *revision = newest;
+        }
+        for (begun, shown) in reads {
+            let before = written.partition_point(|(ended, _)| ended < begun);
+            if let Some((_, known)) = before.checked_sub(1).map(|last| written[last]) {
+                assert!(
+                    *shown >= known,
+                    "a linearizable read at {shown} misses {known}"
+                );
+            }
+        }
+    }
+}
+
+// === impl Write ===
+
+impl Write {
+    fn acknowledged(&self) -> Option<Instant> {
+        matches!(self.fate, Fate::Acknowledged { .. }).then_some(self.ended)
+    }
+}
+
+// === impl Outage ===
+
+impl Outage {
+    fn length(&self) -> Duration {
+        self.to.unwrap_or_else(Instant::now) - self.from
+    }
+}
+
+/// With its clients gone a replica holds nothing of theirs, and no more of the store than one
+/// watch.
+async fn no_leaks(world: &World) {
+    let begun = Instant::now();
+    loop {
+        let open: Vec<_> = world
+            .replicas
+            .iter()
+            .filter(|replica| replica.runs())
+            .map(|replica| replica.metric("stanchion_rpc_open_calls"))
+            .collect();
+        if open.iter().all(|open| *open == 0.0) {
+            return;
+        }
+        assert!(
+            begun.elapsed() < CONVERGENCE,
+            "calls that stay open: {open:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
+}

@@ -1,0 +1,7 @@
+//! One fault each.
+
+mod disks;
+mod links;
+mod members;
+mod partitions;
+mod replicas;
