@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults lint generate etcd bench bench-peers bench-instructions
+.PHONY: help run test test-faults lint generate etcd etcds bench bench-peers bench-instructions
 
 # Pinned, because another version may find other things. BUF=/path/to/buf overrides.
 buf_version := 1.75.0
@@ -14,18 +14,19 @@ help: ## Lists the targets
 run: ## Builds and starts a server on 127.0.0.1:7650 (needs cargo alone)
 	cargo run -- serve
 
-test: ## Runs all tests, on the embedded store and on a real etcd (needs Go 1.26 or an etcd)
-	@tests/etcd/find --check >/dev/null
+test: ## Runs all tests, on the embedded store and on real etcds (needs Go 1.26, or the etcds)
+	@tests/etcd/find --check --all >/dev/null
 	@tests/faults/install
-	@# etcd compiles while the tests do.
-	@tests/etcd/find >/dev/null & find=$$!; \
+	@# The etcds compile while the tests do.
+	@tests/etcd/find --all >/dev/null & find=$$!; \
 	cargo test --workspace --no-run && wait $$find
-	ETCD="$$(tests/etcd/find)" cargo test --workspace
+	cargo test --workspace
 
 test-faults: ## Runs every fault, the long ones too, and prints what was measured (Linux, root)
 	@tests/faults/install
 	@rm -f target/faults/*.md
-	ETCD="$$(tests/etcd/find)" cargo test --test faults -- --include-ignored
+	@tests/etcd/find --all >/dev/null
+	cargo test --test faults -- --include-ignored
 	@cat target/faults/*.md
 
 lint: $(BUF) ## Checks format, lints, docs and protos (needs npm, for buf)
@@ -38,8 +39,11 @@ lint: $(BUF) ## Checks format, lints, docs and protos (needs npm, for buf)
 generate: ## Writes the client's stubs anew after a change of the protos
 	STANCHION_UPDATE_STUBS=1 cargo check
 
-etcd: ## Finds or builds the etcd that the tests use, and prints its path
+etcd: ## Finds or builds the etcd that most tests use, and prints its path
 	@tests/etcd/find
+
+etcds: ## The same for every etcd, old ones too, and its tools
+	@tests/etcd/find --all
 
 # One workload, or all of them (about 30 minutes; BENCH_FLAGS=--short takes about 17). Without any,
 # `target/release/stanchion-bench --help` lists them.

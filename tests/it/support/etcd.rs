@@ -6,22 +6,15 @@
 use std::{
     io::{self, BufRead as _, BufReader, Write as _},
     net::{IpAddr, Ipv4Addr, TcpListener},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
-    sync::{
-        OnceLock,
-        atomic::{AtomicU16, AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU16, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
-use super::scrape;
-
-/// The oldest etcd the tests accept from the PATH.
-const OLDEST: (u32, u32, u32) = (3, 5, 13);
+use super::{etcd_binary::Binary, scrape};
 
 /// How long a member may take until it serves: generous, for busy machines.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,6 +41,7 @@ pub struct Etcd {
 /// How a cluster is started.
 #[derive(Debug, Clone)]
 pub struct Launch {
+    pub binary: Binary,
     /// Where each member lives; as many as there are to be members.
     pub homes: Vec<Home>,
     /// Whether a write waits for the disk. Most tests need no disk.
@@ -66,6 +60,7 @@ pub struct Home {
 }
 
 struct Member {
+    binary: Binary,
     name: String,
     home: Home,
     dir: PathBuf,
@@ -97,13 +92,23 @@ impl Etcd {
 
     /// Starts a cluster on this host and waits until every member serves.
     pub async fn start_cluster(size: usize) -> Etcd {
-        Self::launch(Launch::of(size)).await
+        Self::start_cluster_of(Binary::Current, size).await
+    }
+
+    /// Starts a cluster of another etcd and waits until every member serves.
+    pub async fn start_cluster_of(binary: Binary, size: usize) -> Etcd {
+        Self::launch(Launch {
+            binary,
+            ..Launch::of(size)
+        })
+        .await
     }
 
     /// Starts a cluster and waits until every member serves.
     pub async fn launch(launch: Launch) -> Etcd {
         let homes = launch.homes.iter().enumerate();
-        let members = homes.map(|(index, home)| Member::new(format!("m{index}"), home.clone()));
+        let members = homes
+            .map(|(index, home)| Member::new(launch.binary, format!("m{index}"), home.clone()));
         let mut etcd = Etcd {
             members: members.collect(),
             launch,
@@ -168,6 +173,12 @@ impl Etcd {
     /// Where a member keeps its data.
     pub fn data_dir(&self, member: usize) -> PathBuf {
         self.members[member].dir.join("data")
+    }
+
+    /// Starts a killed member again as another etcd, on its ports and its data.
+    pub async fn restart_as(&mut self, member: usize, binary: Binary) {
+        self.members[member].binary = binary;
+        self.restart(member).await;
     }
 
     /// Removes the data of a killed member: it starts again with nothing.
@@ -243,6 +254,7 @@ impl Launch {
             enter: Vec::new(),
         };
         Self {
+            binary: Binary::Current,
             homes: vec![home; size],
             synced: false,
             flags: Vec::new(),
@@ -253,7 +265,7 @@ impl Launch {
 // === impl Member ===
 
 impl Member {
-    fn new(name: String, home: Home) -> Self {
+    fn new(binary: Binary, name: String, home: Home) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("stanchion-etcd-")
             .tempdir()
@@ -261,6 +273,7 @@ impl Member {
             // The keeper removes it, also when this process cannot.
             .keep();
         Self {
+            binary,
             name,
             home,
             dir,
@@ -285,7 +298,7 @@ impl Member {
             .args(["-c", KEEPER, "etcd-keeper"])
             .arg(&self.dir)
             .args(&self.home.enter)
-            .arg(binary())
+            .arg(self.binary.path())
             .args(["--name", &self.name, "--data-dir"])
             .arg(self.dir.join("data"))
             .args(["--listen-client-urls", &client])
@@ -365,56 +378,6 @@ pub fn unique_prefix(name: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("/{name}-{}-{number}/", std::process::id())
-}
-
-/// The etcd to run: `$ETCD`, or the one on the PATH, or the one that `make test` builds.
-fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        if let Some(path) = std::env::var_os("ETCD").filter(|path| !path.is_empty()) {
-            let path = PathBuf::from(path);
-            assert!(
-                version(&path).is_some(),
-                "$ETCD is {path:?}, which does not run"
-            );
-            return path;
-        }
-        if version(Path::new("etcd")).is_some_and(|version| version >= OLDEST) {
-            return "etcd".into();
-        }
-        let built = built();
-        assert!(
-            built.is_file(),
-            "These tests need an etcd: set ETCD to one, put one (3.5.13 or newer) on the PATH, or \
-             run `make etcd`, which builds one with Go 1.26 into {built:?}."
-        );
-        built
-    })
-}
-
-/// Where `make etcd` puts what it builds: named after `go.sum`, so that a new version is a new
-/// file.
-fn built() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sum = std::fs::read(root.join("tests/etcd/go.sum")).unwrap();
-    let hash: String = Sha256::digest(sum)
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    root.join("target/etcd").join(hash).join("etcd")
-}
-
-fn version(etcd: &Path) -> Option<(u32, u32, u32)> {
-    let output = Command::new(etcd).arg("--version").output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let version = text.lines().next()?.strip_prefix("etcd Version: ")?.trim();
-    let mut numbers = version.split(['.', '-']).map(str::parse);
-    Some((
-        numbers.next()?.ok()?,
-        numbers.next()?.ok()?,
-        numbers.next()?.ok()?,
-    ))
 }
 
 /// A port below the range that outgoing connections take theirs from, so that nobody has it while

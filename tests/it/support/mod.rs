@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod etcd;
+pub mod etcd_binary;
 pub mod overlay;
 pub mod process;
 pub mod raw;
