@@ -9,7 +9,7 @@ use crate::{
         error::Error, guard::Guard, keyspace::InstanceKey, names::Label, records,
         session_id::SessionId, state::Owned,
     },
-    store::{Compare, LeaseId, Operation, Revision, Txn},
+    store::{self, Compare, LeaseId, Operation, Revision, Txn},
 };
 
 use super::{InstanceRecord, ROUNDS, Registry, claim::mismatch};
@@ -53,7 +53,7 @@ impl Registry {
     /// Errors: [`Error::Mismatch`].
     pub async fn deregister(&self, deregistration: Deregistration) -> Result<Deregistered, Error> {
         let key = self.core.keys.instance(&deregistration.key);
-        let fence = self.fence(&deregistration).await?;
+        let mut fence = self.fence(&deregistration).await.or_else(needless)?;
         let view = self.core.cache.view()?;
         let mut seen = view
             .state
@@ -75,7 +75,14 @@ impl Registry {
                 self.sessions.leaving(session, item);
             }
             let settles = !txn.compares.is_empty();
-            let response = self.core.commit(deregistration.guard.as_ref(), txn).await?;
+            let committed = self.core.commit(deregistration.guard.as_ref(), txn).await;
+            let response = match committed {
+                Err(error) if fence.is_some() => {
+                    fence = needless(error)?;
+                    continue;
+                }
+                committed => committed?,
+            };
             let revision = response.revision;
             if settles && response.succeeded {
                 return Ok(Deregistered {
@@ -116,6 +123,14 @@ impl Registry {
             key: self.core.keys.fence(&session, &name),
             lease,
         }))
+    }
+}
+
+/// A store that has no room for the mark has none for the registration either.
+fn needless(error: Error) -> Result<Option<Fence>, Error> {
+    match error {
+        Error::Store(store::Error::Full(_)) => Ok(None),
+        error => Err(error),
     }
 }
 

@@ -68,6 +68,12 @@ impl World {
         self.replicas.push(replica);
     }
 
+    /// Where clients reach the replicas.
+    pub fn fronts(&self) -> Vec<String> {
+        let replicas = self.replicas.iter();
+        replicas.map(|r| r.front.address.to_string()).collect()
+    }
+
     /// Notes what is done.
     pub fn note(&mut self, what: impl Display) {
         let at = self.started.elapsed().as_secs_f64();

@@ -31,11 +31,7 @@ pub struct Load {
 
 impl Load {
     pub async fn start(world: &World) -> Self {
-        let fronts: Vec<_> = world
-            .replicas
-            .iter()
-            .map(|replica| replica.front.address.to_string())
-            .collect();
+        let fronts = world.fronts();
         let mut programs = Vec::new();
         for number in 0..PROGRAMS {
             programs.push(Program::start(&fronts, &format!("program-{number}")).await);

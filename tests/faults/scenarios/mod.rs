@@ -5,3 +5,4 @@ mod links;
 mod members;
 mod partitions;
 mod replicas;
+mod store;

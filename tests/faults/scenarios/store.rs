@@ -1,0 +1,118 @@
+//! What happens to the data: the store is full, forgets, or loses everything.
+
+use std::time::Duration;
+
+use etcd_client::{AlarmAction, AlarmType, CompactionOptions, Error as EtcdError, GetOptions};
+use stanchion_client::{Client, Options};
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    harness::{Scenario, World, scenario},
+    load::Program,
+};
+
+/// What fills a store: not under the replicas' keys.
+const FILLER: &str = "filler/";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_is_full() {
+    let mut plan = Scenario {
+        flags: &["--quota-backend-bytes=16777216"],
+        ..Scenario::new("store full")
+    };
+    plan.expect.refusals = &["STORE_FULL"];
+    // It can commit deletions, but not what the load writes.
+    plan.expect.writes_back = Duration::from_secs(10);
+    scenario(plan, async |world, _| {
+        let leaving = Program::start(&world.fronts(), "leaving").await;
+        let mut client = world.etcd.client(0).await;
+        world.note("fill the store");
+        fill(&mut client).await;
+        // Sessions live, leases are renewed, and what only frees goes on.
+        world.wait(6.0..8.0).await;
+        world.note("deregister and close a session");
+        let gone = leaving.registration.deregister().await;
+        assert_eq!(gone.ok(), Some(true), "a full store refuses to free");
+        leaving.session.close().await.unwrap();
+        world.note("empty the store");
+        empty(world).await;
+    })
+    .await;
+}
+
+async fn fill(client: &mut etcd_client::Client) {
+    for number in 0.. {
+        let value = vec![b'x'; 1024 * 1024];
+        match client.put(format!("{FILLER}{number}"), value, None).await {
+            Ok(_) => {}
+            Err(EtcdError::GRpcStatus(status)) if status.message().contains("space exceeded") => {
+                return;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// As its operator would: delete, compact, defragment, disarm.
+async fn empty(world: &World) {
+    let mut client = world.etcd.client(0).await;
+    let all = etcd_client::DeleteOptions::new().with_prefix();
+    client.delete(FILLER, Some(all)).await.unwrap();
+    compact(&mut client).await;
+    for member in 0..world.etcd.size() {
+        world.etcd.client(member).await.defragment().await.unwrap();
+    }
+    let alarms = client.alarm(AlarmAction::Get, AlarmType::None, None).await;
+    for alarm in alarms.unwrap().alarms() {
+        let mut options = etcd_client::AlarmOptions::new();
+        options.with_member(alarm.member_id());
+        let disarm = client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(options));
+        disarm.await.unwrap();
+    }
+}
+
+async fn compact(client: &mut etcd_client::Client) {
+    let count = GetOptions::new().with_count_only();
+    let now = client.get("-", Some(count)).await.unwrap();
+    let revision = now.header().unwrap().revision();
+    let physical = CompactionOptions::new().with_physical();
+    // Another compaction may have been faster.
+    let _ = client.compact(revision, Some(physical)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_is_compacted_all_the_time_while_watches_lag_and_a_replica_starts() {
+    let plan = Scenario::new("compaction each 200 ms");
+    scenario(plan, async |world, _| {
+        world.note("compact each 200 ms");
+        let mut client = world.etcd.client(0).await;
+        let compacting = AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
+                compact(&mut client).await;
+                sleep(Duration::from_millis(200)).await;
+            }
+        }));
+        for round in 0..4 {
+            let replica = round % world.replicas.len();
+            world.note(format!("replica {replica} hears nothing for a moment"));
+            for link in &world.replicas[replica].members {
+                link.black_hole();
+            }
+            world.wait(0.4..1.4).await;
+            for link in &world.replicas[replica].members {
+                // What lagged has to be read anew.
+                link.reset();
+                link.heal();
+            }
+            world.wait(0.3..0.8).await;
+        }
+        world.note("start another replica");
+        world.add_replica(&[]).await;
+        let front = world.fronts().pop();
+        let client = Client::connect(front, Options::default()).unwrap();
+        client.config().put("late", "1").send().await.unwrap();
+        drop(compacting);
+    })
+    .await;
+}
