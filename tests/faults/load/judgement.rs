@@ -31,6 +31,8 @@ pub struct Expectations {
     pub reads_go_on: bool,
     /// Whether live clients keep their sessions; else they get new ones and everything back.
     pub sessions_live: bool,
+    /// Whether the store keeps what was acknowledged.
+    pub history_goes_on: bool,
     /// Reasons that a write may be refused for.
     pub refusals: &'static [&'static str],
 }
@@ -44,7 +46,19 @@ impl Default for Expectations {
             longest_gap: None,
             reads_go_on: true,
             sessions_live: true,
+            history_goes_on: true,
             refusals: &["STORE_UNAVAILABLE", "STORE_NO_QUORUM"],
+        }
+    }
+}
+
+impl Expectations {
+    /// After the loss of data: sessions begin anew, and what was written may be gone.
+    pub fn after_a_loss() -> Self {
+        Self {
+            sessions_live: false,
+            history_goes_on: false,
+            ..Self::default()
         }
     }
 }
@@ -65,7 +79,8 @@ impl Load {
         self.judge_writes(&mut figures, expect);
         self.judge_reads(&mut figures, expect);
         let turns: Vec<_> = self.lockers.iter().map(|locker| locker.turns()).collect();
-        figures.add("turns under the lock", locks::judge(&turns));
+        let count = locks::judge(&turns, expect.history_goes_on);
+        figures.add("turns under the lock", count);
         drop(self);
         no_leaks(world).await;
         figures
@@ -132,7 +147,9 @@ impl Load {
                 took <= DEADLINE + GRACE,
                 "a linearizable read took {took:?}"
             );
-            self.judge_linearizable(&reads.linearizable);
+            if expect.history_goes_on {
+                self.judge_linearizable(&reads.linearizable);
+            }
         }
         if expect.reads_go_on {
             figures.bound("slowest of the cached reads", slowest, CACHED);

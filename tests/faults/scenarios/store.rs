@@ -9,7 +9,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     harness::{Scenario, World, scenario},
-    load::Program,
+    load::{Expectations, Program},
+    support::server::eventually,
 };
 
 /// What fills a store: not under the replicas' keys.
@@ -115,4 +116,99 @@ async fn history_is_compacted_all_the_time_while_watches_lag_and_a_replica_start
         drop(compacting);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_data_is_lost() {
+    let mut plan = Scenario::new("all data lost");
+    plan.expect = Expectations::after_a_loss();
+    scenario(plan, async |world, _| {
+        let before = Era::of(world).await;
+        for member in 0..3 {
+            world.kill_member(member);
+        }
+        world.note("all data is lost");
+        for member in 0..3 {
+            world.etcd.wipe(member);
+            world.start_member(member);
+        }
+        before.is_over(world).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "one of `make test-faults`"]
+async fn an_older_backup_is_restored() {
+    restored("older backup restored", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "one of `make test-faults`"]
+async fn an_older_backup_is_restored_with_bumped_revisions() {
+    let flags = ["--bump-revision", "1000000", "--mark-compacted"];
+    restored("older backup restored, revisions bumped", &flags).await;
+}
+
+async fn restored(name: &'static str, flags: &[&str]) {
+    let mut plan = Scenario::new(name);
+    plan.expect = Expectations::after_a_loss();
+    scenario(plan, async |world, _| {
+        let directory = tempfile::tempdir().unwrap();
+        let backup = directory.path().join("backup");
+        world.note("take a backup");
+        world.etcd.snapshot(&backup).await;
+        world.wait(2.0..3.0).await;
+        let before = Era::of(world).await;
+        for member in 0..3 {
+            world.kill_member(member);
+        }
+        world.note("restore the backup");
+        for member in 0..3 {
+            world.etcd.restore_snapshot(member, &backup, flags);
+            world.start_member(member);
+        }
+        before.is_over(world).await;
+    })
+    .await;
+}
+
+/// What every replica answered before a loss.
+struct Era {
+    epoch: String,
+    token: i64,
+}
+
+// === impl Era ===
+
+impl Era {
+    async fn of(world: &World) -> Self {
+        let client = Client::connect(world.fronts(), Options::default()).unwrap();
+        let lock = client.lock("era").acquire().await.unwrap();
+        Self {
+            epoch: epoch(&client).await,
+            token: lock.fencing_token(),
+        }
+    }
+
+    /// Every replica has seen that another one began, and its tokens are larger.
+    async fn is_over(&self, world: &World) {
+        for front in world.fronts() {
+            let client = Client::connect([front], Options::default()).unwrap();
+            eventually("another era", || async {
+                (epoch(&client).await != self.epoch).then_some(())
+            })
+            .await;
+            // Locks are closed at first.
+            let lock = eventually("a lock", || async {
+                client.lock("era").acquire().await.ok()
+            });
+            assert!(lock.await.fencing_token() > self.token);
+        }
+    }
+}
+
+async fn epoch(client: &Client) -> String {
+    let info = client.server_info().await.unwrap();
+    info.header.unwrap().epoch
 }

@@ -4,9 +4,10 @@
 //! ended, and removes its data.
 
 use std::{
+    fs::File,
     io::{self, BufRead as _, BufReader, Write as _},
     net::{IpAddr, Ipv4Addr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::atomic::{AtomicU16, AtomicU64, Ordering},
     time::{Duration, Instant},
@@ -188,6 +189,35 @@ impl Etcd {
         std::fs::remove_dir_all(member.dir.join("data")).unwrap();
     }
 
+    /// Takes a backup as an operator does, into a file.
+    pub async fn snapshot(&self, file: &Path) {
+        let mut client = self.client(0).await;
+        let mut parts = client.snapshot().await.unwrap();
+        let mut copy = File::create(file).unwrap();
+        while let Some(part) = parts.message().await.unwrap() {
+            copy.write_all(part.blob()).unwrap();
+        }
+    }
+
+    /// Restores a killed member from a backup. `flags` are those of `etcdutl snapshot restore`.
+    pub fn restore_snapshot(&self, member: usize, file: &Path, flags: &[&str]) {
+        self.wipe(member);
+        let (member, cluster) = (&self.members[member], self.initial_cluster());
+        let restored = Command::new(Binary::Etcdutl.path())
+            .args(["snapshot", "restore"])
+            .arg(file)
+            .args(["--name", &member.name, "--data-dir"])
+            .arg(member.dir.join("data"))
+            .args(["--initial-cluster", &cluster])
+            .args(["--initial-cluster-token", &cluster])
+            .args(["--initial-advertise-peer-urls", &member.peer_url()])
+            .args(flags)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&restored.stderr);
+        assert!(restored.status.success(), "etcdutl: {said}");
+    }
+
     /// Stops a member's process without closing its connections.
     pub fn pause(&self, member: usize) {
         self.members[member].signal("-STOP");
@@ -239,7 +269,7 @@ impl Etcd {
 
     fn initial_cluster(&self) -> String {
         let members = self.members.iter();
-        let urls = members.map(|m| format!("{}=http://{}:{}", m.name, m.home.address, m.peer_port));
+        let urls = members.map(|member| format!("{}={}", member.name, member.peer_url()));
         urls.collect::<Vec<_>>().join(",")
     }
 }
@@ -287,10 +317,14 @@ impl Member {
         format!("{}:{}", self.home.address, self.client_port)
     }
 
+    fn peer_url(&self) -> String {
+        format!("http://{}:{}", self.home.address, self.peer_port)
+    }
+
     fn spawn(&mut self, cluster: &str, launch: &Launch) {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let client = format!("http://{}:{}", self.home.address, self.client_port);
-        let peer = format!("http://{}:{}", self.home.address, self.peer_port);
+        let peer = self.peer_url();
         // Fast elections where nobody can lose one, calmer ones on a busy machine otherwise.
         let alone = launch.homes.len() == 1;
         let (heartbeat, election) = if alone { (20, 200) } else { (50, 500) };
