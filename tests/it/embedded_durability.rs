@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use redb::{Database, TableDefinition};
 use stanchion::{
     clock::{ManualClock, SystemClock},
@@ -313,4 +314,43 @@ async fn files_that_are_no_store_of_this_version_are_refused_by_name() {
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
     assert!(matches!(refused(&file).await, OpenError::Io { .. }));
+}
+
+/// Damages a few bytes somewhere, again and again: what opens all the same must hold everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_file_is_refused_or_holds_everything() {
+    const KEYS: usize = 300;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await.unwrap();
+    for number in 0..KEYS {
+        put(&store, &format!("key-{number}"), &format!("value-{number}")).await;
+    }
+    store.close().await;
+    let file = directory.path().join(FILE);
+    let good = std::fs::read(&file).unwrap();
+    let mut refused = 0;
+    for seed in 0..100 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut bad = good.clone();
+        let from = random.random_range(0..bad.len());
+        let to = (from + random.random_range(1..64)).min(bad.len());
+        for byte in &mut bad[from..to] {
+            *byte ^= random.random_range(1..=u8::MAX);
+        }
+        std::fs::write(&file, &bad).unwrap();
+        let store = match open(directory.path()).await {
+            Ok(store) => store,
+            Err(error) => {
+                assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+                refused += 1;
+                continue;
+            }
+        };
+        for number in 0..KEYS {
+            let found = value(&store, &format!("key-{number}")).await;
+            assert_eq!(found, Some(format!("value-{number}")), "seed {seed}");
+        }
+        store.close().await;
+    }
+    assert!(refused > 0, "nothing that matters was damaged");
 }

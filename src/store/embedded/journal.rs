@@ -13,16 +13,20 @@ use redb::{
     WriteTransaction,
 };
 
-use super::{OpenError, state::State};
+use super::{
+    OpenError,
+    digest::{Digest, Record},
+    state::State,
+};
 use crate::store::{KeyValue, LeaseId, Revision};
 
 /// The file inside the data directory.
 const FILE: &str = "stanchion.redb";
 
 /// What this code reads and writes. A change of the layout below takes the next number.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
-/// `format`, `revision`, `openings`.
+/// `format`, `revision`, `openings`, and `digest`, which is of everything else.
 const META: TableDefinition<'_, &str, i64> = TableDefinition::new("meta");
 
 /// Key → create revision, mod revision, version, lease (each 8 bytes, little endian), value.
@@ -101,13 +105,21 @@ impl Journal {
         leases: impl IntoIterator<Item = LeaseId>,
     ) -> Result<(), redb::Error> {
         let transaction = self.begin()?;
+        let mut meta = transaction.open_table(META)?;
+        let mut digest = Digest::stored(meta.get("digest")?.map_or(0, |number| number.value()));
         {
             let mut table = transaction.open_table(LEASES)?;
             for id in leases {
-                match state.lease(id) {
-                    Some(ttl) => table.insert(id, ttl.as_secs())?,
+                let before = match state.lease(id) {
+                    Some(ttl) => {
+                        digest.add(Record::Lease(id, ttl.as_secs()));
+                        table.insert(id, ttl.as_secs())?
+                    }
                     None => table.remove(id)?,
                 };
+                if let Some(before) = before {
+                    digest.remove(Record::Lease(id, before.value()));
+                }
             }
         }
         {
@@ -115,20 +127,23 @@ impl Journal {
             for (_, events) in state.changes_from(since + 1) {
                 for event in events.iter() {
                     let key = event.key();
-                    match state.get(key) {
-                        Some(kv) => {
-                            let mut slot = table.insert_reserve(&**key, HEADER + kv.value.len())?;
-                            encode(kv, slot.as_mut());
-                        }
-                        None => {
-                            table.remove(&**key)?;
-                        }
+                    if let Some(before) = table.remove(&**key)? {
+                        digest.remove(Record::Key(key, before.value()));
+                    }
+                    if let Some(kv) = state.get(key) {
+                        let mut slot = table.insert_reserve(&**key, HEADER + kv.value.len())?;
+                        encode(kv, slot.as_mut());
+                        digest.add(Record::Key(key, slot.as_mut()));
                     }
                 }
             }
-            let mut meta = transaction.open_table(META)?;
-            meta.insert("revision", state.revision)?;
         }
+        if let Some(before) = meta.insert("revision", state.revision)? {
+            digest.remove(Record::Number("revision", before.value()));
+        }
+        digest.add(Record::Number("revision", state.revision));
+        meta.insert("digest", digest.number())?;
+        drop(meta);
         transaction.commit()?;
         Ok(())
     }
@@ -165,6 +180,7 @@ fn open_next(database: &Database, path: &Path) -> Result<(State, i64), LoadError
         let needed = |name: &str| -> Result<i64, LoadError> {
             number(name)?.ok_or_else(|| LoadError::Corrupt(format!("it has no {name}")))
         };
+        let mut digest = Digest::default();
         let (state, openings) = if fresh {
             (State::new(1, 0), 1)
         } else {
@@ -173,15 +189,26 @@ fn open_next(database: &Database, path: &Path) -> Result<(State, i64), LoadError
                 return Err(LoadError::Format(format));
             }
             // An opening takes a revision of its own: what came before it is compacted.
-            let revision = needed("revision")? + 1;
-            let mut state = State::new(revision, revision);
-            read_leases(&transaction, &mut state)?;
-            read_keys(&transaction, &mut state)?;
-            (state, needed("openings")? + 1)
+            let (revision, openings) = (needed("revision")?, needed("openings")?);
+            let mut state = State::new(revision + 1, revision + 1);
+            read_leases(&transaction, &mut state, &mut digest)?;
+            read_keys(&transaction, &mut state, &mut digest)?;
+            let mut all = digest;
+            all.add(Record::Number("revision", revision));
+            all.add(Record::Number("openings", openings));
+            if all != Digest::stored(needed("digest")?) {
+                return Err(LoadError::Corrupt(
+                    "what it holds is not what was written".into(),
+                ));
+            }
+            (state, openings + 1)
         };
+        digest.add(Record::Number("revision", state.revision));
+        digest.add(Record::Number("openings", openings));
         meta.insert("format", FORMAT)?;
         meta.insert("revision", state.revision)?;
         meta.insert("openings", openings)?;
+        meta.insert("digest", digest.number())?;
         (state, openings)
     };
     transaction.open_table(KEYS)?;
@@ -191,7 +218,11 @@ fn open_next(database: &Database, path: &Path) -> Result<(State, i64), LoadError
     Ok((state, openings))
 }
 
-fn read_leases(transaction: &WriteTransaction, state: &mut State) -> Result<(), LoadError> {
+fn read_leases(
+    transaction: &WriteTransaction,
+    state: &mut State,
+    digest: &mut Digest,
+) -> Result<(), LoadError> {
     for entry in transaction.open_table(LEASES)?.iter()? {
         let (id, seconds) = entry?;
         let ttl = Duration::from_secs(seconds.value());
@@ -202,12 +233,17 @@ fn read_leases(transaction: &WriteTransaction, state: &mut State) -> Result<(), 
                 ttl.as_secs()
             )));
         }
+        digest.add(Record::Lease(id.value(), seconds.value()));
         state.add_lease(id.value(), ttl);
     }
     Ok(())
 }
 
-fn read_keys(transaction: &WriteTransaction, state: &mut State) -> Result<(), LoadError> {
+fn read_keys(
+    transaction: &WriteTransaction,
+    state: &mut State,
+    digest: &mut Digest,
+) -> Result<(), LoadError> {
     for entry in transaction.open_table(KEYS)?.iter()? {
         let (key, stored) = entry?;
         let kv = decode(key.value(), stored.value()).filter(|kv| {
@@ -222,6 +258,7 @@ fn read_keys(transaction: &WriteTransaction, state: &mut State) -> Result<(), Lo
                 Bytes::copy_from_slice(key.value())
             )));
         };
+        digest.add(Record::Key(key.value(), stored.value()));
         state.restore(kv);
     }
     Ok(())

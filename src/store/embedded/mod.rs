@@ -12,6 +12,7 @@
 //! the sync; what a reader holds never changes. A journal that fails ends the process
 //! ([`Settings::on_failure`]), because nobody can say what the disk has.
 
+mod digest;
 mod journal;
 mod lease;
 mod state;
