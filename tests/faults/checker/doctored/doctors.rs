@@ -63,11 +63,11 @@ pub fn repeat_after_resume(_: &Truth, seen: &mut Observation, _: &mut StdRng) ->
         else {
             continue;
         };
-        let told = seen.entries[..at].iter().find(|entry| {
-            matches!(&entry.what, What::Told(Message { body: Body::Delta(delta), .. })
-                if delta.last_part && !delta.conflated && delta.revision == after)
-        });
-        if let Some(told) = told {
+        let whole = |entry: &&Entry| told(entry).is_some_and(|body| body.through() == Some(after));
+        let is_single =
+            |entry: &&Entry| matches!(told(entry), Some(Body::Delta(delta)) if !delta.conflated);
+        let last = seen.entries[..at].iter().rfind(whole);
+        if let Some(told) = last.filter(is_single) {
             let mut again = told.clone();
             if let Some(Body::Delta(delta)) = body(&mut again) {
                 delta.prev_revision = after - 1;
