@@ -111,9 +111,9 @@ impl Watcher {
 // === impl Recorder ===
 
 impl Recorder {
-    /// What it watches.
-    pub fn view(&self) -> &View {
-        &self.watcher.view
+    /// How it behaves.
+    pub fn watcher(&self) -> &Watcher {
+        &self.watcher
     }
 
     /// The revision through which it is current; 0 before its first snapshot and after a reset.
@@ -125,6 +125,16 @@ impl Recorder {
     pub async fn reaches(&mut self, revision: i64, limit: Duration) -> bool {
         let reached = self.through.wait_for(|through| *through >= revision);
         timeout(limit, reached)
+            .await
+            .is_ok_and(|waited| waited.is_ok())
+    }
+
+    /// Waits until it has started over at a revision before `revision`; false if it has not in time.
+    pub async fn starts_over(&mut self, revision: i64, limit: Duration) -> bool {
+        let over = self
+            .through
+            .wait_for(|through| (1..revision).contains(through));
+        timeout(limit, over)
             .await
             .is_ok_and(|waited| waited.is_ok())
     }
