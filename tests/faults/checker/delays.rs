@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use super::truth::Truth;
 use crate::{
     recorder::{Body, Entry, Observation, What},
-    witness::Part,
+    witness::History,
 };
 
 /// From when the witness heard of a revision until the watcher did, for each delta of one revision,
 /// in the order in which they came. Zero where the watcher was first.
-pub fn of(part: &Part, observation: &Observation) -> Vec<Duration> {
+pub fn of(history: &History, truth: &Truth, observation: &Observation) -> Vec<Duration> {
     let delay = |entry: &Entry| {
         let What::Told(message) = &entry.what else {
             return None;
@@ -17,6 +18,7 @@ pub fn of(part: &Part, observation: &Observation) -> Vec<Duration> {
         let Body::Delta(delta) = &message.body else {
             return None;
         };
+        let part = &history.parts[truth.reign(&message.epoch)?.line];
         let told = part.revisions.get(&delta.revision)?;
         (!delta.conflated && delta.last_part).then(|| entry.at.saturating_duration_since(told.at))
     };

@@ -10,7 +10,7 @@ use stanchion_client::proto::{
 use tonic::{Status, transport::Channel};
 
 use crate::{
-    checker::{Expect, Summary, Truth, Violation, check},
+    checker::{Expect, Summary, Truth, Violation, check, delays},
     recorder::{Recorder, Watcher},
     support::{etcd::Etcd, process::Process, server::eventually},
     view::View,
@@ -69,15 +69,12 @@ impl Site {
         Replica { process, channel }
     }
 
-    /// All members lose everything they have, and start anew.
+    /// etcd loses everything it has, and starts anew. It has one member.
     pub async fn lose_everything(&mut self) {
         self.witness.catch_up().await;
         self.witness.part().unwrap();
-        for member in 0..self.etcd.endpoints().len() {
-            self.etcd.kill(member);
-            self.etcd.wipe(member);
-        }
-        // Only a cluster of one: a member alone waits for the others.
+        self.etcd.kill(0);
+        self.etcd.wipe(0);
         self.etcd.restart(0).await;
         self.witness.restart(Reach::plain(self.etcd.endpoints()));
     }
@@ -110,11 +107,20 @@ async fn verdict(
     let observation = recorder.stop().await;
     let truth = Truth::of(history, &watcher.view).unwrap();
     let verdict = check(&truth, &observation, expect);
+    let mut delays = delays::of(history, &truth, &observation);
+    delays.sort_unstable();
+    let share = |percent| delays.get(delays.len() * percent / 100);
+    println!(
+        "{run}: {} was told after {:?} (half), {:?} (90 %)",
+        watcher.name,
+        share(50),
+        share(90)
+    );
     if let Err(violations) = &verdict {
         let kept = observation
             .keep(run, &watcher.name, begun, violations)
             .unwrap();
-        eprintln!("{run}: {} saw wrong, see {}", watcher.name, kept.display());
+        println!("{run}: {} saw wrong, see {}", watcher.name, kept.display());
     }
     verdict
 }

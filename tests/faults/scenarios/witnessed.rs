@@ -125,7 +125,7 @@ async fn write(replica: &Replica, round: usize) {
             // Refused or not, the witness knows.
             let _ = replica.delete(&format!("in/{}", number % 5)).await;
         }
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             register(replica, round * 100 + number).await;
         }
     }
@@ -145,7 +145,7 @@ async fn register(replica: &Replica, number: usize) {
             .register("web-2", &format!("{number}-{id}"), &session)
             .await;
     }
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let request = CloseSessionRequest {
             session_id: session,
             ..CloseSessionRequest::default()

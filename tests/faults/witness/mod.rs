@@ -4,6 +4,7 @@
 mod history;
 mod log;
 mod member;
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
