@@ -113,7 +113,7 @@ async fn watchers_are_told_of_data_loss() {
 /// Writes of every kind; those that the faults refuse are done again.
 async fn write(replica: &Replica, round: usize) {
     replica.put_at_last("in/first", &format!("{round}")).await;
-    for number in 0..20 {
+    for number in 0..20_usize {
         let content = format!("{round} {number}");
         replica
             .put_at_last(&format!("in/{}", number % 5), &content)
