@@ -8,6 +8,7 @@
 //! | `witness` | what etcd did, from watches of its members with no fault on the way |
 //! | `recorder` | what watchers of the service saw, message by message |
 //! | `checker` | whether they saw what happened |
+//! | `watched` | all three of a cluster and its watchers |
 //! | `scenarios` | one fault each, and what clients may see of it |
 //!
 //! Every scenario is random in its details and prints its seed and what it did when it fails;
@@ -31,4 +32,5 @@ mod scenarios;
 #[allow(dead_code, unused_imports, unused_macros)]
 mod support;
 mod view;
+mod watched;
 mod witness;

@@ -18,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tonic::{
-    Code, Status,
+    Status,
     transport::{Channel, Endpoint},
 };
 
@@ -114,11 +114,6 @@ impl Recorder {
     /// How it behaves.
     pub fn watcher(&self) -> &Watcher {
         &self.watcher
-    }
-
-    /// The revision through which it is current; 0 before its first snapshot and after a reset.
-    pub fn through(&self) -> i64 {
-        *self.through.borrow()
     }
 
     /// Waits until it is current through `revision`; false if it is not in time.
@@ -230,15 +225,6 @@ impl Recording {
     fn note(&mut self, what: What) {
         let at = Instant::now();
         self.observation.entries.push(Entry { at, what });
-    }
-}
-
-// === impl Entry ===
-
-impl Entry {
-    /// Says whether a stream ended, and not because its watcher moved on.
-    pub fn is_break(&self) -> bool {
-        matches!(&self.what, What::Ended { code, .. } if *code != Code::Ok && *code != Code::Cancelled)
     }
 }
 

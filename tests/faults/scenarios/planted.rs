@@ -10,26 +10,25 @@ use stanchion_client::proto::{
 
 use super::site::Site;
 use crate::{
-    checker::{Expect, Kind, Summary, Violation},
+    checker::{Expect, Kind},
     support::{process::ended, store::PATIENCE},
     view::View,
+    watched::Verdict,
 };
 
 /// How long a watcher may take to know everything, once all is well again: as long as a server
 /// that suffers no bug needs on a busy machine.
 const HEAL: Duration = Duration::from_secs(12);
 
-type Verdict = Result<Summary, Vec<Violation>>;
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_that_resumes_at_its_revision_is_found() {
-    passes(resumed(None).await);
+    resumed(None).await.passes();
     fails(resumed(Some("resume-at-revision")).await, &[Kind::Order]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_of_etcd_that_was_canceled_unnoticed_is_found() {
-    passes(compacted(None).await);
+    compacted(None).await.passes();
     fails(compacted(Some("ignore-canceled")).await, &[Kind::Behind]);
 }
 
@@ -41,7 +40,7 @@ async fn a_compaction_that_is_passed_over_is_found() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loss_of_data_that_is_taken_for_normal_is_found() {
-    passes(lost(None).await);
+    lost(None).await.passes();
     let found = [Kind::Epoch, Kind::Behind];
     fails(lost(Some("ignore-epoch-change")).await, &found);
 }
@@ -66,23 +65,21 @@ async fn a_bug_that_does_not_exist_is_refused() {
 
 /// A watcher that resumes after every third message.
 async fn resumed(bug: Option<&str>) -> Verdict {
-    let site = Site::start(1).await;
+    let mut site = Site::start(1).await;
     let replica = site.replica(bug).await;
     let mut watcher = replica.watch("rotating", View::configs("in/"));
     watcher.rotate_every = Some(3);
-    let mut recorder = watcher.start();
+    site.watched.add(watcher);
     let mut last = 0;
     for number in 0..30 {
         last = replica.put("in/a", &format!("{number}")).await.unwrap();
     }
-    recorder.reaches(last, HEAL).await;
+    site.watched.reach(last, HEAL).await;
     let expect = Expect {
         reach: Some(last),
         ..Expect::default()
     };
-    site.verdicts("resumed", vec![recorder], expect)
-        .await
-        .remove(0)
+    site.verdicts("resumed", expect).await.remove(0)
 }
 
 /// A replica is away while etcd restarts and forgets what the replica has not seen.
@@ -90,9 +87,10 @@ async fn compacted(bug: Option<&str>) -> Verdict {
     let mut site = Site::start(1).await;
     let replica = site.replica(bug).await;
     let other = site.replica(None).await;
-    let mut recorder = replica.watch("away", View::configs("in/")).start();
+    site.watched
+        .add(replica.watch("away", View::configs("in/")));
     let before = replica.put("in/before", "").await.unwrap();
-    assert!(recorder.reaches(before, PATIENCE).await);
+    assert!(site.watched.reach(before, PATIENCE).await.is_empty());
 
     replica.process.signal(Signal::STOP);
     site.etcd.kill(0);
@@ -109,7 +107,12 @@ async fn compacted(bug: Option<&str>) -> Verdict {
     let healed = Instant::now();
     while healed.elapsed() < HEAL {
         last = other.put_at_last("in/after", &format!("{last}")).await;
-        if recorder.reaches(last, Duration::from_secs(1)).await {
+        if site
+            .watched
+            .reach(last, Duration::from_secs(1))
+            .await
+            .is_empty()
+        {
             break;
         }
     }
@@ -117,16 +120,15 @@ async fn compacted(bug: Option<&str>) -> Verdict {
         reach: Some(last),
         ..Expect::default()
     };
-    site.verdicts("compacted", vec![recorder], expect)
-        .await
-        .remove(0)
+    site.verdicts("compacted", expect).await.remove(0)
 }
 
 /// etcd loses everything, and outgrows what it was.
 async fn lost(bug: Option<&str>) -> Verdict {
     let mut site = Site::start(1).await;
     let replica = site.replica(bug).await;
-    let mut recorder = replica.watch("lost", View::configs("in/")).start();
+    site.watched
+        .add(replica.watch("lost", View::configs("in/")));
     for number in 0..5 {
         replica
             .put("in/a", &format!("before {number}"))
@@ -134,18 +136,17 @@ async fn lost(bug: Option<&str>) -> Verdict {
             .unwrap();
     }
     let before = replica.put("in/b", "before").await.unwrap();
-    assert!(recorder.reaches(before, PATIENCE).await);
+    assert!(site.watched.reach(before, PATIENCE).await.is_empty());
     site.lose_everything().await;
+    let recorder = &mut site.watched.recorders[0];
     recorder.starts_over(before, HEAL).await;
     let last = replica.outgrow(before).await;
-    recorder.reaches(last, HEAL).await;
+    site.watched.reach(last, HEAL).await;
     let expect = Expect {
         reach: Some(last),
         ..Expect::default()
     };
-    site.verdicts("lost", vec![recorder], expect)
-        .await
-        .remove(0)
+    site.verdicts("lost", expect).await.remove(0)
 }
 
 /// One session holds a lock, another releases it by the holder's token. Says who lost it.
@@ -181,15 +182,8 @@ async fn held_by_its_owner(bug: Option<&str>) -> Result<(), String> {
 }
 
 #[track_caller]
-fn passes(verdict: Verdict) {
-    if let Err(violations) = verdict {
-        panic!("without a bug: {}", violations[0]);
-    }
-}
-
-#[track_caller]
 fn fails(verdict: Verdict, kinds: &[Kind]) {
-    match verdict {
+    match verdict.result {
         Ok(summary) => panic!("the bug was not found: {summary:?}"),
         Err(violations) => assert!(
             violations

@@ -1,20 +1,23 @@
 //! One etcd, replicas as processes, and what is written through them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stanchion_client::proto::{
     DeleteConfigRequest, Instance, OpenSessionRequest, PutConfigRequest, RegisterInstanceRequest,
     config_service_client::ConfigServiceClient, register_instance_request::Liveness,
     registry_service_client::RegistryServiceClient, session_service_client::SessionServiceClient,
 };
+use tokio::sync::MutexGuard;
 use tonic::{Status, transport::Channel};
 
 use crate::{
-    checker::{Expect, Summary, Truth, Violation, check, delays},
-    recorder::{Recorder, Watcher},
+    checker::Expect,
+    harness::turn,
+    recorder::Watcher,
     support::{etcd::Etcd, process::Process, server::eventually},
     view::View,
-    witness::{History, Reach, Witness},
+    watched::{Verdict, Watched},
+    witness::Reach,
 };
 
 /// Short times, so that a test need not wait.
@@ -32,9 +35,9 @@ const SETTINGS: [&str; 8] = [
 /// A cluster of etcd that is watched from its first revision.
 pub struct Site {
     pub etcd: Etcd,
-    pub witness: Witness,
+    pub watched: Watched,
     root: String,
-    begun: Instant,
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// A replica with a client.
@@ -47,13 +50,14 @@ pub struct Replica {
 
 impl Site {
     pub async fn start(members: usize) -> Self {
+        let turn = turn().await;
         let etcd = Etcd::start_cluster(members).await;
         let root = format!("faults-{:016x}", rand::random::<u64>());
         Self {
-            witness: Witness::start(Reach::plain(etcd.endpoints()), &root),
+            watched: Watched::start(Reach::plain(etcd.endpoints()), &root),
             etcd,
             root,
-            begun: Instant::now(),
+            _turn: turn,
         }
     }
 
@@ -71,58 +75,20 @@ impl Site {
 
     /// etcd loses everything it has, and starts anew. It has one member.
     pub async fn lose_everything(&mut self) {
-        self.witness.catch_up().await;
-        self.witness.part().unwrap();
+        self.watched.witness.catch_up().await;
+        self.watched.witness.part().unwrap();
         self.etcd.kill(0);
         self.etcd.wipe(0);
         self.etcd.restart(0).await;
-        self.witness.restart(Reach::plain(self.etcd.endpoints()));
+        self.watched
+            .witness
+            .restart(Reach::plain(self.etcd.endpoints()));
     }
 
-    /// Ends the watches, and checks what they saw; the journal of one that saw wrong is kept.
-    pub async fn verdicts(
-        self,
-        run: &str,
-        recorders: Vec<Recorder>,
-        expect: Expect,
-    ) -> Vec<Result<Summary, Vec<Violation>>> {
-        let history = self.witness.finish().await.unwrap();
-        let mut verdicts = Vec::new();
-        for recorder in recorders {
-            let watcher = recorder.watcher().clone();
-            verdicts.push(verdict(&history, run, &watcher, recorder, self.begun, expect).await);
-        }
-        verdicts
+    /// Everything has been written: judges what the watchers saw of it.
+    pub async fn verdicts(self, run: &str, expect: Expect) -> Vec<Verdict> {
+        self.watched.verdicts(run, expect).await.unwrap()
     }
-}
-
-async fn verdict(
-    history: &History,
-    run: &str,
-    watcher: &Watcher,
-    recorder: Recorder,
-    begun: Instant,
-    expect: Expect,
-) -> Result<Summary, Vec<Violation>> {
-    let observation = recorder.stop().await;
-    let truth = Truth::of(history, &watcher.view).unwrap();
-    let verdict = check(&truth, &observation, expect);
-    let mut delays = delays::of(history, &truth, &observation);
-    delays.sort_unstable();
-    let share = |percent| delays.get(delays.len() * percent / 100);
-    println!(
-        "{run}: {} was told after {:?} (half), {:?} (90 %)",
-        watcher.name,
-        share(50),
-        share(90)
-    );
-    if let Err(violations) = &verdict {
-        let kept = observation
-            .keep(run, &watcher.name, begun, violations)
-            .unwrap();
-        println!("{run}: {} saw wrong, see {}", watcher.name, kept.display());
-    }
-    verdict
 }
 
 // === impl Replica ===

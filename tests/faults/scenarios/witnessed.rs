@@ -45,7 +45,9 @@ async fn watchers_see_what_happened_while_etcd_and_a_replica_fail() {
             ..watcher("serving", View::serving("web"))
         },
     ];
-    let mut recorders: Vec<_> = watchers.into_iter().map(Watcher::start).collect();
+    for watcher in watchers {
+        site.watched.add(watcher);
+    }
 
     write(&replicas[0], 0).await;
     let leader = site.etcd.leader().await;
@@ -63,17 +65,14 @@ async fn watchers_see_what_happened_while_etcd_and_a_replica_fail() {
     sleep(Duration::from_secs(4)).await;
 
     let last = replicas[0].put_at_last("in/last", "last").await;
-    for recorder in &mut recorders {
-        assert!(recorder.reaches(last, PATIENCE).await, "it stays behind");
-    }
+    let behind = site.watched.reach(last, PATIENCE).await;
+    assert!(behind.is_empty(), "they stay behind: {behind:?}");
     let expect = Expect {
         reach: Some(last),
         may_miss_undone: true,
     };
-    for verdict in site.verdicts("witnessed", recorders, expect).await {
-        let summary = verdict.unwrap_or_else(|violations| panic!("{}", violations[0]));
-        println!("{summary:?}");
-        assert!(summary.events > 0);
+    for verdict in site.verdicts("witnessed", expect).await {
+        assert!(verdict.passes().events > 0);
     }
 }
 
@@ -82,31 +81,24 @@ async fn watchers_see_what_happened_while_etcd_and_a_replica_fail() {
 async fn watchers_are_told_of_data_loss() {
     let mut site = Site::start(1).await;
     let replica = site.replica(None).await;
-    let mut recorder = replica.watch("lost", View::configs("in/")).start();
+    site.watched
+        .add(replica.watch("lost", View::configs("in/")));
     for number in 0..5 {
-        replica
-            .put("in/a", &format!("before {number}"))
-            .await
-            .unwrap();
+        let content = format!("before {number}");
+        replica.put("in/a", &content).await.unwrap();
     }
     let before = replica.put("in/b", "before").await.unwrap();
-    assert!(recorder.reaches(before, PATIENCE).await);
+    assert!(site.watched.reach(before, PATIENCE).await.is_empty());
     site.lose_everything().await;
-    assert!(
-        recorder.starts_over(before, PATIENCE).await,
-        "it was not told"
-    );
+    let told = site.watched.recorders[0].starts_over(before, PATIENCE);
+    assert!(told.await, "it was not told");
     let last = replica.outgrow(before).await;
-    assert!(recorder.reaches(last, PATIENCE).await, "it stays behind");
+    assert!(site.watched.reach(last, PATIENCE).await.is_empty());
     let expect = Expect {
         reach: Some(last),
         may_miss_undone: false,
     };
-    let verdicts = site.verdicts("data-loss", vec![recorder], expect).await;
-    let summary = verdicts[0]
-        .as_ref()
-        .unwrap_or_else(|violations| panic!("{}", violations[0]));
-    println!("{summary:?}");
+    let summary = site.verdicts("data-loss", expect).await.remove(0).passes();
     assert_eq!(summary.resets.get("RESET_REASON_EPOCH_CHANGED"), Some(&1));
 }
 

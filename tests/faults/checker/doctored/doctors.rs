@@ -303,9 +303,12 @@ fn pick(seen: &Observation, rng: &mut StdRng, fits: impl Fn(&Delta) -> bool) -> 
 
 /// The first of two deltas that follow each other, neither merged.
 fn pick_pair(seen: &Observation, rng: &mut StdRng) -> Option<usize> {
-    let mut firsts = wholes(seen, |delta| !delta.conflated);
-    firsts.retain(|at| wholes(seen, |delta| !delta.conflated).contains(&(at + 1)));
-    firsts.choose(rng).copied()
+    let singles = wholes(seen, |delta| !delta.conflated);
+    let firsts: Vec<_> = singles
+        .iter()
+        .filter(|at| singles.contains(&(*at + 1)))
+        .collect();
+    firsts.choose(rng).map(|at| **at)
 }
 
 fn wholes(seen: &Observation, fits: impl Fn(&Delta) -> bool) -> Vec<usize> {

@@ -9,7 +9,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use super::{Expect, Kind, Summary, Violation, check, truth::Truth};
 use crate::{recorder::Observation, view::View};
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 300;
 /// On so many of the seeds there has to be something that the doctor can spoil.
 const LEAST: usize = 40;
 
