@@ -38,6 +38,7 @@
 //! | [`serve`], [`settings`], [`telemetry`], [`metrics`], [`operations_http`] | the process | what they need |
 //! | `cli` (in the binary) | the command line: a client like any other | the Rust client |
 //! | [`clock`] | time, injected | open to all |
+//! | [`planted`] | faults for tests to find, with the feature `planted-bugs` alone | open to all |
 //!
 //! The test `tests/it/architecture.rs` reads `src/` and fails on any other edge.
 //!
@@ -56,6 +57,7 @@ pub mod clock;
 pub mod domain;
 pub mod metrics;
 pub mod operations_http;
+pub mod planted;
 pub mod proto;
 pub mod rpc;
 pub mod serve;

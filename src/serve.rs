@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{
     app::{self, App, StartError},
     clock::{Clock, SystemClock},
+    planted,
     settings::{ServeArgs, Settings},
     store::Store,
     telemetry::Telemetry,
@@ -55,6 +56,9 @@ pub async fn run(args: ServeArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return refused(&error),
     };
+    if let Err(error) = planted::check() {
+        return refused(&error);
+    }
     if args.print {
         say(&settings.to_toml());
         return ExitCode::SUCCESS;

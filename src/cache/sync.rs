@@ -13,7 +13,10 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rand::Rng as _;
 
-use crate::store::{Error, Event, RangeResponse, Revision, Store, Watch, WatchItem};
+use crate::{
+    planted::{self, Bug},
+    store::{Error, Event, RangeResponse, Revision, Store, Watch, WatchItem},
+};
 
 use super::{
     Lineage, Projection,
@@ -124,6 +127,12 @@ impl<P: Projection> Mirror<P> {
                 // So that a store that forgets faster than it can be listed is not stormed.
                 self.pause("the watch fell behind the store's memory", &error)
                     .await;
+                if planted::is(Bug::IgnoreCompaction)
+                    && let Ok(now) = current_revision(self.store.as_ref(), &self.prefix).await
+                {
+                    self.working.revision = now;
+                    return None;
+                }
                 self.relist().await
             }
             End::Void(reason) => {

@@ -5,6 +5,10 @@
 //! |---|---|
 //! | `harness` | the world: members, replicas, the links between them, and what can go wrong with each |
 //! | `load` | what clients do all the while, and what came of it |
+//! | `witness` | what etcd did, from watches of its members with no fault on the way |
+//! | `recorder` | what watchers of the service saw, message by message |
+//! | `checker` | whether they saw what happened |
+//! | `watched` | all three of a cluster and its watchers |
 //! | `scenarios` | one fault each, and what clients may see of it |
 //!
 //! Every scenario is random in its details and prints its seed and what it did when it fails;
@@ -18,10 +22,15 @@
     unreachable_pub
 )]
 
+mod checker;
 mod harness;
 mod load;
+mod recorder;
 mod scenarios;
 #[path = "../it/support/mod.rs"]
 // Shared with the other test binary, which uses more of it.
 #[allow(dead_code, unused_imports, unused_macros)]
 mod support;
+mod view;
+mod watched;
+mod witness;

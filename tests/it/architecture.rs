@@ -93,6 +93,7 @@ const OUTER: &[&str] = &[
     "settings",
     "telemetry.rs",
     "clock.rs",
+    "planted.rs",
     "proto.rs",
 ];
 

@@ -28,7 +28,10 @@ use super::{
     pool::{Backoff, Pool, Prefer, blame},
     version::Version,
 };
-use crate::store::{Error, Outcome, Probe, Revision, Watch, WatchItem};
+use crate::{
+    planted::{self, Bug},
+    store::{Error, Outcome, Probe, Revision, Watch, WatchItem},
+};
 
 /// Opens a watch and starts the task that follows it.
 pub(super) async fn watch(
@@ -232,6 +235,9 @@ impl Follower {
     /// Makes items of a frame.
     fn take(&mut self, stream: &Stream, frame: WatchResponse) -> Result<Vec<WatchItem>, Error> {
         let frame = frame.0;
+        if frame.canceled && planted::is(Bug::IgnoreCanceled) {
+            return Ok(Vec::new());
+        }
         if frame.canceled {
             return Err(from_cancel(frame.compact_revision, &frame.cancel_reason));
         }

@@ -14,6 +14,6 @@ pub use self::{
     disk::SlowDisk,
     proxy::{Flow, Proxy},
     report::Figures,
-    scenario::{Scenario, scenario},
+    scenario::{Scenario, scenario, turn},
     world::World,
 };

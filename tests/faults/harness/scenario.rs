@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
     report::{self, Figures},
@@ -62,10 +62,15 @@ impl Scenario {
     }
 }
 
+/// Waits until nothing else runs whose bounds are times, and keeps it so.
+pub async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
 /// Plays a scenario under load and judges what clients saw. What `play` did is undone when it
 /// returns; then clients must find everything well again.
 pub async fn scenario(plan: Scenario, play: impl AsyncFn(&mut World, &Load)) {
-    let _turn = TURN.lock().await;
+    let _turn = turn().await;
     let seed = match std::env::var("STANCHION_SEED") {
         Ok(seed) => seed.parse().expect("STANCHION_SEED is a number"),
         Err(_) => rand::random(),

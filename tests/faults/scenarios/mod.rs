@@ -4,5 +4,9 @@ mod disks;
 mod links;
 mod members;
 mod partitions;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod replicas;
+mod site;
 mod store;
+mod witnessed;

@@ -40,8 +40,14 @@ impl Process {
 
     /// Starts `stanchion serve` on free ports.
     pub fn spawn(arguments: &[&str]) -> Self {
+        Self::spawn_in(arguments, &[])
+    }
+
+    /// Starts `stanchion serve` on free ports, with variables in its environment.
+    pub fn spawn_in(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let log = NamedTempFile::new().unwrap();
         let mut child = command(arguments)
+            .envs(environment.iter().copied())
             .args(["--listen", "127.0.0.1:0"])
             .args(["--operations-listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())

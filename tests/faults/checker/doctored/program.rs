@@ -1,0 +1,192 @@
+//! A store's history that never was: random, and the same for the same seed.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use bytes::Bytes;
+use prost::Message as _;
+use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
+use stanchion::proto::store;
+
+use crate::witness::{Change, History, Part, Put, Revision};
+
+const ROOT: &str = "random";
+const KEYS: [&str; 6] = ["in/a", "in/b", "in/c", "in/d", "out/a", "inn"];
+const INSTANCES: [&str; 5] = ["web/a", "web/b", "web/c", "web2/a", "db/a"];
+
+/// Writes one part of a history.
+struct Writer<'a> {
+    rng: &'a mut StdRng,
+    part: Part,
+    revision: i64,
+    state: BTreeMap<String, i64>,
+    sessions: Vec<String>,
+    versions: BTreeMap<&'static str, i64>,
+}
+
+/// A history of two epochs, the second of which begins with nothing, or of one.
+pub fn history(rng: &mut StdRng) -> History {
+    let parts = if rng.random_bool(0.3) { 2 } else { 1 };
+    let parts = (0..parts).map(|number| part(rng, number)).collect();
+    History {
+        root: ROOT.into(),
+        parts,
+    }
+}
+
+fn part(rng: &mut StdRng, number: usize) -> Part {
+    let length = rng.random_range(20..60);
+    let mut writer = Writer {
+        rng,
+        part: Part::default(),
+        revision: 1,
+        state: BTreeMap::new(),
+        sessions: Vec::new(),
+        versions: BTreeMap::new(),
+    };
+    let epoch = store::Epoch {
+        id: format!("{:016x}", number + 1),
+        ..store::Epoch::default()
+    };
+    writer.revision += 1;
+    writer.commit(vec![("epoch".into(), Some(epoch.encode_to_vec()))]);
+    for _ in 0..length {
+        // Some revisions are of keys that nobody watches.
+        writer.revision += writer.rng.random_range(1..3);
+        let changes = writer.transaction();
+        writer.commit(changes);
+    }
+    writer.part.end = writer.revision + 3;
+    writer.part
+}
+
+type Write = (String, Option<Vec<u8>>);
+
+// === impl Writer ===
+
+impl Writer<'_> {
+    fn transaction(&mut self) -> Vec<Write> {
+        match self.rng.random_range(0..12) {
+            0..3 => vec![self.config()],
+            3 => {
+                let mut all = BTreeMap::new();
+                for _ in 0..3 {
+                    let (key, value) = self.config();
+                    all.insert(key, value);
+                }
+                all.into_iter().collect()
+            }
+            4 => self.prune(),
+            5 => {
+                let id = format!("s{}", self.revision);
+                self.sessions.push(id.clone());
+                vec![(
+                    format!("ses/{id}"),
+                    Some(store::Session::default().encode_to_vec()),
+                )]
+            }
+            6 => self.end_session(),
+            7..10 => vec![self.register()],
+            10 => {
+                let state = self.rng.random_range(1..4);
+                let record = store::Operator {
+                    state,
+                    ..store::Operator::default()
+                };
+                self.decide("op", &record)
+            }
+            _ => {
+                let state = self.rng.random_range(1..3);
+                let record = store::Health {
+                    state,
+                    ..store::Health::default()
+                };
+                self.decide("hlt", &record)
+            }
+        }
+    }
+
+    fn config(&mut self) -> Write {
+        let key = *KEYS.choose(self.rng).unwrap();
+        let version = self.versions.entry(key).or_default();
+        *version += 1;
+        let head = store::ConfigHead {
+            version: *version,
+            content: format!("content {}", self.rng.random_range(0..1000)).into(),
+            deleted: self.rng.random_bool(0.3),
+            ..store::ConfigHead::default()
+        };
+        (format!("cfg/default/{key}"), Some(head.encode_to_vec()))
+    }
+
+    fn prune(&mut self) -> Vec<Write> {
+        let key = format!("cfg/default/{}", KEYS.choose(self.rng).unwrap());
+        self.state
+            .contains_key(&key)
+            .then_some((key, None))
+            .into_iter()
+            .collect()
+    }
+
+    /// Closed, with an instance, or expired.
+    fn end_session(&mut self) -> Vec<Write> {
+        let Some(id) = self.sessions.pop() else {
+            return Vec::new();
+        };
+        let mut changes = vec![(format!("ses/{id}"), None)];
+        let instance = format!("reg/default/{}", INSTANCES.choose(self.rng).unwrap());
+        if self.rng.random_bool(0.5) && self.state.contains_key(&instance) {
+            changes.push((instance, None));
+        }
+        changes
+    }
+
+    fn register(&mut self) -> Write {
+        let key = format!("reg/default/{}", INSTANCES.choose(self.rng).unwrap());
+        if self.state.contains_key(&key) && self.rng.random_bool(0.4) {
+            return (key, None);
+        }
+        let session_id = self.sessions.choose(self.rng).cloned().unwrap_or_default();
+        let record = store::Instance {
+            session_id,
+            address: format!("10.0.0.{}", self.rng.random_range(0..255)),
+            ..store::Instance::default()
+        };
+        (key, Some(record.encode_to_vec()))
+    }
+
+    fn decide(&mut self, kind: &str, record: &impl prost::Message) -> Vec<Write> {
+        let key = format!("{kind}/default/{}", INSTANCES.choose(self.rng).unwrap());
+        if self.state.contains_key(&key) {
+            return vec![(key, None)];
+        }
+        vec![(key, Some(record.encode_to_vec()))]
+    }
+
+    fn commit(&mut self, writes: Vec<Write>) {
+        if writes.is_empty() {
+            return;
+        }
+        let revision = self.revision;
+        let changes = writes.into_iter().map(|(key, value)| {
+            let put = value.map(|value| Put {
+                value: value.into(),
+                create_revision: *self.state.entry(key.clone()).or_insert(revision),
+                mod_revision: revision,
+                version: 1,
+                lease: 0,
+            });
+            if put.is_none() {
+                self.state.remove(&key);
+            }
+            Change {
+                key: Bytes::from(format!("/{ROOT}/v1/state/{key}")),
+                put,
+            }
+        });
+        let told = Revision {
+            changes: changes.collect(),
+            at: Instant::now(),
+        };
+        self.part.revisions.insert(revision, told);
+    }
+}
