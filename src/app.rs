@@ -102,9 +102,16 @@ pub async fn open_store(
     let location = match &settings.store {
         StoreChoice::Memory => Location::Memory,
         StoreChoice::File(directory) => Location::File(directory.clone()),
-        StoreChoice::Etcd { endpoints, .. } => {
+        StoreChoice::Etcd {
+            tls,
+            endpoints,
+            root,
+        } => {
             let mut etcd = settings.etcd.clone();
             etcd.endpoints.clone_from(endpoints);
+            etcd.tls = *tls;
+            // A user may be allowed what is under the root, and nothing else.
+            etcd.any_key = format!("/{root}/");
             return Ok(Arc::new(EtcdStore::connect(etcd, clock).await?));
         }
     };

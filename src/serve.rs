@@ -15,7 +15,7 @@ use crate::{
     clock::{Clock, SystemClock},
     planted,
     settings::{ServeArgs, Settings},
-    store::Store,
+    store::{self, Store},
     telemetry::Telemetry,
 };
 
@@ -228,6 +228,10 @@ fn exit_code(error: &StartError) -> u8 {
 /// What to do about it.
 fn hint(error: &StartError) -> Option<&'static str> {
     match error {
+        StartError::Store(store::Error::Denied(_)) => Some(
+            "etcd.user and etcd.password_file say who we are; what is under the root must be ours \
+             to read and write",
+        ),
         StartError::Store(error) if error.is_transient() => {
             Some("is it running? --wait-for-store waits for it")
         }

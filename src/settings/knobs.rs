@@ -62,7 +62,7 @@ macro_rules! knobs {
 
 knobs! {
     "store": super::StoreChoice = store;
-    "Where the data is: file:DIR (embedded, durable), memory: (embedded, gone at exit) or etcd://host:port,host:port/ROOT"
+    "Where the data is: file:DIR (embedded, durable), memory: (embedded, gone at exit) or etcd://host:port,host:port/ROOT; etcds://… is etcd over TLS"
     "listen": std::net::SocketAddr = listen;
     "Where gRPC is served"
     "operations_listen": std::net::SocketAddr = operations_listen;
@@ -160,6 +160,18 @@ knobs! {
     "rpc.reflection": bool = rpc.reflection;
     "Serves gRPC reflection"
 
+    "etcd.ca_file": String = etcd.ca_file;
+    "Certificates that vouch for etcd's members, in PEM; needed for etcds://. Files replaced on disk are used for new connections"
+    "etcd.cert_file": String = etcd.cert_file;
+    "Our certificate for etcd, in PEM, its issuers after it; empty: none is shown"
+    "etcd.key_file": String = etcd.key_file;
+    "The key of etcd.cert_file, in PEM"
+    "etcd.server_name": String = etcd.server_name;
+    "What the members' certificates must be for; empty: the host each is reached at"
+    "etcd.user": String = etcd.user;
+    "Who we are to etcd; empty: nobody, or who our certificate says. Without etcds:// the password travels in plain text"
+    "etcd.password_file": String = etcd.password_file;
+    "Where the password of etcd.user is; read whenever etcd is asked for a token"
     "etcd.connect_timeout": Duration = etcd.connect_timeout, 10 * MS..=MIN;
     "How long a connection to a member may take"
     "etcd.kv_timeout": Duration = etcd.kv_timeout, 100 * MS..=MIN;

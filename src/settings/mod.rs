@@ -121,6 +121,32 @@ impl Settings {
             self.etcd.backoff_min <= self.etcd.backoff_max,
             "etcd.backoff_min <= etcd.backoff_max",
         )?;
+        let etcd = &self.etcd;
+        if let StoreChoice::Etcd { tls: true, .. } = self.store {
+            relation(
+                !etcd.ca_file.is_empty(),
+                "etcds:// needs etcd.ca_file: the certificates that vouch for etcd's members",
+            )?;
+        } else {
+            let of_tls = [
+                &etcd.ca_file,
+                &etcd.cert_file,
+                &etcd.key_file,
+                &etcd.server_name,
+            ];
+            relation(
+                of_tls.iter().all(|text| text.is_empty()),
+                "etcd.ca_file, etcd.cert_file, etcd.key_file and etcd.server_name are for etcds://",
+            )?;
+        }
+        relation(
+            etcd.cert_file.is_empty() == etcd.key_file.is_empty(),
+            "etcd.cert_file and etcd.key_file go together",
+        )?;
+        relation(
+            etcd.user.is_empty() == etcd.password_file.is_empty(),
+            "etcd.user and etcd.password_file go together",
+        )?;
         for (name, address) in [
             ("listen", self.listen),
             ("operations_listen", self.operations_listen),

@@ -12,8 +12,10 @@ pub enum StoreChoice {
     Memory,
     /// `file:DIR`: in this process, durable in that directory.
     File(PathBuf),
-    /// `etcd://host:port,host:port/ROOT`: in an etcd cluster.
+    /// `etcd://host:port,host:port/ROOT`: in an etcd cluster; `etcds://…` over TLS.
     Etcd {
+        /// Over TLS.
+        tls: bool,
         /// `host:port` of each member.
         endpoints: Vec<String>,
         /// Under which root the keys are; `stanchion` where none is named.
@@ -46,11 +48,15 @@ impl FromStr for StoreChoice {
                 dir => Ok(Self::File(dir.into())),
             };
         }
-        if text.starts_with("etcds://") {
-            return Err("etcd over TLS is not supported yet: etcd://…".into());
-        }
-        let Some(rest) = text.strip_prefix("etcd://") else {
-            return Err("is none of memory:, file:DIR, etcd://host:port,host:port/ROOT".into());
+        let (tls, rest) = match text.split_once("://") {
+            Some(("etcd", rest)) => (false, rest),
+            Some(("etcds", rest)) => (true, rest),
+            _ => {
+                return Err(
+                    "is none of memory:, file:DIR, etcd://host:port,host:port/ROOT, etcds://…"
+                        .into(),
+                );
+            }
         };
         let (hosts, root) = rest.split_once('/').unwrap_or((rest, ""));
         let endpoints: Vec<String> = hosts
@@ -71,6 +77,7 @@ impl FromStr for StoreChoice {
             return Err("the root has an empty part or a space".into());
         }
         Ok(Self::Etcd {
+            tls,
             endpoints,
             root: root.to_owned(),
         })
@@ -88,7 +95,14 @@ impl fmt::Display for StoreChoice {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::File(dir) => write!(f, "file:{}", dir.display()),
-            Self::Etcd { endpoints, root } => write!(f, "etcd://{}/{root}", endpoints.join(",")),
+            Self::Etcd {
+                tls,
+                endpoints,
+                root,
+            } => {
+                let scheme = if *tls { "etcds" } else { "etcd" };
+                write!(f, "{scheme}://{}/{root}", endpoints.join(","))
+            }
         }
     }
 }
@@ -104,6 +118,7 @@ mod tests {
             "file:data",
             "etcd://a:2379,b:2379/stanchion",
             "etcd://[::1]:2379/team/a",
+            "etcds://a:2379,b:2379/stanchion",
         ] {
             assert_eq!(text.parse::<StoreChoice>().unwrap().to_string(), text);
         }
@@ -124,7 +139,8 @@ mod tests {
             "etcd://a:0",
             "etcd://a:1,",
             "redis://a:1",
-            "etcds://a:1",
+            "etcds://a",
+            "https://a:1",
             "etcd://a:1/x//y",
         ] {
             assert!(text.parse::<StoreChoice>().is_err(), "{text}");

@@ -12,6 +12,7 @@ mod client;
 mod config;
 mod embedded_durability;
 mod embedded_store;
+mod etcd_access;
 mod etcd_adapter;
 mod generated;
 mod lifecycle;

@@ -7,6 +7,11 @@ use tonic::{Code, ConnectError, Status};
 
 use crate::store::{Error, Outcome};
 
+/// Why a request was not even sent.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct NotSent(#[from] pub(super) Error);
+
 /// Classifies what the client library reports.
 pub(super) fn from_client(error: etcd_client::Error) -> Error {
     use etcd_client::Error as Client;
@@ -22,6 +27,9 @@ pub(super) fn from_client(error: etcd_client::Error) -> Error {
 
 /// Classifies the status of a call or of a stream.
 pub(super) fn from_status(status: &Status) -> Error {
+    if let Some(NotSent(error)) = cause(status) {
+        return error.clone();
+    }
     let message = status.message().to_owned();
     let says = |part: &str| message.contains(part);
     match status.code() {
@@ -38,7 +46,10 @@ pub(super) fn from_status(status: &Status) -> Error {
                 outcome: Outcome::Unknown,
             }
         }
-        Code::Unavailable if is_connect_failure(status) => unavailable(message, Outcome::NotDone),
+        // The connection was never made, so nothing was sent.
+        Code::Unavailable if cause::<ConnectError>(status).is_some() => {
+            unavailable(message, Outcome::NotDone)
+        }
         Code::Unavailable | Code::Aborted => unavailable(message, Outcome::Unknown),
         Code::DeadlineExceeded => Error::Timeout {
             outcome: Outcome::Unknown,
@@ -122,27 +133,40 @@ pub(super) fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Says whether a token may be to blame: it ended, or is of before the users changed, or is missing
+/// because etcd had no users yet.
+pub(super) fn is_about_token(status: &Status) -> bool {
+    status.code() == Code::Unauthenticated || is_about_credentials(status.message())
+}
+
+/// Says whether no token was given because etcd has no users.
+pub(super) fn is_auth_disabled(error: &etcd_client::Error) -> bool {
+    matches!(error, etcd_client::Error::GRpcStatus(status)
+        if status.message().contains("authentication is not enabled"))
+}
+
 fn is_about_credentials(message: &str) -> bool {
     [
         "invalid auth token",
         "revision of auth store is old",
         "user name is empty",
+        "user name not found",
         "authentication failed",
     ]
     .iter()
     .any(|known| message.contains(known))
 }
 
-/// Says whether the connection was never made, so that nothing was sent.
-fn is_connect_failure(status: &Status) -> bool {
+/// The first cause of a kind.
+fn cause<E: std::error::Error + 'static>(status: &Status) -> Option<&E> {
     let mut source = status.source();
     while let Some(error) = source {
-        if error.is::<ConnectError>() {
-            return true;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         source = error.source();
     }
-    false
+    None
 }
 
 #[cfg(test)]

@@ -158,6 +158,7 @@ impl Shard {
     async fn run(mut self) {
         let mut backoff = Backoff::new(&self.pool.settings);
         let mut failed: Option<Arc<Member>> = None;
+        let mut refused = false;
         loop {
             while self.queue.is_empty() {
                 let Some(renew) = self.renew.recv().await else {
@@ -180,11 +181,16 @@ impl Shard {
             };
             tracing::debug!(endpoint = member.endpoint, %error, "a renewal stream broke");
             blame(&member, &error);
-            self.broke(error);
-            failed = Some(member);
             if answered {
                 backoff.reset();
+                refused = false;
             }
+            // A token may end under an open stream: the next one there has a new token.
+            let denied = matches!(error, Error::Denied(_));
+            let again = error.is_transient() || denied && !refused;
+            refused = denied;
+            self.broke(error, again);
+            failed = (!denied).then_some(member);
             backoff.pause().await;
         }
     }
@@ -224,7 +230,7 @@ impl Shard {
         let opening = async {
             grpc.ready()
                 .await
-                .map_err(|error| unavailable(error::describe(&error), Outcome::NotDone))?;
+                .map_err(|error| unavailable(error::describe(&*error), Outcome::NotDone))?;
             let path = PathAndQuery::from_static("/etcdserverpb.Lease/LeaseKeepAlive");
             let codec = ProstCodec::<KeepAliveRequest, PbLeaseKeepAliveResponse>::default();
             grpc.streaming(request, path, codec)
@@ -312,9 +318,9 @@ impl Shard {
         }
     }
 
-    /// Queues again what the broken stream left unanswered, unless nobody waits any more or
-    /// waiting cannot help.
-    fn broke(&mut self, error: Error) {
+    /// Queues again what the broken stream left unanswered, unless nobody waits any more or trying
+    /// `again` cannot help.
+    fn broke(&mut self, error: Error, again: bool) {
         let mut unanswered = std::mem::take(&mut self.in_flight);
         if !unanswered.is_empty() {
             unanswered.rotate_left(1);
@@ -322,7 +328,7 @@ impl Shard {
         self.queue.extend(unanswered);
         for waiting in self.leases.values_mut() {
             waiting.sent = None;
-            if !error.is_transient() {
+            if !again {
                 for caller in waiting.callers.drain(..) {
                     let _ = caller.send(Err(error.clone()));
                 }

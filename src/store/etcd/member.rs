@@ -1,19 +1,18 @@
 //! One member of the cluster: its connections, and what is known of its health.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use etcd_client::{
-    Channel, Client, ClusterClient, ConnectOptions, KvClient, LeaseClient, MaintenanceClient,
-    WatchClient,
-};
+use etcd_client::{Channel, ClusterClient, KvClient, LeaseClient, MaintenanceClient, WatchClient};
 use tokio::{sync::Notify, time::timeout};
-use tonic::transport::Endpoint;
 
 use super::{
-    error::{self, unavailable},
+    error::{from_client, with_outcome},
+    lane::{Lanes, client},
+    login::Login,
     settings::Settings,
     version::Version,
 };
@@ -35,7 +34,9 @@ pub(super) struct Member {
     /// Lane lease.
     pub(super) lease: LeaseClient,
     /// Lane lease, for renewals of many leases on one stream.
-    pub(super) lease_channel: tonic::transport::Channel,
+    pub(super) lease_channel: Channel,
+    /// Whose token goes with all of it; none without a user.
+    login: Option<Arc<Login>>,
     health: Mutex<Health>,
     /// Wakes the probe when a call failed.
     pub(super) suspected: Notify,
@@ -73,9 +74,10 @@ pub(super) struct Report {
 
 impl Member {
     pub(super) async fn new(endpoint: &str, settings: &Settings) -> Result<Self, Error> {
-        let calls = client(connect(endpoint, settings)?, false).await?;
-        let streams = client(connect(endpoint, settings)?, true).await?;
-        let lease_channel = connect(endpoint, settings)?;
+        let lanes = Lanes::new(endpoint, settings).await?;
+        let calls = client(lanes.open(), false).await?;
+        let streams = client(lanes.open(), true).await?;
+        let lease_channel = lanes.open();
         let leases = client(lease_channel.clone(), false).await?;
         let max = settings.max_message;
         Ok(Self {
@@ -86,6 +88,7 @@ impl Member {
             watch: streams.watch_client().max_decoding_message_size(max),
             lease: leases.lease_client(),
             lease_channel,
+            login: lanes.login,
             health: Mutex::default(),
             suspected: Notify::new(),
             failed: Notify::new(),
@@ -110,15 +113,44 @@ impl Member {
         self.lock().report.as_ref()?.version.parse().ok()
     }
 
+    /// Makes a call, and the same once more when the token it carried was refused: then nothing was
+    /// done, and the second carries a new one.
+    pub(super) async fn ask<T, F, R>(&self, within: Duration, request: F) -> Result<T, Error>
+    where
+        F: Fn() -> R,
+        R: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let once = || async {
+            match timeout(within, request()).await {
+                Ok(result) => result.map_err(from_client),
+                Err(_) => Err(Error::Timeout {
+                    outcome: Outcome::Unknown,
+                }),
+            }
+        };
+        match once().await {
+            Err(Error::Denied(_)) if self.login.is_some() => once().await,
+            result => result,
+        }
+    }
+
+    /// Has the next call or stream carry a new token; says whether there are tokens at all.
+    pub(super) fn renew_token(&self) -> bool {
+        if let Some(login) = &self.login {
+            login.forget();
+        }
+        self.login.is_some()
+    }
+
     /// Asks the member for its status and notes what came of it.
     pub(super) async fn probe(&self, within: Duration) -> Result<Report, Error> {
-        let mut maintenance = self.maintenance.clone();
-        let result = match timeout(within, maintenance.status()).await {
-            Ok(Ok(status)) => Ok(Report::from(&status)),
-            Ok(Err(error)) => Err(error::from_client(error)),
-            Err(_) => Err(Error::Timeout {
-                outcome: Outcome::NotDone,
-            }),
+        let status = || {
+            let mut maintenance = self.maintenance.clone();
+            async move { maintenance.status().await }
+        };
+        let result = match self.ask(within, status).await {
+            Ok(status) => Ok(Report::from(&status)),
+            Err(error) => Err(with_outcome(error, Outcome::NotDone)),
         };
         let mut health = self.lock();
         match &result {
@@ -196,40 +228,4 @@ impl From<&etcd_client::StatusResponse> for Report {
             errors: status.errors().to_vec(),
         }
     }
-}
-
-/// A channel that connects with its first call, and again whenever it has to.
-fn connect(endpoint: &str, settings: &Settings) -> Result<tonic::transport::Channel, Error> {
-    let uri = if endpoint.contains("://") {
-        endpoint.to_owned()
-    } else {
-        format!("http://{endpoint}")
-    };
-    if !uri.starts_with("http://") {
-        return Err(Error::Invalid(format!(
-            "the etcd endpoint {endpoint} is neither host:port nor http://host:port"
-        )));
-    }
-    let endpoint = Endpoint::from_shared(uri)
-        .and_then(|e| e.user_agent(concat!("stanchion/", env!("CARGO_PKG_VERSION"))))
-        .map_err(|error| {
-            Error::Invalid(format!(
-                "the etcd endpoint {endpoint} is no address: {}",
-                error::describe(&error)
-            ))
-        })?;
-    Ok(endpoint
-        .connect_timeout(settings.connect_timeout)
-        .http2_keep_alive_interval(settings.ping_interval)
-        .keep_alive_timeout(settings.ping_timeout)
-        // etcd takes pings on idle connections for an attack.
-        .keep_alive_while_idle(false)
-        .connect_lazy())
-}
-
-async fn client(channel: tonic::transport::Channel, require_leader: bool) -> Result<Client, Error> {
-    let options = ConnectOptions::new().with_require_leader(require_leader);
-    Client::from_channel(Channel::Tonic(channel), Some(options))
-        .await
-        .map_err(|error| unavailable(error.to_string(), Outcome::NotDone))
 }

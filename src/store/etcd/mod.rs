@@ -1,7 +1,8 @@
 //! The store in an etcd cluster.
 //!
 //! A pool keeps one client per endpoint, each with connections of its own for calls, watches and
-//! leases (`member`), and decides who is asked (`pool`). Calls that fail go to another member when
+//! leases (`member`), over TLS (`tls`) and with a user's token (`login`) where that is wanted, and
+//! decides who is asked (`pool`). Calls that fail go to another member when
 //! repeating them is safe; watches (`watch`) and renewals (`keepalive`) reopen their streams by
 //! themselves. Nothing of the client library leaves this module.
 
@@ -9,11 +10,14 @@ mod error;
 mod events;
 mod keepalive;
 mod kv;
+mod lane;
 mod lease;
+mod login;
 mod member;
 mod pool;
 mod settings;
 mod status;
+mod tls;
 mod txn;
 mod version;
 mod watch;
@@ -50,9 +54,10 @@ pub struct EtcdStore {
 impl EtcdStore {
     /// Connects to a cluster.
     ///
-    /// Errors: [`Error::Unavailable`] when no member answers; [`Error::Invalid`] when a member is
-    /// older than 3.5.13 (unless [`Settings::allow_old`]), when the endpoints belong to different
-    /// clusters, or when one is no address.
+    /// Errors: [`Error::Unavailable`] when no member answers; [`Error::Denied`] when etcd refuses
+    /// our user or its rights; [`Error::Invalid`] when a member is older than 3.5.13 (unless
+    /// [`Settings::allow_old`]), when the endpoints belong to different clusters, when one is no
+    /// address, or when a file of TLS cannot be used.
     pub async fn connect(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let pool = Arc::new(Pool::connect(settings).await?);
         let stop = CancellationToken::new();

@@ -5,17 +5,18 @@ use std::{future::Future, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use rand::{Rng as _, seq::SliceRandom as _};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
     error::{self, with_outcome},
+    kv,
     member::{Member, Report},
     settings::Settings,
     version::OLDEST,
 };
-use crate::store::{Error, Outcome};
+use crate::store::{Error, KeyRange, Outcome, RangeRequest};
 
 /// All members. The list is swapped whole when it changes.
 pub(super) struct Pool {
@@ -98,12 +99,16 @@ impl Pool {
 
     async fn check(&self) -> Result<(), Error> {
         let mut failures = Vec::new();
+        let mut denied = None;
         let mut cluster = None;
         for (member, result) in self.probe_all().await {
             let report = match result {
                 Ok(report) => report,
                 Err(error) => {
                     failures.push(format!("{}: {error}", member.endpoint));
+                    if let Error::Denied(_) = error {
+                        denied = Some(error);
+                    }
                     continue;
                 }
             };
@@ -120,12 +125,24 @@ impl Pool {
                 )));
             }
         }
-        match cluster {
-            Some(_) => Ok(()),
-            None => Err(error::unavailable(
+        match (cluster, denied) {
+            (Some(_), _) => self.check_access().await,
+            (None, Some(denied)) => Err(denied),
+            (None, None) => Err(error::unavailable(
                 format!("no etcd member answers ({})", failures.join("; ")),
                 Outcome::NotDone,
             )),
+        }
+    }
+
+    /// Some versions tell their status to anybody, so what is looked at is whether we may read.
+    async fn check_access(&self) -> Result<(), Error> {
+        let request = RangeRequest::new(KeyRange::key(self.settings.any_key.clone()))
+            // Without a quorum too, which is not waited for here.
+            .serializable();
+        match kv::range(self, Prefer::Any, request).await {
+            Err(error @ Error::Denied(_)) => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -183,7 +200,7 @@ impl Pool {
         let mut unknown = false;
         for member in attempts {
             let error = match self
-                .attempt(call.name, member, request(Arc::clone(member)))
+                .attempt(call.name, member, || request(Arc::clone(member)))
                 .await
             {
                 Ok(answer) => return Ok(answer),
@@ -210,12 +227,15 @@ impl Pool {
         ))
     }
 
-    async fn attempt<T>(
+    async fn attempt<T, R>(
         &self,
         name: &'static str,
         member: &Arc<Member>,
-        request: impl Future<Output = Result<T, etcd_client::Error>>,
-    ) -> Result<T, Error> {
+        request: impl Fn() -> R,
+    ) -> Result<T, Error>
+    where
+        R: Future<Output = Result<T, etcd_client::Error>>,
+    {
         let span = tracing::info_span!(
             "etcd",
             otel.name = name,
@@ -224,18 +244,16 @@ impl Pool {
             otel.status_code = tracing::field::Empty,
             otel.status_description = tracing::field::Empty,
         );
-        let result = timeout(self.settings.kv_timeout, request)
+        let result = member
+            .ask(self.settings.kv_timeout, request)
             .instrument(span.clone())
             .await;
         let error = match result {
-            Ok(Ok(answer)) => {
+            Ok(answer) => {
                 member.mend();
                 return Ok(answer);
             }
-            Ok(Err(error)) => error::from_client(error),
-            Err(_) => Error::Timeout {
-                outcome: Outcome::Unknown,
-            },
+            Err(error) => error,
         };
         span.record("otel.status_code", "ERROR");
         span.record("otel.status_description", tracing::field::display(&error));

@@ -5,8 +5,29 @@ use std::time::Duration;
 /// How the adapter reaches etcd, and how patient it is.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The members, as `host:port` or `http://host:port`. At least one; default none.
+    /// The members, as `host:port` or with the scheme, `http://host:port` or `https://host:port`. At
+    /// least one; default none.
     pub endpoints: Vec<String>,
+    /// Connects over TLS. Default false.
+    pub tls: bool,
+    /// The certificates that vouch for the members, in PEM: needed for TLS. The files of TLS are
+    /// read for each new connection. Default none.
+    pub ca_file: String,
+    /// Our certificate, in PEM, its issuers after it if there are any. Default none: the members
+    /// are shown none.
+    pub cert_file: String,
+    /// The key of our certificate, in PEM. With `cert_file` or not at all.
+    pub key_file: String,
+    /// What the members' certificates must be for. Default empty: the host of the endpoint.
+    pub server_name: String,
+    /// Who we are to etcd, if it has users. Default empty: nobody.
+    pub user: String,
+    /// Where the user's password is, a line end after it or not; read for each new token. With
+    /// `user` or not at all.
+    pub password_file: String,
+    /// A key that we may read, whether it exists or not: reading it tells how far the cluster is.
+    /// Default `-`.
+    pub any_key: String,
     /// Accepts members older than 3.5.13, whose progress reports cannot be trusted. Default false.
     pub allow_old: bool,
     /// How long a connection may take. Default 2 s.
@@ -64,6 +85,14 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             endpoints: Vec::new(),
+            tls: false,
+            ca_file: String::new(),
+            cert_file: String::new(),
+            key_file: String::new(),
+            server_name: String::new(),
+            user: String::new(),
+            password_file: String::new(),
+            any_key: "-".to_owned(),
             allow_old: false,
             connect_timeout: Duration::from_secs(2),
             kv_timeout: Duration::from_millis(1500),

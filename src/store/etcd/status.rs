@@ -5,10 +5,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use tokio::time::timeout;
-
 use super::{
-    error::{from_client, unavailable},
+    error::{unavailable, with_outcome},
     member::{Member as EtcdMember, Report},
     pool::{Call, Pool, Prefer, Repeat},
     version::Version,
@@ -127,16 +125,12 @@ impl Span {
 async fn look(pool: &Pool, member: &EtcdMember) -> Result<(Revision, Span), Error> {
     let settings = &pool.settings;
     // Linearizable, so that the member has applied what any other had told before.
-    let mut kv = member.kv.clone();
-    match timeout(settings.kv_timeout, kv.get("-", None)).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => return Err(from_client(error)),
-        Err(_) => {
-            return Err(Error::Timeout {
-                outcome: Outcome::NotDone,
-            });
-        }
-    }
+    let read = || {
+        let mut kv = member.kv.clone();
+        async move { kv.get(settings.any_key.as_str(), None).await }
+    };
+    let read = member.ask(settings.kv_timeout, read).await;
+    read.map_err(|error| with_outcome(error, Outcome::NotDone))?;
     let mut before = member.probe(settings.probe_timeout).await?;
     let mut now = member.probe(settings.probe_timeout).await?;
     let mut best: Option<Span> = None;

@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    error::{from_cancel, from_client, unavailable},
+    error::{from_cancel, from_client, unavailable, with_outcome},
     events::Assembler,
     kv,
     member::Member,
@@ -268,14 +268,13 @@ impl Follower {
             });
         }
         let limit = self.pool.settings.watch_progress_timeout;
-        let mut member = stream.member.kv.clone();
-        match timeout(limit, member.get(self.prefix.to_vec(), None)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(from_client(error)),
-            Err(_) => Err(Error::Timeout {
-                outcome: Outcome::NotDone,
-            }),
-        }
+        let read = || {
+            let mut kv = stream.member.kv.clone();
+            async move { kv.get(self.prefix.to_vec(), None).await }
+        };
+        let read = stream.member.ask(limit, read).await;
+        read.map(drop)
+            .map_err(|error| with_outcome(error, Outcome::NotDone))
     }
 
     /// Opens the watch again where its last whole revision ended, however long that takes; `None`
@@ -363,8 +362,25 @@ async fn open_anywhere(pool: &Pool, prefix: &Bytes, from: Revision) -> Result<St
     Err(failure)
 }
 
+/// Opens a watch on a member, with a new token if it minds the one it knows: it says so inside the
+/// stream, where nobody else would hear it.
 #[tracing::instrument(name = "etcd.watch", level = "info", skip_all, fields(server.address = member.endpoint, from), err(level = "debug"))]
 async fn open(
+    pool: &Pool,
+    member: &Arc<Member>,
+    prefix: &Bytes,
+    from: Revision,
+    cut: Cut,
+) -> Result<Stream, Error> {
+    match open_once(pool, member, prefix, from, cut).await {
+        Err(Error::Denied(_)) if member.renew_token() => {
+            open_once(pool, member, prefix, from, cut).await
+        }
+        result => result,
+    }
+}
+
+async fn open_once(
     pool: &Pool,
     member: &Arc<Member>,
     prefix: &Bytes,

@@ -4,6 +4,7 @@
 //! ended, and removes its data.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, BufRead as _, BufReader, Write as _},
     net::{IpAddr, Ipv4Addr, TcpListener},
@@ -15,7 +16,7 @@ use std::{
 
 use tokio::sync::OnceCell;
 
-use super::{etcd_binary::Binary, scrape};
+use super::{etcd_binary::Binary, pki, scrape};
 
 /// How long a member may take until it serves: generous, for busy machines.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,7 +37,8 @@ wait "$pid" 2>/dev/null
 /// One etcd cluster, gone with its data when dropped.
 pub struct Etcd {
     members: Vec<Member>,
-    launch: Launch,
+    /// Holds for the members that are started from now on.
+    pub launch: Launch,
 }
 
 /// How a cluster is started.
@@ -49,6 +51,8 @@ pub struct Launch {
     pub synced: bool,
     /// Flags of every member beside the usual ones.
     pub flags: Vec<String>,
+    /// Lets in only clients with a certificate that the trusted authority signed.
+    pub tls: Option<pki::Files>,
 }
 
 /// Where a member lives.
@@ -67,6 +71,7 @@ struct Member {
     dir: PathBuf,
     client_port: u16,
     peer_port: u16,
+    metrics_port: u16,
     process: Option<Process>,
 }
 
@@ -127,6 +132,11 @@ impl Etcd {
     /// `host:port` of each member.
     pub fn endpoints(&self) -> Vec<String> {
         self.members.iter().map(Member::endpoint).collect()
+    }
+
+    /// The files with which it talks TLS.
+    pub fn tls(&self) -> &pki::Files {
+        self.launch.tls.as_ref().unwrap()
     }
 
     /// `host:port` of the first member.
@@ -263,7 +273,12 @@ impl Etcd {
 
     /// The same, of the series whose labels contain `label` (as in `grpc_method="Txn"`).
     pub fn metric_with(&self, name: &str, label: &str) -> f64 {
-        let page = self.members[0].http_get("/metrics").unwrap();
+        self.metric_at(0, name, label)
+    }
+
+    /// The same, of another member.
+    pub fn metric_at(&self, member: usize, name: &str, label: &str) -> f64 {
+        let page = self.members[member].http_get("/metrics").unwrap();
         scrape::metric(&page, name, label)
     }
 
@@ -288,6 +303,7 @@ impl Launch {
             homes: vec![home; size],
             synced: false,
             flags: Vec::new(),
+            tls: None,
         }
     }
 }
@@ -309,6 +325,7 @@ impl Member {
             dir,
             client_port: free_port(),
             peer_port: free_port(),
+            metrics_port: free_port(),
             process: None,
         }
     }
@@ -323,12 +340,19 @@ impl Member {
 
     fn spawn(&mut self, cluster: &str, launch: &Launch) {
         assert!(self.process.is_none(), "{} runs already", self.name);
-        let client = format!("http://{}:{}", self.home.address, self.client_port);
+        let scheme = if launch.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let client = format!("{scheme}://{}:{}", self.home.address, self.client_port);
+        let metrics = format!("http://{}:{}", self.home.address, self.metrics_port);
         let peer = self.peer_url();
         // Fast elections where nobody can lose one, calmer ones on a busy machine otherwise.
         let alone = launch.homes.len() == 1;
         let (heartbeat, election) = if alone { (20, 200) } else { (50, 500) };
-        let mut keeper = Command::new("sh")
+        let mut keeper = Command::new("sh");
+        keeper
             .args(["-c", KEEPER, "etcd-keeper"])
             .arg(&self.dir)
             .args(&self.home.enter)
@@ -337,6 +361,7 @@ impl Member {
             .arg(self.dir.join("data"))
             .args(["--listen-client-urls", &client])
             .args(["--advertise-client-urls", &client])
+            .args(["--listen-metrics-urls", &metrics])
             .args(["--listen-peer-urls", &peer])
             .args(["--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", cluster])
@@ -348,9 +373,15 @@ impl Member {
             .args(&launch.flags)
             .env_remove("ETCD")
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::piped());
+        if let Some(tls) = &launch.tls {
+            keeper
+                .arg("--client-cert-auth")
+                .args([OsStr::new("--trusted-ca-file"), tls.ca().as_os_str()])
+                .args([OsStr::new("--cert-file"), tls.certificate().as_os_str()])
+                .args([OsStr::new("--key-file"), tls.key().as_os_str()]);
+        }
+        let mut keeper = keeper.spawn().unwrap();
         let stdin = keeper.stdin.take();
         let mut first_line = String::new();
         let stdout = keeper.stdout.take().unwrap();
@@ -376,7 +407,7 @@ impl Member {
     }
 
     fn http_get(&self, path: &str) -> io::Result<String> {
-        scrape::get((self.home.address, self.client_port).into(), path)
+        scrape::get((self.home.address, self.metrics_port).into(), path)
     }
 
     fn signal(&self, signal: &str) {

@@ -106,6 +106,7 @@ impl Backend {
         Self {
             kind: Kind::Etcd(endpoints.clone()),
             choice: StoreChoice::Etcd {
+                tls: false,
                 endpoints,
                 root: format!("test-{:016x}", rand::random::<u64>()),
             },
