@@ -16,7 +16,7 @@ use crate::{
         compaction::Compaction,
         epoch::EpochKeeper,
         keyspace::Keyspace,
-        lock::Locks,
+        lock::{Locks, VoidClaims},
         names::ReplicaId,
         presence::Presence,
         registry::Removal,
@@ -218,6 +218,7 @@ impl App {
         tasks.spawn(self.locks.clone().run(stop.clone()));
         tasks.spawn(Presence::new(self.core.clone(), self.address.to_string()).run(stop.clone()));
         tasks.spawn(Removal::new(self.core.clone()).run(stop.clone()));
+        tasks.spawn(VoidClaims::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(Compaction::new(self.core.clone()).run(stop.clone()));
     }
 
@@ -263,7 +264,12 @@ fn core(
 ) -> Result<Arc<Core>, StartError> {
     let keys = Keyspace::new(settings.store.root());
     let replica = format!("{:016x}", rand::random::<u64>());
-    let lineage = EpochKeeper::new(store.clone(), keys.clone(), clock.clone());
+    let lineage = EpochKeeper::new(
+        store.clone(),
+        keys.clone(),
+        clock.clone(),
+        settings.domain.clone(),
+    );
     let cache = Cache::start(
         store.clone(),
         keys.state(),

@@ -1,5 +1,7 @@
 //! Making sure that the store's history is still the one we know.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 
 use crate::store::{Error, KeyRange, RangeRequest, RangeResponse, Revision, Store};
@@ -9,6 +11,18 @@ use super::{
     sync::{MAX_BACKOFF, MIN_BACKOFF, Mirror, jittered},
 };
 
+/// A history that has to be confirmed.
+struct Doubt<S> {
+    lineage: Arc<dyn Lineage<S>>,
+    store: Arc<dyn Store>,
+    /// A revision that happened in it.
+    seen: Revision,
+    /// When its witness was written.
+    witness: Revision,
+    /// What was published of it last.
+    known: Arc<S>,
+}
+
 // === impl Mirror ===
 
 impl<P: Projection> Mirror<P> {
@@ -16,15 +30,12 @@ impl<P: Projection> Mirror<P> {
     pub(super) fn broken(&mut self) {
         self.shared.pulse.broken();
         self.shared.probe_wanted.notify_one();
-        let lineage = self.lineage.clone();
-        let store = self.store.clone();
         let clock = self.shared.clock.clone();
-        let seen = self.working.revision;
-        let known = self.known_witness();
+        let doubt = self.doubt(self.working.revision);
         self.confirming = Some(Box::pin(async move {
             let mut backoff = MIN_BACKOFF;
             loop {
-                match confirm(lineage.as_ref(), store.as_ref(), seen, known).await {
+                match doubt.settle().await {
                     Ok(found) => return found,
                     Err(error) => {
                         tracing::warn!(%error, "the store's history could not be confirmed yet");
@@ -60,13 +71,43 @@ impl<P: Projection> Mirror<P> {
 
     /// Waits until the history is confirmed.
     pub(super) async fn confirm(&mut self, seen: Revision) {
-        let known = self.known_witness();
-        while let Err(error) =
-            confirm(self.lineage.as_ref(), self.store.as_ref(), seen, known).await
-        {
+        let doubt = self.doubt(seen);
+        while let Err(error) = doubt.settle().await {
             self.pause("the store's history cannot be confirmed", &error)
                 .await;
         }
+    }
+
+    fn doubt(&self, seen: Revision) -> Doubt<P::State> {
+        let published = self.shared.published();
+        Doubt {
+            lineage: self.lineage.clone(),
+            store: self.store.clone(),
+            seen,
+            witness: self.known_witness(),
+            known: published.map_or_else(Arc::default, |published| published.state.clone()),
+        }
+    }
+}
+
+// === impl Doubt ===
+
+impl<S: Send + Sync + 'static> Doubt<S> {
+    /// Confirms the history, and reads the witness again.
+    async fn settle(&self) -> Result<Option<RangeResponse>, Error> {
+        let Some(key) = self.lineage.witness() else {
+            self.lineage.confirm(self.seen, &self.known).await?;
+            return Ok(None);
+        };
+        let witness = RangeRequest::new(KeyRange::key(key)).keys_only();
+        // Rewritten: somebody has begun a new history already, in which `seen` means nothing.
+        let seen = if written(&self.store.range(witness.clone()).await?) == self.witness {
+            self.seen
+        } else {
+            0
+        };
+        self.lineage.confirm(seen, &self.known).await?;
+        self.store.range(witness).await.map(Some)
     }
 }
 
@@ -80,29 +121,6 @@ pub(super) async fn confirmed(
     let found = running.await;
     *confirming = None;
     found
-}
-
-/// Confirms the history in which `seen` happened and the witness was written at `known`, and reads
-/// the witness again.
-async fn confirm(
-    lineage: &dyn Lineage,
-    store: &dyn Store,
-    seen: Revision,
-    known: Revision,
-) -> Result<Option<RangeResponse>, Error> {
-    let Some(key) = lineage.witness() else {
-        lineage.confirm(seen).await?;
-        return Ok(None);
-    };
-    let witness = RangeRequest::new(KeyRange::key(key)).keys_only();
-    // Rewritten: somebody has begun a new history already, in which `seen` means nothing.
-    let seen = if written(&store.range(witness.clone()).await?) == known {
-        seen
-    } else {
-        0
-    };
-    lineage.confirm(seen).await?;
-    store.range(witness).await.map(Some)
 }
 
 /// When the one key of an answer was written; `0`: it is not there.

@@ -147,9 +147,10 @@ pub enum Error {
 /// the store's revision falls below one seen. May write a new epoch, which the cache then reads
 /// back like any other key.
 #[async_trait]
-pub trait Lineage: Send + Sync + 'static {
+pub trait Lineage<S>: Send + Sync + 'static {
     /// Confirms that the history is still the one in which `seen` happened, or begins a new one.
-    async fn confirm(&self, seen: Revision) -> Result<(), store::Error>;
+    /// `known` is the state that was published last, empty before the first listing.
+    async fn confirm(&self, seen: Revision, known: &S) -> Result<(), store::Error>;
 
     /// A key under the prefix that every new history rewrites, if there is one. Read after a break,
     /// it shows a history that somebody else began meanwhile.
@@ -166,7 +167,7 @@ impl<P: Projection> Cache<P> {
         store: Arc<dyn Store>,
         prefix: Bytes,
         projection: P,
-        lineage: Arc<dyn Lineage>,
+        lineage: Arc<dyn Lineage<P::State>>,
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Self {

@@ -44,7 +44,7 @@ pub(super) struct Mirror<P: Projection> {
     pub(super) store: Arc<dyn Store>,
     pub(super) prefix: Bytes,
     pub(super) projection: P,
-    pub(super) lineage: Arc<dyn Lineage>,
+    pub(super) lineage: Arc<dyn Lineage<P::State>>,
     bounds: Bounds,
     /// What is published next.
     pub(super) working: Published<P>,
@@ -73,7 +73,7 @@ impl<P: Projection> Mirror<P> {
         store: Arc<dyn Store>,
         prefix: Bytes,
         projection: P,
-        lineage: Arc<dyn Lineage>,
+        lineage: Arc<dyn Lineage<P::State>>,
     ) -> Self {
         Self {
             bounds: Bounds::new(&shared.settings),

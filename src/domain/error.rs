@@ -52,6 +52,9 @@ pub enum Error {
         /// Who has it, in words fit for strangers.
         holder: String,
     },
+    /// The store lost data, and no lock is granted while those who held one before may not know.
+    #[error("no lock is granted yet: the store lost data a moment ago")]
+    LocksClosed,
     /// The instance belongs to another session than the caller's.
     #[error("instance {name} belongs to another session")]
     NotOwner {

@@ -33,28 +33,44 @@ impl Guard {
 
 impl Core {
     /// What a transaction compares so that it happens only while the guard holds: the holder's key
-    /// is the one with that token, and nobody in the queue is older. The first alone would let a
-    /// queued waiter pass.
+    /// is the one with that token, nobody in the queue is older, and no data was lost meanwhile.
+    /// The first alone would let a queued waiter pass.
     ///
     /// Which key has the token is looked up in the cache. That may be old: then the compares fail.
-    pub(super) async fn guard_compares(&self, guard: &Guard) -> Result<[Compare; 2], Error> {
-        let mut found = find(&self.cache.view()?, guard);
+    pub(super) async fn guard_compares(&self, guard: &Guard) -> Result<[Compare; 4], Error> {
+        let mut view = self.cache.view()?;
+        let mut found = find(&view, guard);
         if found.is_none() {
             // The lock may have been acquired through another replica just now.
-            found = find(&self.cache.read(Freshness::Linearizable).await?, guard);
+            view = self.cache.read(Freshness::Linearizable).await?;
+            found = find(&view, guard);
         }
         let (key, create_revision) = found.ok_or_else(|| guard.failed())?;
+        let [same_epoch, open] = self.open_compares(&view);
         Ok([
             Compare::create_revision(key, create_revision),
             Compare::none_older(self.keys.lock(&guard.lock), create_revision),
+            same_epoch,
+            open,
         ])
+    }
+
+    /// What a transaction compares that relies on somebody holding a lock: the epoch is the one of
+    /// `view`, and locks are not closed.
+    pub(super) fn open_compares(&self, view: &View) -> [Compare; 2] {
+        [self.same_epoch(view), Compare::absent(self.keys.closed())]
+    }
+
+    /// The condition that the epoch is the one of `view`.
+    pub(super) fn same_epoch(&self, view: &View) -> Compare {
+        Compare::mod_revision(self.keys.epoch(), view.state.epoch.revision)
     }
 }
 
-/// The key with the token. One of an earlier era is found only if its place outlived the loss of
-/// data: nothing in the store says more.
+/// The key with the token, if that is the holder's.
 fn find(view: &View, guard: &Guard) -> Option<(Bytes, Revision)> {
     let queue = view.state.locks.get(guard.lock.path().as_bytes())?;
-    let waiter = &queue.find_token(guard.fencing_token)?.waiter;
-    Some((waiter.key.clone(), waiter.create_revision))
+    let holder = queue.holder()?;
+    (holder.waiter.fencing_token() == guard.fencing_token)
+        .then(|| (holder.waiter.key.clone(), holder.waiter.create_revision))
 }

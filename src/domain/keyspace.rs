@@ -4,6 +4,7 @@
 //! /ROOT/v1/
 //! state/                                 watched by every replica: small, current
 //!   epoch                                the identity of the store's history
+//!   closed                               nobody is granted a lock (on a lease)
 //!   ses/<session>                        a session (on its lease)
 //!   svc/<namespace>/<service>            settings of a service
 //!   reg/<namespace>/<service>/<instance> an instance; names its session, hangs on no lease
@@ -41,6 +42,8 @@ pub struct Keyspace {
 pub enum StateKey {
     /// `epoch`
     Epoch,
+    /// `closed`
+    Closed,
     /// `ses/…`
     Session(SessionId),
     /// `reg/…`
@@ -106,6 +109,16 @@ impl Keyspace {
     /// The identity of the store's history.
     pub fn epoch(&self) -> Bytes {
         self.at("state/epoch", "")
+    }
+
+    /// The mark that nobody is granted a lock.
+    pub fn closed(&self) -> Bytes {
+        self.at("state/closed", "")
+    }
+
+    /// All sessions.
+    pub fn sessions(&self) -> KeyRange {
+        KeyRange::prefix(self.at("state/ses/", ""))
     }
 
     /// A session.
@@ -174,10 +187,13 @@ impl Keyspace {
     pub fn parse(&self, key: &[u8]) -> Option<StateKey> {
         let text = std::str::from_utf8(key).ok()?;
         let rest = text.strip_prefix(&self.root)?.strip_prefix("state/")?;
-        if rest == "epoch" {
-            return Some(StateKey::Epoch);
-        }
-        let (kind, path) = rest.split_once('/')?;
+        let Some((kind, path)) = rest.split_once('/') else {
+            return match rest {
+                "epoch" => Some(StateKey::Epoch),
+                "closed" => Some(StateKey::Closed),
+                _ => None,
+            };
+        };
         Some(match kind {
             "ses" => StateKey::Session(SessionId::parse(path)?),
             "reg" => StateKey::Instance(InstanceKey::parse(path)?),
@@ -271,6 +287,8 @@ mod tests {
         let session = SessionId::random();
         let parse = |key: Bytes| keys.parse(&key);
         assert_eq!(parse(keys.epoch()), Some(StateKey::Epoch));
+        assert_eq!(parse(keys.closed()), Some(StateKey::Closed));
+        assert!(keys.sessions().contains(&keys.session(&session)));
         assert_eq!(
             parse(keys.session(&session)),
             Some(StateKey::Session(session))

@@ -241,10 +241,11 @@ fn lock(queue: &LockQueue) -> proto::Lock {
 }
 
 fn whole_lock(queue: &LockQueue) -> proto::Lock {
-    let waiters = queue.claims.values().enumerate().skip(1);
+    let waiters = queue.claims.values().filter(|claim| !claim.held);
     proto::Lock {
         waiters: waiters
-            .map(|(position, waiter)| proto::LockClaim {
+            .zip(1..)
+            .map(|(waiter, position)| proto::LockClaim {
                 position: wire_count(position),
                 ..claim(waiter)
             })

@@ -41,9 +41,15 @@ impl ServerService for ServerHandler {
         let core = &self.context.core;
         let status = core.store.status().await;
         let view = core.cache.view().ok();
-        let warnings = status
+        let mut warnings = status
             .as_ref()
             .map_or_else(|error| vec![error.to_string()], |s| s.warnings.clone());
+        if let Some(closed) = view.as_ref().and_then(|view| view.state.closed) {
+            let ttl = humantime::format_duration(closed.ttl);
+            warnings.push(format!(
+                "the store lost data: no lock is granted within {ttl} of that"
+            ));
+        }
         Ok(Response::new(GetServerInfoResponse {
             header: Some(match &view {
                 Some(view) => self.context.header.of(view),

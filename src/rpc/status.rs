@@ -207,6 +207,7 @@ fn row(error: &Error) -> Row {
             .with("name", name)
             .with("format", format),
         Error::Draining => Row::new(Code::Unavailable, R::Draining),
+        Error::LocksClosed => Row::new(Code::Unavailable, R::LocksClosed).retry(),
         Error::NotReady => Row::new(Code::Unavailable, R::NotReady).retry(),
         Error::Behind(_) => Row::new(Code::Unavailable, R::RevisionNotReached).retry(),
         Error::CommitUnknown(_) => Row::new(Code::Unknown, R::CommitUnknown),

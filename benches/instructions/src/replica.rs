@@ -180,6 +180,7 @@ async fn begin_epoch(store: &dyn Store, keys: &Keyspace) -> Result<(), CountErro
         era: 1,
         timeline: store.status().await?.timeline,
         format: records::FORMAT,
+        ..Epoch::default()
     };
     let put = Operation::put(keys.epoch(), records::encode_epoch(&epoch));
     store.txn(Txn::new().then(put)).await?;
@@ -195,7 +196,12 @@ fn core(
         store.clone(),
         keys.state(),
         StateProjection::new(keys.clone()),
-        Arc::new(EpochKeeper::new(store.clone(), keys.clone(), clock.clone())),
+        Arc::new(EpochKeeper::new(
+            store.clone(),
+            keys.clone(),
+            clock.clone(),
+            Settings::default(),
+        )),
         CacheSettings {
             log_revisions: LOG_REVISIONS,
             ..CacheSettings::default()

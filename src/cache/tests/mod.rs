@@ -41,8 +41,8 @@ pub(super) struct Witness {
 }
 
 #[async_trait]
-impl Lineage for Witness {
-    async fn confirm(&self, seen: Revision) -> Result<(), store::Error> {
+impl<S: Send + Sync + 'static> Lineage<S> for Witness {
+    async fn confirm(&self, seen: Revision, _known: &S) -> Result<(), store::Error> {
         self.asked.lock().unwrap().push(seen);
         if let Some(fake) = &self.fake
             && fake.revision() < seen

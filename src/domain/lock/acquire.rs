@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
+    cache::Freshness,
     domain::{
         error::Error, guard::Guard, keyspace::LockPath, names::Label, records, session::Session,
         session_id::SessionId, state::View,
@@ -79,9 +80,9 @@ impl Locks {
     /// Acquires a lock, or returns it to the request that holds it already.
     ///
     /// Dropping the call is safe at any time: its place is kept for a moment, for the same request,
-    /// and then given up. Errors: [`Error::LockHeld`], [`Error::LeaseExpired`],
-    /// [`Error::RequestUndone`], [`Error::TooManyWaiters`], [`Error::SessionFull`],
-    /// [`Error::GuardFailed`], [`Error::Draining`].
+    /// and then given up. Errors: [`Error::LockHeld`], [`Error::LocksClosed`],
+    /// [`Error::LeaseExpired`], [`Error::RequestUndone`], [`Error::TooManyWaiters`],
+    /// [`Error::SessionFull`], [`Error::GuardFailed`], [`Error::Draining`].
     pub async fn acquire(&self, mut request: Acquire) -> Result<Granted, Error> {
         if request.wait == Wait::For(Duration::ZERO) {
             request.wait = Wait::No;
@@ -163,10 +164,12 @@ impl Locks {
         let value = records::encode_waiter(&waiter);
         let fence = self.core.keys.fence(&session.id, &request.request_id);
         let session_key = self.core.keys.session(&session.id);
+        let [same_epoch, open] = self.core.open_compares(view);
         let mut txn = Txn::new()
             .when(Compare::absent(key.clone()))
             .when(Compare::exists(session_key.clone()))
             .when(Compare::absent(fence.clone()))
+            .when(same_epoch)
             .then(Operation::put_leased(
                 key.clone(),
                 value.clone(),
@@ -174,9 +177,13 @@ impl Locks {
             ))
             .otherwise(Operation::get(key.clone()))
             .otherwise(Operation::get(session_key))
-            .otherwise(Operation::get(fence));
+            .otherwise(Operation::get(fence))
+            .otherwise(Operation::get(self.core.keys.closed()))
+            .otherwise(Operation::get(self.core.keys.epoch()));
         if request.wait == Wait::No {
-            txn = txn.when(Compare::empty(self.core.keys.lock(lock)));
+            txn = txn
+                .when(open)
+                .when(Compare::empty(self.core.keys.lock(lock)));
         }
         let mut pending = Pending::new(&self.abandoned, key, value, self.keep(session));
         let response = match self.core.commit(request.guard.as_ref(), txn).await {
@@ -189,6 +196,10 @@ impl Locks {
             }
         };
         if response.succeeded {
+            if response.revision <= view.revision {
+                pending.written();
+                return self.doubt().await;
+            }
             let waiter = Waiter {
                 create_revision: response.revision,
                 mod_revision: response.revision,
@@ -208,8 +219,16 @@ impl Locks {
                 pending,
             }));
         }
+        let epoch = response.found(4).map_or(0, |epoch| epoch.mod_revision);
+        if epoch != view.state.epoch.revision {
+            return self.doubt().await;
+        }
         if let Some(kv) = response.found(0) {
             let found = read(kv)?;
+            if found.era < view.state.epoch.claims_from {
+                pending.settled();
+                return self.make_room(&found).await;
+            }
             if found.call == waiter.call {
                 // The first answer was lost.
                 pending.written();
@@ -227,8 +246,10 @@ impl Locks {
             Err(Error::RequestUndone)
         } else if response.found(1).is_none() {
             Err(Error::LeaseExpired)
+        } else if request.wait == Wait::No && response.found(3).is_some() {
+            Err(Error::LocksClosed)
         } else if request.wait == Wait::No {
-            Err(self.held_by_another(lock, response.revision).await)
+            Err(self.not_granted(lock, response.revision).await)
         } else {
             Ok(Entered::Again)
         }
@@ -275,11 +296,31 @@ impl Locks {
             return Ok(Entered::Again);
         }
         pending.written();
+        if response.succeeded && response.revision <= view.revision {
+            return self.doubt().await;
+        }
         Ok(Entered::Queued(Ticket {
             place: found.place(),
             epoch: view.state.epoch.id,
             pending,
         }))
+    }
+
+    /// Gives up the place that the request took before data was lost: it has to queue anew.
+    async fn make_room(&self, void: &Waiter) -> Result<Entered, Error> {
+        let key = void.key.clone();
+        let txn = Txn::new()
+            .when(Compare::create_revision(key.clone(), void.create_revision))
+            .then(Operation::delete(key));
+        self.core.commit(None, txn).await?;
+        Ok(Entered::Again)
+    }
+
+    /// The store is in another epoch than we are, or wrote at a revision that it had before: it
+    /// lost data. Has the cache find out, and then starts over.
+    async fn doubt(&self) -> Result<Entered, Error> {
+        self.core.cache.read(Freshness::Linearizable).await?;
+        Ok(Entered::Again)
     }
 
     /// How long the place of a broken call is kept.

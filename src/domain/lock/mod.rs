@@ -4,6 +4,12 @@
 //! is, without asking the store again: nobody ever steps in before a place, so that a queue in
 //! which nobody is older is final even when it is read late. A call that breaks off keeps its place
 //! for a moment, in which the same request may be repeated on any replica.
+//!
+//! When the store has lost data ([`epoch`](super::epoch)), claims of earlier eras are void, those
+//! that a restored copy brought back included; but their owners may not know it yet. So a new era
+//! begins with locks closed: a key in the store on a lease as long as anybody may go on believing.
+//! While it is there nobody holds a lock, guards fail, and who comes queues. It ends with its lease,
+//! at one revision for all replicas.
 
 mod abandoned;
 mod acquire;
@@ -11,6 +17,7 @@ mod queue;
 mod release;
 mod selection;
 mod turnstile;
+mod void;
 mod wait;
 
 use std::sync::Arc;
@@ -22,9 +29,10 @@ use super::{Core, session::Sessions};
 
 pub use self::{
     acquire::{Acquire, Granted, Wait},
-    queue::{Claim, LockMode, LockQueue, MAX_ERA, Place, Standing, Waiter},
+    queue::{Claim, Closed, LockMode, LockQueue, MAX_ERA, Place, Standing, Waiter},
     release::{Release, Released, Which},
     selection::{ClaimsOf, HeldLocks},
+    void::VoidClaims,
 };
 
 /// The locks of all clients, and the calls that wait for one at this replica.

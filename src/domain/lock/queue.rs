@@ -1,6 +1,10 @@
 //! What a lock is: the queue of those who want it, the first of whom holds it.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use imbl::OrdMap;
@@ -15,12 +19,12 @@ const ERA_SHIFT: u32 = 40;
 /// The largest era whose tokens are positive.
 pub const MAX_ERA: i64 = (1 << (63 - ERA_SHIFT)) - 1;
 
-/// A lock that somebody holds. A free lock is no queue at all.
+/// A lock that somebody wants. A free lock is no queue at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockQueue {
     /// Which lock.
     pub path: LockPath,
-    /// Who wants it, in order. Never empty.
+    /// Who wants it, in order. Never empty. The first one holds the lock, unless locks are closed.
     pub claims: OrdMap<Place, Arc<Claim>>,
     /// The revision at which what can be seen of the queue last changed.
     pub visible_revision: Revision,
@@ -89,12 +93,21 @@ pub enum LockMode {
     Exclusive,
 }
 
+/// Nobody is granted a lock for the moment: the store lost data, and whoever held a lock before may
+/// not know it yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Closed {
+    /// For how long after the loss: the time to live of the lease that the mark hangs on. Zero if
+    /// the mark cannot be read.
+    pub ttl: Duration,
+}
+
 /// How a place stands at one revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// It holds the lock.
     Held(Arc<Claim>),
-    /// Somebody is before it.
+    /// Somebody is before it, or locks are closed.
     Waiting,
     /// It is no longer there.
     Gone,
@@ -112,14 +125,19 @@ impl LockQueue {
         }
     }
 
-    /// Who holds the lock.
-    pub fn holder(&self) -> Option<&Arc<Claim>> {
+    /// Who came first.
+    pub fn first(&self) -> Option<&Arc<Claim>> {
         self.claims.get_min().map(|(_, claim)| claim)
     }
 
-    /// How many stand behind the holder.
+    /// Who holds the lock.
+    pub fn holder(&self) -> Option<&Arc<Claim>> {
+        self.first().filter(|first| first.held)
+    }
+
+    /// How many wait for it.
     pub fn waiting(&self) -> usize {
-        self.claims.len().saturating_sub(1)
+        self.claims.len() - usize::from(self.holder().is_some())
     }
 
     /// Who stands at the key.
@@ -137,10 +155,10 @@ impl LockQueue {
     /// How the place stands. Only the queue of a revision that has reached the place can say; from
     /// then on an older queue is as good as the newest, because nobody ever steps in before it.
     pub fn standing(&self, place: &Place) -> Standing {
-        match (self.claims.get_min(), self.claims.get(place)) {
-            (_, None) => Standing::Gone,
-            (Some((first, _)), Some(claim)) if first == place => Standing::Held(claim.clone()),
-            _ => Standing::Waiting,
+        match self.claims.get(place) {
+            None => Standing::Gone,
+            Some(claim) if claim.held => Standing::Held(claim.clone()),
+            Some(_) => Standing::Waiting,
         }
     }
 }

@@ -77,7 +77,9 @@ impl Locks {
                 () = self.draining.cancelled() => return Err(Error::Draining),
                 () = seat.called(), if view.revision >= arrived => {}
                 _ = self.core.cache.reached(arrived, ARRIVAL), if view.revision < arrived => {}
-                () = out_of_time => return self.leave(request, ticket).await.map(Turn::Granted),
+                () = out_of_time => {
+                    return self.leave(request, ticket, view).await.map(Turn::Granted);
+                }
             }
         }
     }
@@ -108,7 +110,7 @@ impl Locks {
     }
 
     /// The time is over: gives the place up, unless it holds the lock at that very moment.
-    async fn leave(&self, request: &Acquire, ticket: Ticket) -> Result<Granted, Error> {
+    async fn leave(&self, request: &Acquire, ticket: Ticket, view: View) -> Result<Granted, Error> {
         let key = ticket.place.key.clone();
         let Some(mine) = ticket.pending.is_mine() else {
             return Err(Error::Internal("a call without a place".into()));
@@ -121,9 +123,14 @@ impl Locks {
         let txn = Txn::new()
             .when(Compare::exists(key.clone()))
             .when(Compare::none_older(queue, ticket.place.create_revision))
+            .when_all(self.core.open_compares(&view))
             .then(Operation::get(key))
             .otherwise(Operation::Txn(delete));
         let response = self.core.commit(None, txn).await?;
+        if response.revision < view.revision {
+            // The store is before what it has shown: it lost data, and the place counts no more.
+            return Err(Error::LocksClosed);
+        }
         ticket.pending.settled();
         if let Some(kv) = response.found(0) {
             return Ok(Granted {
@@ -137,16 +144,24 @@ impl Locks {
             _ => false,
         };
         if there {
-            return Err(self.held_by_another(&request.lock, response.revision).await);
+            return Err(self.not_granted(&request.lock, response.revision).await);
         }
         self.core.cache.reached(response.revision, ARRIVAL).await;
         Err(gone(&self.core.cache.view()?, request))
     }
 
-    pub(super) async fn held_by_another(&self, lock: &LockPath, revision: Revision) -> Error {
+    /// Why a lock was not granted at `revision`.
+    pub(super) async fn not_granted(&self, lock: &LockPath, revision: Revision) -> Error {
         let limit = self.core.settings.read_your_writes;
         self.core.cache.reached(revision, limit).await;
-        let holder = self.core.cache.view().ok().and_then(|view| {
+        let view = self.core.cache.view().ok();
+        if view
+            .as_ref()
+            .is_some_and(|view| view.state.closed.is_some())
+        {
+            return Error::LocksClosed;
+        }
+        let holder = view.and_then(|view| {
             let queue = view.state.locks.get(lock.path().as_bytes())?;
             queue.holder().map(|holder| holder.describe())
         });

@@ -17,6 +17,7 @@ use crate::{
     domain::{
         epoch::Epoch,
         error::Error,
+        lock::Closed,
         names::{Label, ReplicaId},
         replica::Replica,
         session_id::SessionId,
@@ -64,7 +65,9 @@ pub fn epoch(kv: &KeyValue) -> Result<Epoch, DecodeError> {
         id: u64::from_str_radix(&record.id, 16).map_err(|_| DecodeError::Field("id"))?,
         era: record.era,
         timeline: record.timeline,
+        claims_from: record.claims_from_era,
         format: record.format,
+        revision: kv.mod_revision,
     })
 }
 
@@ -75,6 +78,23 @@ pub fn encode_epoch(epoch: &Epoch) -> Bytes {
         id: epoch.name(),
         era: epoch.era,
         timeline: epoch.timeline,
+        claims_from_era: epoch.claims_from,
+    })
+}
+
+/// Reads the mark that locks are closed.
+pub fn closed(kv: &KeyValue) -> Result<Closed, DecodeError> {
+    let record: wire::LocksClosed = decode(kv)?;
+    Ok(Closed {
+        ttl: duration(record.ttl, "ttl")?,
+    })
+}
+
+/// Writes the mark that locks are closed.
+pub fn encode_closed(closed: &Closed) -> Bytes {
+    encode(&wire::LocksClosed {
+        format: FORMAT,
+        ttl: Some(wire_duration(closed.ttl)),
     })
 }
 

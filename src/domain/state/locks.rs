@@ -31,6 +31,19 @@ pub(super) struct TouchedLocks {
     closed: BTreeSet<Bytes>,
 }
 
+// === impl TouchedLocks ===
+
+impl TouchedLocks {
+    /// Something changed on which every lock depends.
+    pub(super) fn look_at_all(&mut self, state: &State) {
+        for (path, queue) in &state.locks {
+            self.queues
+                .entry(path.clone())
+                .or_insert_with(|| Some(queue.clone()));
+        }
+    }
+}
+
 /// Where a claim sorts among all claims: by lock, then by place.
 pub(crate) fn claim_key(path: &[u8], waiter: &Waiter) -> Bytes {
     let place = format!("/{:016x}", waiter.create_revision);
@@ -75,6 +88,7 @@ pub(super) fn put(
             claim.visible_revision = before.visible_revision;
         }
     }
+    state.void.remove(&claim.waiter.key);
     queue.claims.insert(claim.waiter.place(), Arc::new(claim));
     state.locks.insert(path, Arc::new(queue));
     result
@@ -88,6 +102,10 @@ pub(super) fn delete(
     key: &Bytes,
 ) {
     let path = Bytes::from(lock.path());
+    if let Some(gone) = state.void.remove(key) {
+        state.disown(gone.waiter.session, &Owned::Waiter(path, key.clone()));
+        return;
+    }
     let Some(mut queue) = touch(state, touched, &path) else {
         return;
     };
@@ -106,8 +124,8 @@ pub(super) fn delete(
     }
 }
 
-/// Finds who holds each touched lock now, and tells one change for every claim that looks
-/// different.
+/// Finds which claims on each touched lock are void and who holds it now, and tells one change for
+/// every claim that looks different.
 pub(super) fn settle(
     state: &mut State,
     touched: TouchedLocks,
@@ -123,13 +141,15 @@ pub(super) fn settle(
                 None => continue,
             },
         };
-        if let Some(holder) = after.holder().filter(|holder| !holder.held) {
-            let holder = Claim {
-                held: true,
+        set_aside_void(state, &mut after);
+        let held = state.closed.is_none();
+        if let Some(first) = after.first().filter(|first| first.held != held) {
+            let first = Claim {
+                held,
                 visible_revision: revision,
-                ..Claim::clone(holder)
+                ..Claim::clone(first)
             };
-            after.claims.insert(holder.waiter.place(), Arc::new(holder));
+            after.claims.insert(first.waiter.place(), Arc::new(first));
         }
         let none = imbl::OrdMap::new();
         let old = before.as_ref().map_or(&none, |queue| &queue.claims);
@@ -159,12 +179,27 @@ pub(super) fn settle(
             });
         }
         if after.claims.is_empty() {
+            state.locks.remove(&path);
             continue;
         }
         if changes.len() > told {
             after.visible_revision = revision;
         }
         state.locks.insert(path, Arc::new(after));
+    }
+}
+
+/// Takes the claims out of a queue that were made before data was lost: they stand before all
+/// others, because nobody queues in an era that is over. One that cannot be read says nothing of
+/// its era and stays.
+fn set_aside_void(state: &mut State, queue: &mut LockQueue) {
+    while let Some(first) = queue.first().cloned() {
+        let waiter = &first.waiter;
+        if waiter.era >= state.epoch.claims_from || state.undecodable.contains(&waiter.key) {
+            return;
+        }
+        queue.claims.remove(&waiter.place());
+        state.void.insert(waiter.key.clone(), first);
     }
 }
 
@@ -185,189 +220,4 @@ fn session_of(id: &[u8]) -> Option<SessionId> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use super::*;
-    use crate::{
-        cache::Projection,
-        domain::{
-            keyspace::Keyspace,
-            lock::{LockMode, Standing},
-            names::{Label, LockName, Namespace},
-        },
-        store::Event,
-    };
-
-    /// A store of one lock, and what a watcher made of what it was told.
-    struct Model {
-        keys: Keyspace,
-        projection: StateProjection,
-        lock: LockPath,
-        state: State,
-        revision: Revision,
-        told: BTreeMap<Bytes, Arc<Claim>>,
-    }
-
-    impl Model {
-        fn new() -> Self {
-            let keys = Keyspace::new("test");
-            Self {
-                projection: StateProjection::new(keys.clone()),
-                keys,
-                lock: LockPath {
-                    namespace: Namespace::parse("default").unwrap(),
-                    name: LockName::parse("l").unwrap(),
-                },
-                state: State::default(),
-                revision: 0,
-                told: BTreeMap::new(),
-            }
-        }
-
-        fn queue(&self) -> Option<&Arc<LockQueue>> {
-            self.state.locks.get(self.lock.path().as_bytes())
-        }
-
-        fn waiter(&self, session: SessionId) -> KeyValue {
-            let revision = self.revision + 1;
-            let waiter = Waiter {
-                key: self.keys.waiter(&self.lock, &session, "r"),
-                session,
-                client_id: Label::default(),
-                request_id: "r".into(),
-                owner: Label::default(),
-                mode: LockMode::Exclusive,
-                era: 7,
-                attempt: 1,
-                call: rand::random(),
-                enqueue_time: SystemTime::UNIX_EPOCH,
-                metadata: BTreeMap::new(),
-                format: records::FORMAT,
-                create_revision: revision,
-                mod_revision: revision,
-            };
-            KeyValue {
-                key: waiter.key.clone(),
-                value: records::encode_waiter(&waiter),
-                create_revision: revision,
-                mod_revision: revision,
-                version: 1,
-                lease: session.lease(),
-            }
-        }
-
-        /// Applies one revision and returns how many changes were told.
-        fn apply(&mut self, events: &[Event]) -> usize {
-            self.revision += 1;
-            let changes = self
-                .projection
-                .apply(&mut self.state, self.revision, events);
-            for change in &changes {
-                let before = self.told.remove(&change.key);
-                match (&change.before, before) {
-                    (Some(Item::Claim(claim)), Some(before)) => {
-                        assert!(claim.waiter.looks_like(&before.waiter));
-                        assert_eq!(claim.held, before.held);
-                    }
-                    (None, None) => {}
-                    _ => panic!("told a change of something else"),
-                }
-                if let Some(Item::Claim(claim)) = &change.after {
-                    self.told.insert(change.key.clone(), claim.clone());
-                }
-            }
-            self.check();
-            changes.len()
-        }
-
-        /// What was told is what is there, in the same order, and the first alone holds the lock.
-        fn check(&self) {
-            let looks = |claim: &Arc<Claim>| (claim.waiter.create_revision, claim.held);
-            let told: Vec<_> = self.told.values().map(looks).collect();
-            let queue = self.queue();
-            let there: Vec<_> = queue
-                .iter()
-                .flat_map(|queue| queue.claims.values().map(looks))
-                .collect();
-            assert_eq!(told, there);
-            for (index, (_, held)) in there.iter().enumerate() {
-                assert_eq!(*held, index == 0);
-            }
-            for claim in queue.iter().flat_map(|queue| queue.claims.values()) {
-                let standing = queue.unwrap().standing(&claim.waiter.place());
-                assert_eq!(matches!(standing, Standing::Held(_)), claim.held);
-            }
-        }
-    }
-
-    #[test]
-    fn whatever_happens_the_oldest_holds_the_lock_and_watchers_know() {
-        let mut model = Model::new();
-        let mut there: Vec<KeyValue> = Vec::new();
-        let mut last_token = 0;
-        for _ in 0..2000 {
-            let pick = rand::random_range(0..there.len().max(1));
-            match rand::random_range(0..5) {
-                // Somebody queues, always last.
-                0 | 1 => {
-                    let kv = model.waiter(SessionId::random());
-                    there.push(kv.clone());
-                    model.apply(&[Event::Put(kv)]);
-                }
-                // A call is taken up again: nobody sees a difference.
-                2 if !there.is_empty() => {
-                    let kv = &mut there[pick];
-                    let mut waiter = records::waiter(kv).unwrap();
-                    waiter.attempt += 1;
-                    kv.value = records::encode_waiter(&waiter);
-                    kv.mod_revision = model.revision + 1;
-                    let told = model.apply(&[Event::Put(kv.clone())]);
-                    assert_eq!(told, 0);
-                }
-                // Somebody leaves, and sometimes several do at once.
-                _ if !there.is_empty() => {
-                    let count = rand::random_range(1..=3).min(there.len() - pick);
-                    let gone: Vec<_> = there.drain(pick..pick + count).collect();
-                    let revision = model.revision + 1;
-                    let events = gone.into_iter().map(|kv| Event::Delete {
-                        key: kv.key,
-                        revision,
-                    });
-                    model.apply(&events.collect::<Vec<_>>());
-                }
-                _ => {}
-            }
-            let holder = model.queue().and_then(|queue| queue.holder());
-            let oldest = there.first().map(|kv| kv.create_revision);
-            assert_eq!(holder.map(|claim| claim.waiter.create_revision), oldest);
-            if let Some(holder) = holder {
-                let token = holder.waiter.fencing_token();
-                assert!(token >= last_token, "a token fell");
-                last_token = token;
-            }
-        }
-    }
-
-    #[test]
-    fn a_place_that_cannot_be_read_stands_in_the_way() {
-        let mut model = Model::new();
-        let mut damaged = model.waiter(SessionId::random());
-        damaged.value = Bytes::from_static(b"\xff");
-        model.apply(&[Event::Put(damaged.clone())]);
-        let second = model.waiter(SessionId::random());
-        let place = records::waiter(&second).unwrap().place();
-        model.apply(&[Event::Put(second)]);
-        assert_eq!(model.state.undecodable.len(), 1);
-        assert_eq!(model.queue().unwrap().standing(&place), Standing::Waiting);
-        let revision = model.revision + 1;
-        model.apply(&[Event::Delete {
-            key: damaged.key,
-            revision,
-        }]);
-        assert!(matches!(
-            model.queue().unwrap().standing(&place),
-            Standing::Held(_)
-        ));
-    }
-}
+mod tests;

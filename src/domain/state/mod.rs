@@ -24,7 +24,7 @@ use super::{
     config::ConfigHead,
     epoch::Epoch,
     keyspace::{Keyspace, StateKey},
-    lock::{Claim, LockQueue},
+    lock::{Claim, Closed, LockQueue},
     names::ReplicaId,
     records,
     registry::{Health, Instance, OperatorState, Roster, Service},
@@ -80,8 +80,13 @@ pub struct State {
     pub health: OrdMap<Bytes, Health>,
     /// All config items, deleted ones included.
     pub configs: OrdMap<Bytes, Arc<ConfigHead>>,
-    /// All locks that are held.
+    /// All locks that somebody wants.
     pub locks: OrdMap<Bytes, Arc<LockQueue>>,
+    /// Nobody holds a lock, whatever the queues say.
+    pub closed: Option<Closed>,
+    /// Claims made before data was lost, by their keys in the store: they count for nothing, and
+    /// are to be deleted.
+    pub void: OrdMap<Bytes, Arc<Claim>>,
     /// All replicas that are up.
     pub replicas: OrdMap<ReplicaId, Arc<Replica>>,
     /// Keys that could not be decoded: kept in the store, hidden from everybody.
@@ -171,7 +176,17 @@ impl StateProjection {
         kv: &KeyValue,
     ) -> Result<(), records::DecodeError> {
         match self.keys.parse(&kv.key) {
-            Some(StateKey::Epoch) => state.epoch = records::epoch(kv)?,
+            Some(StateKey::Epoch) => {
+                state.epoch = records::epoch(kv)?;
+                touched.locks.look_at_all(state);
+            }
+            Some(StateKey::Closed) => {
+                // It closes by being there, whatever it says.
+                let closed = records::closed(kv);
+                state.closed = Some(closed.clone().unwrap_or_default());
+                touched.locks.look_at_all(state);
+                closed?;
+            }
             Some(StateKey::Session(id)) => {
                 sessions::put(state, touched, changes, records::session(id, kv)?);
             }
@@ -214,6 +229,10 @@ impl StateProjection {
     ) {
         match self.keys.parse(key) {
             Some(StateKey::Epoch) => state.epoch = Epoch::default(),
+            Some(StateKey::Closed) => {
+                state.closed = None;
+                touched.locks.look_at_all(state);
+            }
             Some(StateKey::Session(id)) => sessions::delete(state, touched, changes, id),
             Some(StateKey::Instance(key)) => instances::delete(touched, &key),
             Some(StateKey::Operator(key)) => {
@@ -257,8 +276,13 @@ impl Projection for StateProjection {
                     Err(error) => {
                         let key = self.describe(&kv.key);
                         tracing::error!(%key, %error, "a stored record is hidden because it cannot be decoded");
-                        // A place in a queue that cannot be read still stands in the way.
-                        if !matches!(self.keys.parse(&kv.key), Some(StateKey::Waiter(..))) {
+                        // A place in a queue that cannot be read still stands in the way, and the
+                        // mark that closes locks closes them.
+                        let stays = matches!(
+                            self.keys.parse(&kv.key),
+                            Some(StateKey::Waiter(..) | StateKey::Closed)
+                        );
+                        if !stays {
                             self.delete(state, &mut touched, &mut changes, &kv.key);
                         }
                         state.undecodable.insert(kv.key.clone());

@@ -102,6 +102,10 @@ pub enum ErrorReason {
     /// `UNAVAILABLE`: the replica has not read the state yet. Retry, best on
     /// another replica.
     NotReady = 75,
+    /// `UNAVAILABLE`: the store lost data, and until nobody can believe any more
+    /// in a lock that was held before, none is granted. Nothing was changed. Wait
+    /// in the queue, or retry.
+    LocksClosed = 76,
     /// `UNKNOWN`: the store broke off and it is not known whether the change was
     /// made. Repeat with the same `request_id`.
     CommitUnknown = 80,
@@ -153,6 +157,7 @@ impl ErrorReason {
             Self::Draining => "ERROR_REASON_DRAINING",
             Self::RevisionNotReached => "ERROR_REASON_REVISION_NOT_REACHED",
             Self::NotReady => "ERROR_REASON_NOT_READY",
+            Self::LocksClosed => "ERROR_REASON_LOCKS_CLOSED",
             Self::CommitUnknown => "ERROR_REASON_COMMIT_UNKNOWN",
             Self::DeadlineExceeded => "ERROR_REASON_DEADLINE_EXCEEDED",
             Self::Internal => "ERROR_REASON_INTERNAL",
@@ -194,6 +199,7 @@ impl ErrorReason {
             "ERROR_REASON_DRAINING" => Some(Self::Draining),
             "ERROR_REASON_REVISION_NOT_REACHED" => Some(Self::RevisionNotReached),
             "ERROR_REASON_NOT_READY" => Some(Self::NotReady),
+            "ERROR_REASON_LOCKS_CLOSED" => Some(Self::LocksClosed),
             "ERROR_REASON_COMMIT_UNKNOWN" => Some(Self::CommitUnknown),
             "ERROR_REASON_DEADLINE_EXCEEDED" => Some(Self::DeadlineExceeded),
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
@@ -1477,7 +1483,8 @@ pub struct Lock {
     /// Output only. Name of the lock.
     #[prost(string, tag = "2")]
     pub lock: ::prost::alloc::string::String,
-    /// Output only. Who holds it. Unset if it is free.
+    /// Output only. Who holds it. Unset if it is free, or if nobody may hold one
+    /// for the moment because the store lost data.
     #[prost(message, optional, tag = "3")]
     pub holder: ::core::option::Option<LockClaim>,
     /// Output only. Who waits, in order. Empty in lists.
@@ -1490,7 +1497,8 @@ pub struct Lock {
     #[prost(int64, tag = "6")]
     pub revision: i64,
 }
-/// A place in the queue of a lock. The first one holds it.
+/// A place in the queue of a lock. The first one holds it, unless the store lost
+/// data a moment ago.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LockClaim {
     /// Output only. Token of the claim: positive, and larger than every token of
@@ -1856,6 +1864,10 @@ pub mod lock_service_client {
     /// may be paused beyond its session's life and not know that it lost the lock.
     /// `guard` is that check for everything stored here.
     ///
+    /// When the store has lost data, claims made before are void, and for as long as
+    /// their owners may still believe in them nobody holds a lock: calls that wait
+    /// queue meanwhile.
+    ///
     /// Every method may fail with `INVALID_ARGUMENT`
     /// (`ERROR_REASON_INVALID_ARGUMENT`), `UNAVAILABLE`
     /// (`ERROR_REASON_STORE_UNAVAILABLE`, `ERROR_REASON_STORE_NO_QUORUM`,
@@ -1959,7 +1971,8 @@ pub mod lock_service_client {
         /// session is unknown or expires while waiting,
         /// (`ERROR_REASON_REQUEST_UNDONE`) if the same request was released before;
         /// `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_WAITERS`,
-        /// `ERROR_REASON_SESSION_FULL`).
+        /// `ERROR_REASON_SESSION_FULL`); `UNAVAILABLE` (`ERROR_REASON_LOCKS_CLOSED`)
+        /// if the wait ends before locks are granted again after a loss of data.
         pub async fn acquire_lock(
             &mut self,
             request: impl tonic::IntoRequest<super::AcquireLockRequest>,

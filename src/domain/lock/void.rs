@@ -1,0 +1,81 @@
+//! Deletes claims that were made before data was lost: they count for nothing, but whoever asks the
+//! store whether a queue is empty still finds them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{Core, error::Error, replica::rank},
+    store::{Compare, Operation, Txn},
+};
+
+/// How often it is looked for such claims: there are some only after a loss.
+const LOOK: Duration = Duration::from_millis(500);
+/// How many claims one transaction deletes.
+const CHUNK: usize = 32;
+/// What the replicas share this work by.
+const SUBJECT: &[u8] = b"void claims";
+
+/// The task that deletes void claims.
+pub struct VoidClaims {
+    core: Arc<Core>,
+    /// Since when there are some.
+    since: Option<Instant>,
+}
+
+// === impl VoidClaims ===
+
+impl VoidClaims {
+    /// The task of the replica that `core` is.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core, since: None }
+    }
+
+    /// Runs until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            if let Err(error) = self.step().await {
+                tracing::warn!(%error, "void claims on locks could not be deleted yet");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.core.clock.sleep(LOOK) => {}
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<(), Error> {
+        let view = self.core.cache.view()?;
+        let state = &view.state;
+        if state.void.is_empty() {
+            self.since = None;
+            return Ok(());
+        }
+        let now = self.core.clock.now();
+        let rank = rank(&self.core.replica, state.replicas.keys(), SUBJECT);
+        let turns = u32::try_from(rank).unwrap_or(u32::MAX);
+        let due =
+            *self.since.get_or_insert(now) + self.core.settings.rank_delay.saturating_mul(turns);
+        if due > now {
+            return Ok(());
+        }
+        tracing::info!(count = state.void.len(), "void claims on locks are deleted");
+        let void: Vec<_> = state.void.values().collect();
+        for chunk in void.chunks(CHUNK) {
+            // In the epoch in which they are void: another copy may have been restored meanwhile.
+            let mut txn = Txn::new().when(self.core.same_epoch(&view));
+            for claim in chunk {
+                let waiter = &claim.waiter;
+                let there = Compare::create_revision(waiter.key.clone(), waiter.create_revision);
+                let delete = Operation::delete(waiter.key.clone());
+                txn = txn.then(Operation::Txn(Txn::new().when(there).then(delete)));
+            }
+            self.core.commit(None, txn).await?;
+        }
+        Ok(())
+    }
+}
