@@ -150,6 +150,7 @@ fn hint(error: &Error) -> Option<&'static str> {
         Reason::VersionMismatch | Reason::RevisionMismatch => "read it again, then retry",
         Reason::Conflict | Reason::StoreOverloaded => "retry",
         Reason::LockHeld => "`stanchion locks` shows who holds it; --wait 10s waits",
+        Reason::LocksClosed => "the store lost data a moment ago; --wait 1m waits",
         Reason::GuardFailed => "the guarding lock is not held any more, so nothing was changed",
         Reason::LeaseExpired => "the session is gone: start over",
         Reason::StoreFull => "call an operator: the store accepts only deletions",

@@ -9,6 +9,8 @@
 //! The embedded store falls at every opening and loses nothing: that begins an era and no more. Its
 //! directory may have been replaced by an older copy meanwhile, which looks no different.
 
+mod found;
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -21,12 +23,10 @@ use crate::{
     cache::Lineage,
     clock::Clock,
     planted::{self, Bug},
-    store::{
-        self, Compare, KeyRange, Kind, LeaseId, Operation, RangeRequest, Revision, Status, Store,
-        Txn,
-    },
+    store::{self, Compare, KeyRange, LeaseId, Operation, RangeRequest, Revision, Store, Txn},
 };
 
+use self::found::{Beginning, Found};
 use super::{
     Settings,
     keyspace::{Keyspace, StateKey},
@@ -69,24 +69,6 @@ pub struct EpochKeeper {
     keys: Keyspace,
     clock: Arc<dyn Clock>,
     settings: Settings,
-}
-
-/// What the store shows of its history.
-struct Found {
-    epoch: Option<Epoch>,
-    revision: Revision,
-    status: Status,
-}
-
-/// Why an era begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Beginning {
-    /// The store is new, as far as anybody knows.
-    First,
-    /// The store was closed and opened.
-    Reopened,
-    /// The store lost data.
-    Loss,
 }
 
 // === impl Epoch ===
@@ -251,34 +233,5 @@ impl Lineage<State> for EpochKeeper {
 
     fn witness(&self) -> Option<Bytes> {
         Some(self.keys.epoch())
-    }
-}
-
-// === impl Found ===
-
-impl Found {
-    /// Says why a new era has to begin, if one has to, for somebody who has seen the revision
-    /// `seen` (`0`: none that means anything) in the epoch `known`.
-    fn beginning(&self, seen: Revision, known: &Epoch) -> Option<Beginning> {
-        let Some(epoch) = &self.epoch else {
-            let first = seen == 0 && known.id == 0;
-            return Some(if first {
-                Beginning::First
-            } else {
-                Beginning::Loss
-            });
-        };
-        let another = known.id != 0 && epoch.id != known.id;
-        // Another replica noticed the same loss: what we saw means nothing in its era.
-        let noticed = another && epoch.claims_from > known.era;
-        if self.revision < seen && !noticed {
-            return Some(Beginning::Loss);
-        }
-        let fell = self.status.timeline_at_most < epoch.timeline;
-        match self.status.kind {
-            // An era that knows nothing of ours was begun by a replica that found an empty store.
-            Kind::Etcd => (fell || another && !noticed).then_some(Beginning::Loss),
-            Kind::Memory | Kind::File => fell.then_some(Beginning::Reopened),
-        }
     }
 }

@@ -162,8 +162,13 @@ impl Collector for CoreCollector {
                 ),
                 (
                     "locks",
-                    "Locks that are held",
+                    "Locks that are held or wanted",
                     count(view.state.locks.len()),
+                ),
+                (
+                    "locks_closed",
+                    "1 while no lock is granted because the store lost data",
+                    i64::from(view.state.closed.is_some()),
                 ),
                 (
                     "replicas",

@@ -194,6 +194,8 @@ impl Error {
             (Origin::Transport, Code::Unknown | Code::Unavailable | Code::Internal, _) => {
                 Next::OtherEndpoint
             }
+            // The same everywhere.
+            (Origin::Server, _, ErrorReason::LocksClosed) => Next::Repeat,
             (Origin::Server, Code::Unavailable, _) => Next::OtherEndpoint,
             (Origin::Server, _, ErrorReason::TooManyStreams) => Next::OtherEndpoint,
             (Origin::Server, _, ErrorReason::CommitUnknown | ErrorReason::StoreOverloaded) => {
@@ -347,6 +349,10 @@ mod tests {
         };
         assert_eq!(
             of(Code::Unknown, "ERROR_REASON_COMMIT_UNKNOWN"),
+            Next::Repeat
+        );
+        assert_eq!(
+            of(Code::Unavailable, "ERROR_REASON_LOCKS_CLOSED"),
             Next::Repeat
         );
         assert_eq!(

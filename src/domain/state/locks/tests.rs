@@ -1,13 +1,14 @@
 //! What the state makes of places in queues.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::{
     cache::Projection,
     domain::{
+        epoch::Epoch,
         keyspace::Keyspace,
-        lock::{LockMode, Standing},
+        lock::{Closed, LockMode, Standing},
         names::{Label, LockName, Namespace},
     },
     store::Event,
@@ -20,6 +21,8 @@ struct Model {
     lock: LockPath,
     state: State,
     revision: Revision,
+    /// The era in which claims are made.
+    era: i64,
     told: BTreeMap<Bytes, Arc<Claim>>,
 }
 
@@ -35,6 +38,7 @@ impl Model {
             },
             state: State::default(),
             revision: 0,
+            era: 7,
             told: BTreeMap::new(),
         }
     }
@@ -52,7 +56,7 @@ impl Model {
             request_id: "r".into(),
             owner: Label::default(),
             mode: LockMode::Exclusive,
-            era: 7,
+            era: self.era,
             attempt: 1,
             call: rand::random(),
             enqueue_time: SystemTime::UNIX_EPOCH,
@@ -95,7 +99,50 @@ impl Model {
         changes.len()
     }
 
-    /// What was told is what is there, in the same order, and the first alone holds the lock.
+    /// A record as the next revision writes it.
+    fn record(&self, key: Bytes, value: Bytes) -> Event {
+        Event::Put(KeyValue {
+            key,
+            value,
+            create_revision: self.revision + 1,
+            mod_revision: self.revision + 1,
+            version: 1,
+            lease: 0,
+        })
+    }
+
+    /// Begins another era, as the next revision writes it.
+    fn begin_era(&mut self, lost: bool) -> Event {
+        self.era += 1;
+        let epoch = Epoch {
+            id: self.era.unsigned_abs(),
+            era: self.era,
+            claims_from: if lost { self.era } else { 0 },
+            ..Epoch::default()
+        };
+        self.record(self.keys.epoch(), records::encode_epoch(&epoch))
+    }
+
+    fn close(&self) -> Event {
+        let ttl = Duration::from_secs(9);
+        self.record(self.keys.closed(), records::encode_closed(&Closed { ttl }))
+    }
+
+    fn gone(&self, key: Bytes) -> Event {
+        Event::Delete {
+            key,
+            revision: self.revision + 1,
+        }
+    }
+
+    fn standing(&self, kv: &KeyValue) -> Standing {
+        let place = records::waiter(kv).unwrap().place();
+        self.queue()
+            .map_or(Standing::Gone, |queue| queue.standing(&place))
+    }
+
+    /// What was told is what is there, in the same order, and the first alone holds the lock,
+    /// unless locks are closed.
     fn check(&self) {
         let looks = |claim: &Arc<Claim>| (claim.waiter.create_revision, claim.held);
         let told: Vec<_> = self.told.values().map(looks).collect();
@@ -106,7 +153,7 @@ impl Model {
             .collect();
         assert_eq!(told, there);
         for (index, (_, held)) in there.iter().enumerate() {
-            assert_eq!(*held, index == 0);
+            assert_eq!(*held, index == 0 && self.state.closed.is_none());
         }
         for claim in queue.iter().flat_map(|queue| queue.claims.values()) {
             let standing = queue.unwrap().standing(&claim.waiter.place());
@@ -183,4 +230,104 @@ fn a_place_that_cannot_be_read_stands_in_the_way() {
         model.queue().unwrap().standing(&place),
         Standing::Held(_)
     ));
+}
+
+#[test]
+fn nobody_holds_a_lock_that_is_closed_and_who_came_first_does_when_it_opens() {
+    let mut model = Model::new();
+    let close = model.close();
+    model.apply(&[close]);
+    let (first, second) = (
+        model.waiter(SessionId::random()),
+        model.waiter(SessionId::random()),
+    );
+    model.apply(&[Event::Put(first.clone())]);
+    let second = KeyValue {
+        create_revision: model.revision + 1,
+        mod_revision: model.revision + 1,
+        ..second
+    };
+    model.apply(&[Event::Put(second.clone())]);
+    assert_eq!(model.standing(&first), Standing::Waiting);
+    let queue = model.queue().unwrap();
+    assert_eq!((queue.holder(), queue.waiting()), (None, 2));
+
+    let open = model.gone(model.keys.closed());
+    let told = model.apply(&[open]);
+    assert_eq!(told, 1, "who holds it now");
+    assert!(matches!(model.standing(&first), Standing::Held(_)));
+    assert_eq!(model.standing(&second), Standing::Waiting);
+    assert_eq!(model.queue().unwrap().visible_revision, model.revision);
+}
+
+#[test]
+fn a_mark_that_cannot_be_read_closes_locks_all_the_same() {
+    let mut model = Model::new();
+    let waiter = model.waiter(SessionId::random());
+    model.apply(&[Event::Put(waiter.clone())]);
+    let damaged = model.record(model.keys.closed(), Bytes::from_static(b"\xff"));
+    model.apply(&[damaged]);
+    assert_eq!(model.state.undecodable.len(), 1);
+    assert_eq!(model.standing(&waiter), Standing::Waiting);
+}
+
+#[test]
+fn claims_made_before_a_loss_are_void_whenever_one_hears_of_either() {
+    for listed in [false, true] {
+        let mut model = Model::new();
+        let session = SessionId::random();
+        let old = model.waiter(session);
+        if listed {
+            // A newer listing shows an old record that was written again.
+            let begin = model.begin_era(true);
+            let close = model.close();
+            model.apply(&[begin, close]);
+            model.apply(&[Event::Put(old.clone())]);
+        } else {
+            model.apply(&[Event::Put(old.clone())]);
+            assert!(matches!(model.standing(&old), Standing::Held(_)));
+            let begin = model.begin_era(true);
+            let close = model.close();
+            model.apply(&[close, begin]);
+        }
+        assert!(model.queue().is_none());
+        assert!(model.state.void.contains_key(&old.key));
+
+        let new = model.waiter(SessionId::random());
+        model.apply(&[Event::Put(new.clone())]);
+        let open = model.gone(model.keys.closed());
+        model.apply(&[open]);
+        assert!(matches!(model.standing(&new), Standing::Held(_)));
+
+        let gone = model.gone(old.key);
+        assert_eq!(model.apply(&[gone]), 0);
+        assert!(model.state.void.is_empty());
+        assert!(!model.state.owned.contains_key(&session));
+    }
+}
+
+#[test]
+fn an_era_that_begins_without_a_loss_leaves_locks_as_they_are() {
+    let mut model = Model::new();
+    let waiter = model.waiter(SessionId::random());
+    model.apply(&[Event::Put(waiter.clone())]);
+    let begin = model.begin_era(false);
+    assert_eq!(model.apply(&[begin]), 0);
+    assert!(matches!(model.standing(&waiter), Standing::Held(_)));
+}
+
+#[test]
+fn a_place_that_cannot_be_read_stands_in_the_way_over_a_loss() {
+    let mut model = Model::new();
+    let mut damaged = model.waiter(SessionId::random());
+    damaged.value = Bytes::from_static(b"\xff");
+    model.apply(&[Event::Put(damaged.clone())]);
+    let begin = model.begin_era(true);
+    model.apply(&[begin]);
+    let waiter = model.waiter(SessionId::random());
+    model.apply(&[Event::Put(waiter.clone())]);
+    assert_eq!(model.standing(&waiter), Standing::Waiting);
+    let gone = model.gone(damaged.key);
+    model.apply(&[gone]);
+    assert!(matches!(model.standing(&waiter), Standing::Held(_)));
 }
