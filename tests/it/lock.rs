@@ -5,6 +5,7 @@ mod broken_calls;
 mod contention;
 mod faults;
 mod guards;
+mod loss;
 mod reads;
 mod release;
 mod sessions;

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use super::{etcd_binary::Binary, pki, scrape};
@@ -228,6 +229,20 @@ impl Etcd {
         assert!(restored.status.success(), "etcdutl: {said}");
     }
 
+    /// Copies the data directory of a killed member.
+    pub fn copy_data(&self, member: usize) -> TempDir {
+        assert!(!self.runs(member), "the data changes while it is copied");
+        let copy = tempfile::tempdir().unwrap();
+        copy_all(&self.data_dir(member), &copy.path().join("data"));
+        copy
+    }
+
+    /// Puts a copy in the place of the data directory of a killed member.
+    pub fn put_back(&self, member: usize, copy: &TempDir) {
+        self.wipe(member);
+        copy_all(&copy.path().join("data"), &self.data_dir(member));
+    }
+
     /// Stops a member's process without closing its connections.
     pub fn pause(&self, member: usize) {
         self.members[member].signal("-STOP");
@@ -436,6 +451,11 @@ impl Drop for Member {
     fn drop(&mut self) {
         self.stop("");
     }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(copied.unwrap().success(), "{from:?} was not copied");
 }
 
 /// A key prefix that no other test uses.

@@ -21,6 +21,10 @@ pub trait Overlay: Send + Sync + 'static {
     async fn keep_alive(&self, id: LeaseId) -> Result<Renewal, Error> {
         self.inner().keep_alive(id).await
     }
+
+    async fn status(&self) -> Result<Status, Error> {
+        self.inner().status().await
+    }
 }
 
 /// The store that an [`Overlay`] makes.
@@ -65,6 +69,6 @@ impl<O: Overlay> Store for Overlaid<O> {
     }
 
     async fn status(&self) -> Result<Status, Error> {
-        self.0.inner().status().await
+        self.0.status().await
     }
 }
