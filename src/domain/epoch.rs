@@ -134,6 +134,8 @@ impl EpochKeeper {
         if why == Beginning::Loss {
             let closing = *lease.insert(rand::random_range(1..=LeaseId::MAX));
             let ttl = self.longest_belief(known).await? + NOTICE;
+            // Those whom an earlier closing waits for may believe as long again.
+            let ttl = known.closed.map_or(ttl, |closed| ttl.max(closed.ttl));
             let ttl = self.store.grant(closing, ttl).await?;
             let mark = records::encode_closed(&Closed { ttl });
             txn = txn.then(Operation::put_leased(self.keys.closed(), mark, closing));
@@ -190,10 +192,7 @@ impl EpochKeeper {
     /// is in neither is trusted to have had the default.
     async fn longest_belief(&self, known: &State) -> Result<Duration, store::Error> {
         let sessions = known.sessions.values().map(|session| session.ttl);
-        // Those whom an earlier closing waits for may believe as long again.
-        let closing = known.closed.map(|closed| closed.ttl);
-        let longest = sessions.chain(closing).max().unwrap_or_default();
-        let mut longest = longest.max(self.settings.default_ttl);
+        let mut longest = sessions.fold(self.settings.default_ttl, Duration::max);
         let mut keys = self.keys.sessions();
         loop {
             let request = RangeRequest::new(keys.clone()).limit(PAGE);

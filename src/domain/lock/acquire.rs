@@ -220,14 +220,15 @@ impl Locks {
             }));
         }
         let epoch = response.found(4).map_or(0, |epoch| epoch.mod_revision);
-        if epoch != view.state.epoch.revision {
+        if epoch != view.state.epoch.revision || response.revision < view.revision {
             return self.doubt().await;
         }
         if let Some(kv) = response.found(0) {
             let found = read(kv)?;
             if found.era < view.state.epoch.claims_from {
                 pending.settled();
-                return self.make_room(&found).await;
+                self.delete_void(&found).await?;
+                return Ok(Entered::Again);
             }
             if found.call == waiter.call {
                 // The first answer was lost.
@@ -306,18 +307,8 @@ impl Locks {
         }))
     }
 
-    /// Gives up the place that the request took before data was lost: it has to queue anew.
-    async fn make_room(&self, void: &Waiter) -> Result<Entered, Error> {
-        let key = void.key.clone();
-        let txn = Txn::new()
-            .when(Compare::create_revision(key.clone(), void.create_revision))
-            .then(Operation::delete(key));
-        self.core.commit(None, txn).await?;
-        Ok(Entered::Again)
-    }
-
-    /// The store is in another epoch than we are, or wrote at a revision that it had before: it
-    /// lost data. Has the cache find out, and then starts over.
+    /// The store is in another epoch than we are, or at a revision that it had before: it lost
+    /// data. Has the cache find out, and then starts over.
     async fn doubt(&self) -> Result<Entered, Error> {
         self.core.cache.read(Freshness::Linearizable).await?;
         Ok(Entered::Again)

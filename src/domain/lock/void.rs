@@ -13,6 +13,8 @@ use crate::{
     store::{Compare, Operation, Txn},
 };
 
+use super::{Locks, Waiter};
+
 /// How often it is looked for such claims: there are some only after a loss.
 const LOOK: Duration = Duration::from_millis(500);
 /// How many claims one transaction deletes.
@@ -25,6 +27,16 @@ pub struct VoidClaims {
     core: Arc<Core>,
     /// Since when there are some.
     since: Option<Instant>,
+}
+
+// === impl Locks ===
+
+impl Locks {
+    /// Deletes the void claim of a request that queues anew: its key is the same.
+    pub(super) async fn delete_void(&self, waiter: &Waiter) -> Result<(), Error> {
+        self.core.commit(None, deletion(waiter)).await?;
+        Ok(())
+    }
 }
 
 // === impl VoidClaims ===
@@ -69,13 +81,17 @@ impl VoidClaims {
             // In the epoch in which they are void: another copy may have been restored meanwhile.
             let mut txn = Txn::new().when(self.core.same_epoch(&view));
             for claim in chunk {
-                let waiter = &claim.waiter;
-                let there = Compare::create_revision(waiter.key.clone(), waiter.create_revision);
-                let delete = Operation::delete(waiter.key.clone());
-                txn = txn.then(Operation::Txn(Txn::new().when(there).then(delete)));
+                txn = txn.then(Operation::Txn(deletion(&claim.waiter)));
             }
             self.core.commit(None, txn).await?;
         }
         Ok(())
     }
+}
+
+fn deletion(waiter: &Waiter) -> Txn {
+    let there = Compare::create_revision(waiter.key.clone(), waiter.create_revision);
+    Txn::new()
+        .when(there)
+        .then(Operation::delete(waiter.key.clone()))
 }

@@ -1,14 +1,21 @@
 //! Locks held through the client.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use stanchion::{
+    domain::{lock::Closed, records},
+    store::{Operation, Txn},
+};
 use stanchion_client::{
     ChangeOptions, Client, LockGuard, LockLoss,
     proto::{CloseSessionRequest, ErrorReason},
 };
 
 use super::{client, client_with, soon};
-use crate::support::server::{Backend, eventually, on_both_stores};
+use crate::support::{
+    server::{Backend, Server, eventually, on_both_stores},
+    store::lease_id,
+};
 
 on_both_stores! {
     a_held_lock_excludes_others_until_it_is_released,
@@ -19,6 +26,7 @@ on_both_stores! {
     a_guard_learns_that_its_session_is_gone,
     a_guard_counts_as_lost_when_no_server_answers_any_more,
     a_guarded_write_fails_once_the_lock_is_released,
+    while_locks_are_closed_a_client_waits,
 }
 
 /// Waits until so many claims wait for `job`.
@@ -150,4 +158,32 @@ async fn a_guarded_write_fails_once_the_lock_is_released(backend: Backend) {
     let error = put.send().await.unwrap_err();
     assert_eq!(error.reason(), ErrorReason::GuardFailed);
     assert_eq!(configs.get("a").await.unwrap().content, "1");
+}
+
+/// Closes locks for so long, as a replica does that finds that data was lost.
+async fn close_locks(server: &Server, ttl: Duration) {
+    let core = &server.app().core;
+    let lease = lease_id();
+    let ttl = core.store.grant(lease, ttl).await.unwrap();
+    let mark = records::encode_closed(&Closed { ttl });
+    let close = Txn::new().then(Operation::put_leased(core.keys.closed(), mark, lease));
+    core.commit(None, close).await.unwrap();
+}
+
+async fn while_locks_are_closed_a_client_waits(backend: Backend) {
+    let server = backend.server().await;
+    let client = client(&[&server]);
+    client.session().await.unwrap();
+    let begun = Instant::now();
+    close_locks(&server, Duration::from_secs(2)).await;
+    let impatient = client
+        .lock("other")
+        .acquire_timeout(Duration::from_millis(100));
+    let (waited, repeated) = tokio::join!(client.lock("job").acquire(), impatient);
+    assert!(waited.unwrap().is_held() && repeated.unwrap().is_held());
+    assert!(begun.elapsed() > Duration::from_secs(1));
+    // Longer than a client repeats a call that does not wait.
+    close_locks(&server, Duration::from_secs(60)).await;
+    let refused = client.lock("third").try_acquire().await.unwrap_err();
+    assert_eq!(refused.reason(), ErrorReason::LocksClosed);
 }

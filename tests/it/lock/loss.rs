@@ -3,9 +3,12 @@
 
 use std::time::Instant;
 
-use stanchion::store::{
-    KeyRange, RangeRequest, Status as StoreStatus,
-    embedded::{self, Embedded, Location},
+use stanchion::{
+    settings::Settings,
+    store::{
+        KeyRange, RangeRequest, Status as StoreStatus,
+        embedded::{self, Embedded, Location},
+    },
 };
 use stanchion_client::proto::{
     Guard, KeepAliveRequest, LockLostCause, PutConfigRequest, keep_alive_response::Message,
@@ -79,10 +82,15 @@ impl Drop for Holder {
     }
 }
 
-async fn start(backend: &Backend) -> Server {
+/// Settings under which locks are not closed for long.
+fn settings(backend: &Backend) -> Settings {
     let mut settings = backend.settings();
     settings.domain.default_ttl = Duration::from_secs(1);
-    backend.server_with(settings).await
+    settings
+}
+
+async fn start(backend: &Backend) -> Server {
+    backend.server_with(settings(backend)).await
 }
 
 fn is_closed(server: &Server) -> bool {
@@ -257,19 +265,55 @@ impl Overlay for Gated {
     }
 }
 
+impl Gated {
+    /// A replica over such a store, and its gate, which is open.
+    async fn server(backend: &Backend) -> (Server, watch::Sender<bool>) {
+        let (gate, open) = watch::channel(true);
+        let gated = Overlaid(Self {
+            inner: backend.store().await,
+            open,
+        });
+        let clock = Arc::new(stanchion::clock::SystemClock);
+        let server = backend.server_on(Arc::new(gated), settings(backend), clock);
+        (server.await, gate)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_has_yet_to_notice_a_loss_grants_nothing() {
+    let mut etcd = Etcd::start().await;
+    let backend = Backend::on(etcd.endpoints(), ());
+    let (server, gate) = Gated::server(&backend).await;
+    let (former, holder) = (Holder::open(&server).await, Holder::open(&server).await);
+    etcd.kill(0);
+    let copy = etcd.back_up(0);
+    etcd.restart(0).await;
+    let held = eventually("the lock to be granted", || async {
+        let granted = acquire(&server, tried("l", &holder.session, "r")).await;
+        granted.ok().map(|granted| granted.fencing_token)
+    })
+    .await;
+
+    gate.send_replace(false);
+    etcd.kill(0);
+    etcd.restore(0, &copy);
+    etcd.restart(0).await;
+    // In the copy the lock is free.
+    for number in 0..20 {
+        let request = format!("r-{number}");
+        let answer = acquire(&server, tried("l", &former.session, &request)).await;
+        assert_eq!(answer.unwrap_err().code(), Code::Unavailable);
+    }
+    gate.send_replace(true);
+    until_closed(&server).await;
+    assert!(take_once_open(&server, "l", &former.session).await > held);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_takes_an_emptied_store_for_a_new_one_is_put_right() {
     let mut etcd = Etcd::start().await;
     let backend = Backend::on(etcd.endpoints(), ());
-    let (gate, open_gate) = watch::channel(true);
-    let gated = Overlaid(Gated {
-        inner: backend.store().await,
-        open: open_gate,
-    });
-    let clock = Arc::new(stanchion::clock::SystemClock);
-    let mut settings = backend.settings();
-    settings.domain.default_ttl = Duration::from_secs(1);
-    let knowing = backend.server_on(Arc::new(gated), settings, clock).await;
+    let (knowing, gate) = Gated::server(&backend).await;
     let before = Holder::open(&knowing).await;
     let old = take(&knowing, "l", &before.session, "r").await;
 
