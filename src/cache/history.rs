@@ -29,6 +29,7 @@ impl<P: Projection> Mirror<P> {
     /// The watch broke: its items may be old now, and its store another one.
     pub(super) fn broken(&mut self) {
         self.shared.pulse.broken();
+        self.shared.set_unconfirmed(true);
         self.shared.probe_wanted.notify_one();
         let clock = self.shared.clock.clone();
         let doubt = self.doubt(self.working.revision);

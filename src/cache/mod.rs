@@ -42,7 +42,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     clock::Clock,
-    store::{self, Revision, Store},
+    store::{self, Outcome, Revision, Store},
 };
 
 use self::{
@@ -248,6 +248,27 @@ impl<P: Projection> Cache<P> {
     pub async fn reached(&self, revision: Revision, limit: Duration) -> bool {
         let deadline = self.shared.now() + limit;
         self.shared.wait_for(revision, deadline).await
+    }
+
+    /// Says whether nothing speaks against the history that is published: not when the store was
+    /// away, before it is certain that it is the same one since.
+    pub fn is_confirmed(&self) -> bool {
+        self.shared.is_confirmed()
+    }
+
+    /// Waits until the history is confirmed, at most `limit`; [`Error::Store`] if it is not then.
+    pub async fn confirmed(&self, limit: Duration) -> Result<(), Error> {
+        if self.is_confirmed() {
+            return Ok(());
+        }
+        let deadline = self.shared.now() + limit;
+        if self.shared.wait_confirmed(deadline).await {
+            return Ok(());
+        }
+        Err(Error::Store(store::Error::Unavailable {
+            message: "the store was away and its history is not confirmed yet".into(),
+            outcome: Outcome::NotDone,
+        }))
     }
 
     /// Completes when the state of `kind` was changed by a revision after `seen`, and returns the

@@ -125,6 +125,7 @@ impl<P: Projection> Mirror<P> {
             "the state was replaced"
         );
         self.publish();
+        self.shared.set_unconfirmed(false);
     }
 
     async fn list(&mut self) -> Listing {

@@ -45,6 +45,8 @@ pub(super) struct Shared<P: Projection> {
     probe: Mutex<Option<Arc<dyn Probe>>>,
     /// How many wait for a revision.
     demand: watch::Sender<usize>,
+    /// The watch broke, and it is yet to be seen whether the history goes on.
+    unconfirmed: watch::Sender<bool>,
     /// The generation that a probe proved not to be the store's history.
     doubted: watch::Sender<Option<u64>>,
 }
@@ -75,6 +77,7 @@ impl<P: Projection> Shared<P> {
             kinds: (0..P::KINDS).map(|_| watch::Sender::new(0)).collect(),
             probe: Mutex::new(None),
             demand: watch::Sender::new(0),
+            unconfirmed: watch::Sender::new(false),
             doubted: watch::Sender::new(None),
         }
     }
@@ -170,6 +173,30 @@ impl<P: Projection> Shared<P> {
 
     pub(super) fn set_probe(&self, probe: Option<Arc<dyn Probe>>) {
         *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = probe;
+    }
+
+    /// Notes whether it is yet to be seen that the history goes on.
+    pub(super) fn set_unconfirmed(&self, unconfirmed: bool) {
+        self.unconfirmed.send_replace(unconfirmed);
+    }
+
+    /// Says whether nothing speaks against the history that is published.
+    pub(super) fn is_confirmed(&self) -> bool {
+        !*self.unconfirmed.borrow() && !self.is_doubted()
+    }
+
+    /// Waits for that, at most until `deadline`. Says whether it came.
+    pub(super) async fn wait_confirmed(&self, deadline: Instant) -> bool {
+        let mut unconfirmed = self.unconfirmed.subscribe();
+        let confirmed =
+            async { while !self.is_confirmed() && unconfirmed.changed().await.is_ok() {} };
+        tokio::select! {
+            biased;
+            () = confirmed => {}
+            () = self.stopped.cancelled() => {}
+            () = self.clock.sleep_until(deadline) => {}
+        }
+        self.is_confirmed()
     }
 
     /// Notes that the store's history is not the one that `generation` shows.

@@ -238,6 +238,7 @@ impl<P: Projection> Mirror<P> {
                     if self.contradicts(witness) {
                         return End::Void("the store's history was rewritten");
                     }
+                    self.shared.set_unconfirmed(false);
                     continue;
                 }
                 item = watch.items.recv() => item,

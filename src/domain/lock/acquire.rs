@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    cache::Freshness,
     domain::{
         error::Error, guard::Guard, keyspace::LockPath, names::Label, records, session::Session,
         session_id::SessionId, state::View,
@@ -114,6 +113,9 @@ impl Locks {
     }
 
     async fn enter(&self, request: &Acquire) -> Result<Entered, Error> {
+        // Not in a store of which it is not certain that it still has all it had of this lock.
+        let limit = self.core.settings.commit_timeout;
+        self.core.cache.confirmed(limit).await?;
         let session = self.sessions.require(request.session).await?;
         let view = self.core.cache.view()?;
         let key = self
@@ -196,7 +198,7 @@ impl Locks {
             }
         };
         if response.succeeded {
-            if response.revision <= view.revision {
+            if response.revision <= view.revision || !self.core.cache.is_confirmed() {
                 pending.written();
                 return self.doubt().await;
             }
@@ -310,7 +312,7 @@ impl Locks {
     /// The store is in another epoch than we are, or at a revision that it had before: it lost
     /// data. Has the cache find out, and then starts over.
     async fn doubt(&self) -> Result<Entered, Error> {
-        self.core.cache.read(Freshness::Linearizable).await?;
+        self.look_anew().await?;
         Ok(Entered::Again)
     }
 

@@ -93,13 +93,16 @@ impl Locks {
         claim: Arc<Claim>,
         view: View,
     ) -> Result<Option<Granted>, Error> {
-        if view.age <= MAX_AGE {
+        if view.age <= MAX_AGE && self.core.cache.is_confirmed() {
             return Ok(Some(Granted {
                 claim,
                 revision: view.revision,
             }));
         }
-        let view = self.core.cache.read(Freshness::Linearizable).await?;
+        let view = self.look_anew().await?;
+        if view.state.epoch.id != ticket.epoch {
+            return Ok(None);
+        }
         Ok(match standing(&view, &request.lock, &ticket.place) {
             Standing::Held(claim) => Some(Granted {
                 claim,
@@ -127,9 +130,11 @@ impl Locks {
             .then(Operation::get(key))
             .otherwise(Operation::Txn(delete));
         let response = self.core.commit(None, txn).await?;
-        if response.revision < view.revision {
-            // The store is before what it has shown: it lost data, and the place counts no more.
-            return Err(Error::LocksClosed);
+        if response.revision < view.revision || !self.core.cache.is_confirmed() {
+            self.look_anew().await?;
+            if self.core.cache.view()?.state.epoch.id != ticket.epoch {
+                return Err(Error::LocksClosed);
+            }
         }
         ticket.pending.settled();
         if let Some(kv) = response.found(0) {
@@ -148,6 +153,13 @@ impl Locks {
         }
         self.core.cache.reached(response.revision, ARRIVAL).await;
         Err(gone(&self.core.cache.view()?, request))
+    }
+
+    /// What is there now, in a history that is certain to be the store's.
+    pub(super) async fn look_anew(&self) -> Result<View, Error> {
+        let limit = self.core.settings.commit_timeout;
+        self.core.cache.confirmed(limit).await?;
+        Ok(self.core.cache.read(Freshness::Linearizable).await?)
     }
 
     /// Why a lock was not granted at `revision`.
