@@ -288,7 +288,7 @@ async fn a_replica_that_has_yet_to_notice_a_loss_grants_nothing() {
     let (server, gate) = Gated::server(&backend).await;
     let (former, holder) = (Holder::open(&server).await, Holder::open(&server).await);
     etcd.kill(0);
-    let copy = etcd.back_up(0);
+    let copy = etcd.copy_data(0);
     etcd.restart(0).await;
     let held = eventually("the lock to be granted", || async {
         let granted = acquire(&server, tried("l", &holder.session, "r")).await;
@@ -298,7 +298,7 @@ async fn a_replica_that_has_yet_to_notice_a_loss_grants_nothing() {
 
     gate.send_replace(false);
     etcd.kill(0);
-    etcd.restore(0, &copy);
+    etcd.put_back(0, &copy);
     etcd.restart(0).await;
     // In the copy the lock is free.
     for number in 0..5 {
