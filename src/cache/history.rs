@@ -1,6 +1,6 @@
 //! Making sure that the store's history is still the one we know.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
@@ -8,8 +8,11 @@ use crate::store::{Error, KeyRange, RangeRequest, RangeResponse, Revision, Store
 
 use super::{
     Lineage, Projection,
-    sync::{MAX_BACKOFF, MIN_BACKOFF, Mirror, jittered},
+    sync::{MIN_BACKOFF, Mirror, jittered},
 };
+
+/// The longest pause between two looks: while the history is not confirmed, no lock is granted.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// A history that has to be confirmed.
 struct Doubt<S> {
@@ -41,7 +44,7 @@ impl<P: Projection> Mirror<P> {
                     Err(error) => {
                         tracing::warn!(%error, "the store's history could not be confirmed yet");
                         clock.sleep(jittered(backoff)).await;
-                        backoff = (backoff * 2).min(MAX_BACKOFF);
+                        backoff = (backoff * 2).min(MAX_PAUSE);
                     }
                 }
             }

@@ -36,7 +36,7 @@ const MAX_BATCH: usize = 1024;
 const PAST_ATTEMPTS: usize = 3;
 
 pub(super) const MIN_BACKOFF: Duration = Duration::from_millis(50);
-pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(2);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// The task's own state.
 pub(super) struct Mirror<P: Projection> {
