@@ -66,6 +66,11 @@ impl Replica {
         self.process.as_ref().unwrap()
     }
 
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.process().id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         self.process().signal(signal);
     }
