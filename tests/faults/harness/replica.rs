@@ -89,6 +89,11 @@ impl Replica {
         process.end().await.success()
     }
 
+    /// Where the process itself serves, past the link.
+    pub fn address(&self) -> SocketAddr {
+        self.process().address
+    }
+
     /// What the process logged, if there is one.
     pub fn log(&self) -> String {
         self.process.as_ref().map(Process::log).unwrap_or_default()

@@ -74,9 +74,9 @@ impl Follower {
             let seen = self.seen().versions;
             let copy = self.copy.get_all();
             let shown = |key: &str| copy.get(key).map(|config| config.version);
-            let current = versions
-                .iter()
-                .all(|(key, version)| seen.get(key) == Some(version) && shown(key) == Some(*version));
+            let current = versions.iter().all(|(key, version)| {
+                seen.get(key) == Some(version) && shown(key) == Some(*version)
+            });
             if current {
                 break;
             }
@@ -90,7 +90,10 @@ impl Follower {
         let listed = self.client.config().list(PREFIX).await.unwrap();
         let copy = self.copy.get_all();
         assert!(
-            listed.iter().map(|config| &config.content).eq(copy.values().map(|c| &c.content)),
+            listed
+                .iter()
+                .map(|config| &config.content)
+                .eq(copy.values().map(|c| &c.content)),
             "a copy differs from what a list shows: {copy:?}, {listed:?}"
         );
     }
@@ -150,7 +153,8 @@ impl Seen {
                 }
             }
             Change::Deleted(config, cause) => {
-                self.wrong.push(format!("{} deleted: {cause:?}", config.key));
+                self.wrong
+                    .push(format!("{} deleted: {cause:?}", config.key));
             }
         }
     }

@@ -8,6 +8,8 @@ mod leaks;
 mod locks;
 mod reads;
 mod sessions;
+mod storm;
+mod stuck;
 mod writes;
 
 use std::{
@@ -17,10 +19,15 @@ use std::{
 
 use stanchion_client::{Client, Options};
 
-use self::{
-    calls::Caller, canary::Canary, followers::Follower, leaks::Before, locks::Locker, reads::Reader,
+use self::{calls::Caller, canary::Canary, followers::Follower, locks::Locker, reads::Reader};
+pub use self::{
+    judgement::Expectations,
+    leaks::Before,
+    sessions::Program,
+    storm::Watchers,
+    stuck::{Stuck, prepare},
+    writes::Writer,
 };
-pub use self::{judgement::Expectations, sessions::Program, writes::Writer};
 use crate::harness::{Figures, World};
 
 /// How many writers each replica has.

@@ -1,7 +1,9 @@
 //! Replicas that die, hang or are drained, under clients that may use any of them.
 
-mod dying;
 mod draining;
+mod dying;
+mod links;
+mod storm;
 
 use crate::harness::Scenario;
 
