@@ -64,8 +64,10 @@ impl Stuck {
         let channel = Endpoint::from_shared(format!("http://{replica}"))
             .unwrap()
             .initial_stream_window_size(1024)
-            .connect();
-        let mut configs = ConfigServiceClient::new(channel.await.unwrap());
+            .connect()
+            .await
+            .unwrap();
+        let mut configs = ConfigServiceClient::new(channel);
         let mut unread = Vec::new();
         for _ in 0..WATCHES {
             unread.push(configs.watch_configs(watch()).await.unwrap().into_inner());

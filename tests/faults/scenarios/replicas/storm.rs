@@ -42,8 +42,8 @@ async fn storm(world: &mut World) -> Figures {
     let written = watchers.written();
     world.note("reset all connections of clients");
     world.replicas[0].front.reset();
-    // The next version comes while they are away, or after they are back.
-    let took = watchers.reach(written + 1, 3 * RESUMED).await;
+    // The next version may have been under way before; the one after it was not.
+    let took = watchers.reach(written + 2, 3 * RESUMED).await;
     tokio::time::sleep(COUNTED.saturating_sub(begun.elapsed())).await;
     let (length, in_storm) = (begun.elapsed(), Asked::of(world).since(first));
 
