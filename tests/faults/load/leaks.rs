@@ -75,14 +75,12 @@ impl Before {
                 return Err(format!("replica {index} holds {now:?}, before {before:?}"));
             }
         }
-        let watchers: f64 = (0..world.etcd.size())
-            .filter(|member| world.etcd.runs(*member))
-            .map(|member| {
-                let address = world.etcd.endpoints()[member].parse().unwrap();
-                let page = scrape::get(address, "/metrics").unwrap_or_default();
-                scrape::metric(&page, "etcd_debugging_mvcc_watcher_total", "")
-            })
-            .sum();
+        let mut watchers = 0.0;
+        for member in world.etcd.endpoints() {
+            let page = scrape::get(member.parse().unwrap(), "/metrics");
+            let page = page.map_err(|error| format!("member {member}: {error}"))?;
+            watchers += scrape::metric(&page, "etcd_debugging_mvcc_watcher_total", "");
+        }
         if watchers != world.replicas.len() as f64 {
             return Err(format!("{watchers} watches in etcd"));
         }

@@ -17,7 +17,7 @@ fn links(name: &'static str) -> Scenario {
 }
 
 /// Waits until a replica has no connection any more; says how long that took.
-async fn alone(world: &World, replica: usize) -> Duration {
+async fn lets_go(world: &World, replica: usize) -> Duration {
     let begun = Instant::now();
     while world.replicas[replica].metric("stanchion_rpc_connections") > 0.0 {
         assert!(
@@ -39,7 +39,7 @@ async fn nothing_goes_between_clients_and_a_replica() {
                 "nothing goes between clients and replica {replica}"
             ));
             world.replicas[replica].front.black_hole();
-            let took = alone(world, replica).await;
+            let took = lets_go(world, replica).await;
             load.figures().bound("replica let go after", took, SILENCE);
             world.replicas[replica].front.heal();
             world.wait(1.0..2.0).await;
@@ -57,7 +57,7 @@ async fn what_clients_say_does_not_reach_a_replica() {
             world.note(format!("nothing goes from clients to replica {replica}"));
             let front = &world.replicas[replica].front;
             front.change(|link| link.there.flow = Flow::Stalled);
-            let took = alone(world, replica).await;
+            let took = lets_go(world, replica).await;
             load.figures().bound("replica let go after", took, SILENCE);
             world.replicas[replica].front.heal();
             world.wait(1.0..2.0).await;
