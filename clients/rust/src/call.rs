@@ -27,6 +27,8 @@ pub(crate) struct Caller {
 pub(crate) struct Patience {
     /// When to give up, answer or not.
     pub(crate) deadline: Option<Instant>,
+    /// Until when the server may wait before it answers; none: for as long as it takes.
+    pub(crate) waits_until: Option<Instant>,
     /// How many tries.
     pub(crate) attempts: u32,
 }
@@ -45,8 +47,10 @@ impl Caller {
         Req: Clone,
         Fut: Future<Output = Result<Response<Res>, Status>>,
     {
+        let now = Instant::now();
         let patience = Patience {
-            deadline: Some(Instant::now() + self.options.call_timeout),
+            deadline: Some(now + self.options.call_timeout),
+            waits_until: Some(now),
             attempts: self.options.attempts.max(self.endpoints.len() as u32),
         };
         self.call_with(patience, || request.clone(), send).await
@@ -70,15 +74,15 @@ impl Caller {
         loop {
             let endpoint = self.endpoints.current();
             let mut request = Request::new(request());
-            let answer = match patience.deadline {
-                Some(deadline) => {
-                    request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-                    let sent = send(endpoint.channel.clone(), request);
-                    tokio::time::timeout_at(deadline, sent)
-                        .await
-                        .map_err(|_| Error::deadline(started.elapsed()))
-                }
-                None => Ok(send(endpoint.channel.clone(), request).await),
+            if let Some(deadline) = patience.deadline {
+                request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+            }
+            let sent = send(endpoint.channel.clone(), request);
+            let answer = match self.unanswered_at(&patience) {
+                Some(until) => tokio::time::timeout_at(until, sent)
+                    .await
+                    .map_err(|_| Error::deadline(started.elapsed())),
+                None => Ok(sent.await),
             };
             let error = match answer {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
@@ -109,6 +113,21 @@ impl Caller {
             }
             tracing::debug!(%error, ?wait, "tries again");
             tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// When a try that begins now counts as unanswered. Another endpoint has its turn before the
+    /// deadline; at the only one there is nothing to do but to wait.
+    fn unanswered_at(&self, patience: &Patience) -> Option<Instant> {
+        let late =
+            |waits_until: Instant| waits_until.max(Instant::now()) + self.options.try_timeout;
+        let late = patience
+            .waits_until
+            .map(late)
+            .filter(|_| self.endpoints.len() > 1);
+        match (late, patience.deadline) {
+            (Some(late), Some(deadline)) => Some(late.min(deadline)),
+            (late, deadline) => late.or(deadline),
         }
     }
 }

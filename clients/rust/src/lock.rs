@@ -151,6 +151,7 @@ async fn acquire(
     let patience = Patience {
         // The server ends the wait; the rest is for the way there and back.
         deadline: until.map(|until| until + caller.options.call_timeout),
+        waits_until: until,
         attempts: match timeout {
             Some(timeout) if timeout.is_zero() => caller.options.attempts,
             _ => u32::MAX,

@@ -16,14 +16,20 @@ pub struct Options {
     /// How long a call may take, repeated tries included. Calls that wait for a lock are not
     /// bound by it. Default 3 s.
     pub call_timeout: Duration,
+    /// How long one try may go unanswered, if there is another endpoint to go on at: less than half
+    /// of `call_timeout` leaves time for it. Calls that wait for a lock have so long beyond their
+    /// wait. Default 1 s.
+    pub try_timeout: Duration,
     /// How often a call is tried, at least once and once at each endpoint. Default 6.
     pub attempts: u32,
     /// The longest wait between two tries of what is tried for ever: streams, registrations.
     /// Default 5 s.
     pub max_backoff: Duration,
-    /// How often an HTTP/2 ping asks whether the server is there. Default 30 s.
+    /// How often an HTTP/2 ping asks whether the server is there. Together with
+    /// `keepalive_timeout` it says how long a watch, or a wait for a lock, stays at a server that
+    /// hangs. Default 10 s.
     pub keepalive_interval: Duration,
-    /// How long the ping may go unanswered. Default 10 s.
+    /// How long the ping may go unanswered. Default 5 s.
     pub keepalive_timeout: Duration,
     /// How long a watch may be silent before it moves to another endpoint; at least twice the
     /// server's bookmark interval (10 s). Default 30 s.
@@ -55,10 +61,11 @@ impl Default for Options {
             session: SessionOptions::default(),
             connect_timeout: Duration::from_secs(1),
             call_timeout: Duration::from_secs(3),
+            try_timeout: Duration::from_secs(1),
             attempts: 6,
             max_backoff: Duration::from_secs(5),
-            keepalive_interval: Duration::from_secs(30),
-            keepalive_timeout: Duration::from_secs(10),
+            keepalive_interval: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(5),
             stream_silence: Duration::from_secs(30),
             shuffle_endpoints: true,
         }

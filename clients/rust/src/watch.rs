@@ -139,7 +139,7 @@ enum State<S: Selection> {
 impl<S: Selection> Watch<S> {
     /// A watch that begins with a snapshot, or after `token` if it is not empty.
     pub(crate) fn new(caller: Arc<Caller>, selection: S, token: Bytes) -> Self {
-        let backoff = Backoff::new(caller.options.max_backoff);
+        let backoff = Backoff::of_many(caller.options.max_backoff);
         Self {
             caller,
             selection,

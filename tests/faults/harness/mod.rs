@@ -14,6 +14,6 @@ pub use self::{
     disk::SlowDisk,
     proxy::{Flow, Proxy},
     report::Figures,
-    scenario::{Scenario, scenario, turn},
+    scenario::{Scenario, alone, scenario, turn},
     world::World,
 };

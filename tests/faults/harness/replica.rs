@@ -66,6 +66,11 @@ impl Replica {
         self.process.as_ref().unwrap()
     }
 
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.process().id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         self.process().signal(signal);
     }
@@ -82,6 +87,11 @@ impl Replica {
         let mut process = self.process.take().unwrap();
         process.signal(Signal::TERM);
         process.end().await.success()
+    }
+
+    /// Where the process itself serves, past the link.
+    pub fn address(&self) -> SocketAddr {
+        self.process().address
     }
 
     /// What the process logged, if there is one.

@@ -70,6 +70,11 @@ pub async fn turn() -> MutexGuard<'static, ()> {
 /// Plays a scenario under load and judges what clients saw. What `play` did is undone when it
 /// returns; then clients must find everything well again.
 pub async fn scenario(plan: Scenario, play: impl AsyncFn(&mut World, &Load)) {
+    alone(&plan, async |world| run(&plan, world, &play).await).await;
+}
+
+/// Plays a scenario that is its own load and its own judge.
+pub async fn alone(plan: &Scenario, play: impl AsyncFn(&mut World) -> Figures) {
     let _turn = turn().await;
     let seed = match std::env::var("STANCHION_SEED") {
         Ok(seed) => seed.parse().expect("STANCHION_SEED is a number"),
@@ -77,8 +82,8 @@ pub async fn scenario(plan: Scenario, play: impl AsyncFn(&mut World, &Load)) {
     };
     for repeat in 0..=REPEATS {
         let stalls = StallWatch::start();
-        let mut world = World::new(&plan, seed).await;
-        let run = AssertUnwindSafe(run(&plan, &mut world, &play)).catch_unwind();
+        let mut world = World::new(plan, seed).await;
+        let run = AssertUnwindSafe(play(&mut world)).catch_unwind();
         let Err(panic) = run
             .await
             .map(|figures| figures.save(plan.name, stalls.longest()))

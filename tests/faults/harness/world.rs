@@ -8,6 +8,7 @@ use std::{
 };
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use rustix::process::Signal;
 use tokio::time::{sleep, timeout};
 
 use super::{namespaces::Namespaces, replica::Replica, scenario::Scenario};
@@ -146,6 +147,39 @@ impl World {
     pub fn resume_member(&mut self, member: usize) {
         self.note(format!("resume member {member}"));
         self.etcd.resume(member);
+    }
+
+    pub async fn kill_replica(&mut self, replica: usize) {
+        self.note(format!("kill replica {replica}"));
+        self.replicas[replica].kill().await;
+    }
+
+    /// Starts the process of a replica again and waits until it serves.
+    pub async fn start_replica(&mut self, replica: usize) {
+        self.note(format!("start replica {replica}"));
+        self.replicas[replica].spawn();
+        self.replicas[replica].serves().await;
+        self.note(format!("replica {replica} serves"));
+    }
+
+    pub fn pause_replica(&mut self, replica: usize) {
+        self.note(format!("pause replica {replica}"));
+        self.replicas[replica].signal(Signal::STOP);
+    }
+
+    pub fn resume_replica(&mut self, replica: usize) {
+        self.note(format!("resume replica {replica}"));
+        self.replicas[replica].signal(Signal::CONT);
+    }
+
+    /// Asks a replica to stop, and waits until it has; says how long that took.
+    pub async fn drain_replica(&mut self, replica: usize) -> Duration {
+        self.note(format!("drain replica {replica}"));
+        let begun = Instant::now();
+        let clean = self.replicas[replica].drain().await;
+        assert!(clean, "replica {replica} did not end with 0");
+        self.note(format!("replica {replica} has ended"));
+        begun.elapsed()
     }
 
     /// The hosts of the members.

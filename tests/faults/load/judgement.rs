@@ -1,12 +1,13 @@
 //! What clients may have seen of a fault.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
 use super::{
     Load,
+    calls::Caller,
     canary::Outage,
     locks,
     writes::{DEADLINE, Fate, Write},
@@ -27,11 +28,14 @@ pub struct Expectations {
     pub writes_back: Duration,
     /// How long there may be no write at all, at any replica; none: that is up to the fault.
     pub longest_gap: Option<Duration>,
-    /// Whether replicas stay reachable, so that no read from a cache fails.
+    /// Whether every replica stays reachable, so that no read from a cache fails and no write
+    /// without a reason.
     pub reads_go_on: bool,
+    /// Whether no call fails of a client that may use any replica.
+    pub calls_succeed: bool,
     /// Whether live clients keep their sessions; else they get new ones and everything back.
     pub sessions_live: bool,
-    /// Whether the store keeps what was acknowledged.
+    /// Whether the store keeps what was acknowledged; watches then miss and repeat nothing.
     pub history_goes_on: bool,
     /// Reasons that a write may be refused for.
     pub refusals: &'static [&'static str],
@@ -45,6 +49,7 @@ impl Default for Expectations {
             writes_back: Duration::from_secs(3),
             longest_gap: None,
             reads_go_on: true,
+            calls_succeed: false,
             sessions_live: true,
             history_goes_on: true,
             refusals: &["STORE_UNAVAILABLE", "STORE_NO_QUORUM"],
@@ -68,7 +73,7 @@ impl Expectations {
 impl Load {
     /// Waits until everything is well, ends the load and judges it.
     pub async fn judge(self, world: &mut World, expect: &Expectations) -> Figures {
-        let mut figures = Figures::default();
+        let mut figures = std::mem::take(&mut *self.figures());
         self.writes_again(3 * CONVERGENCE).await;
         for program in &self.programs {
             if expect.sessions_live {
@@ -81,9 +86,60 @@ impl Load {
         let turns: Vec<_> = self.lockers.iter().map(|locker| locker.turns()).collect();
         let count = locks::judge(&turns, expect.history_goes_on);
         figures.add("turns under the lock", count);
-        drop(self);
-        no_leaks(world).await;
+        self.judge_calls(&mut figures, expect).await;
+        let before = self.end();
+        before.is_restored(world, &mut figures).await;
         figures
+    }
+
+    /// Judges those who may use any replica.
+    async fn judge_calls(&self, figures: &mut Figures, expect: &Expectations) {
+        let (mut made, mut slowest, mut failures) = (0, Duration::ZERO, Vec::new());
+        let mut versions = HashMap::new();
+        for (number, caller) in self.callers.iter().enumerate() {
+            let calls = caller.stop().await;
+            made += calls.made;
+            slowest = slowest.max(calls.slowest);
+            failures.extend(calls.failures.iter().map(|failure| format!("{failure:?}")));
+            assert!(
+                !expect.history_goes_on || calls.jumps.is_empty(),
+                "written twice: {:?}",
+                calls.jumps
+            );
+            for (index, version) in calls.versions.into_iter().enumerate() {
+                versions.insert(Caller::key(number, index), version);
+            }
+        }
+        for locker in &self.lockers {
+            failures.extend(locker.turns().failures);
+        }
+        figures.add("calls", made);
+        figures.add("slowest call", seconds(slowest));
+        figures.add("calls failed", failures.len());
+        assert!(slowest <= DEADLINE + GRACE, "a call took {slowest:?}");
+        assert!(
+            !expect.calls_succeed || failures.is_empty(),
+            "calls failed: {failures:#?}"
+        );
+        let mut changes = 0;
+        for follower in &self.followers {
+            if expect.history_goes_on && failures.is_empty() {
+                follower.catches_up(&versions, CONVERGENCE).await;
+            }
+            let seen = follower.seen();
+            changes += seen.changes;
+            assert!(
+                !expect.history_goes_on || seen.wrong.is_empty(),
+                "a watch is wrong: {:#?}",
+                seen.wrong
+            );
+            assert!(
+                !expect.sessions_live || seen.absent.is_empty(),
+                "a program was not to be seen: {:#?}",
+                seen.absent
+            );
+        }
+        figures.add("changes seen", changes);
     }
 
     fn judge_writes(&self, figures: &mut Figures, expect: &Expectations) {
@@ -112,15 +168,19 @@ impl Load {
                 }
             }
         }
-        figures.bound("writes worked again after", back, expect.writes_back);
+        // A writer at a replica that was away says nothing of the store.
+        if expect.reads_go_on {
+            figures.bound("writes worked again after", back, expect.writes_back);
+        }
         match expect.longest_gap {
             Some(stated) => figures.bound("longest time without a write", gap, stated),
             None => figures.add("longest time without a write", seconds(gap)),
         }
         figures.add("slowest write", seconds(slowest));
         assert!(slowest <= DEADLINE + GRACE, "a write took {slowest:?}");
-        let allowed =
-            |reason: &str| reason == "COMMIT_UNKNOWN" || expect.refusals.contains(&reason);
+        let allowed = |reason: &str| {
+            !expect.reads_go_on || reason == "COMMIT_UNKNOWN" || expect.refusals.contains(&reason)
+        };
         assert!(
             refused.keys().all(|reason| allowed(reason)),
             "writes failed with {refused:?}"
@@ -197,28 +257,6 @@ impl Write {
 impl Outage {
     fn length(&self) -> Duration {
         self.to.unwrap_or_else(Instant::now) - self.from
-    }
-}
-
-/// With its clients gone a replica holds nothing of theirs, and no more of the store than one
-/// watch.
-async fn no_leaks(world: &World) {
-    let begun = Instant::now();
-    loop {
-        let open: Vec<_> = world
-            .replicas
-            .iter()
-            .filter(|replica| replica.runs())
-            .map(|replica| replica.metric("stanchion_rpc_open_calls"))
-            .collect();
-        if open.iter().all(|open| *open == 0.0) {
-            return;
-        }
-        assert!(
-            begun.elapsed() < CONVERGENCE,
-            "calls that stay open: {open:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use stanchion_client::{ChangeOptions, Client};
+use stanchion_client::{ChangeOptions, Client, Error, proto::ErrorReason};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -30,6 +30,8 @@ pub struct Turns {
     pub tokens: Vec<i64>,
     /// The version that each acknowledged write made, with the token of its writer.
     pub writes: Vec<(i64, i64)>,
+    /// Calls that failed. That somebody else held the lock for too long is an answer.
+    pub failures: Vec<String>,
 }
 
 // === impl Locker ===
@@ -41,7 +43,9 @@ impl Locker {
         let task = tokio::spawn(async move {
             loop {
                 // While the store is away there is nothing to do but to try again.
-                let _ = turn(&client, &turns).await;
+                if let Err(error) = turn(&client, &turns).await {
+                    note(&turns, &error);
+                }
                 sleep(PAUSE).await;
             }
         });
@@ -68,14 +72,24 @@ async fn turn(client: &Client, turns: &Mutex<Turns>) -> stanchion_client::Result
         };
         let put = client.config().put(KEY, format!("{token}.{number}"));
         // A write that fails is one that this holder may not make, or that nobody knows of.
-        if let Ok(answer) = put.options(options).send().await {
-            let version = answer.config.unwrap().version;
-            turns.lock().unwrap().writes.push((version, token));
+        match put.options(options).send().await {
+            Ok(answer) => {
+                let version = answer.config.unwrap().version;
+                turns.lock().unwrap().writes.push((version, token));
+            }
+            Err(error) => note(turns, &error),
         }
         sleep(PAUSE).await;
     }
     lock.release().await?;
     Ok(())
+}
+
+fn note(turns: &Mutex<Turns>, error: &Error) {
+    if error.reason() != ErrorReason::LockHeld {
+        let what = format!("{:?} {:?} {error}", error.code(), error.reason());
+        turns.lock().unwrap().failures.push(what);
+    }
 }
 
 /// Asserts that the holders followed each other: every token larger than the one before, and, where

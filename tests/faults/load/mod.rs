@@ -1,22 +1,41 @@
 //! What clients do while faults happen, and the judgement of what they saw.
 
+mod calls;
 mod canary;
+mod followers;
 mod judgement;
+mod leaks;
 mod locks;
 mod reads;
 mod sessions;
+mod storm;
+mod stuck;
 mod writes;
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
 
-use self::{canary::Canary, locks::Locker, reads::Reader};
-pub use self::{judgement::Expectations, sessions::Program, writes::Writer};
-use crate::harness::World;
+use stanchion_client::{Client, Options};
+
+use self::{calls::Caller, canary::Canary, followers::Follower, locks::Locker, reads::Reader};
+pub use self::{
+    judgement::Expectations,
+    leaks::Before,
+    sessions::Program,
+    storm::Watchers,
+    stuck::{Stuck, prepare},
+    writes::Writer,
+};
+use crate::harness::{Figures, World};
 
 /// How many writers each replica has.
 const WRITERS: usize = 2;
 /// How many programs live on while everything happens.
 const PROGRAMS: usize = 3;
+/// How many callers go to whichever replica answers.
+const CALLERS: usize = 2;
 
 /// All clients, busy until this is dropped.
 pub struct Load {
@@ -25,6 +44,10 @@ pub struct Load {
     readers: Vec<Reader>,
     pub programs: Vec<Program>,
     lockers: Vec<Locker>,
+    callers: Vec<Caller>,
+    followers: Vec<Follower>,
+    before: Before,
+    measured: Mutex<Figures>,
 }
 
 // === impl Load ===
@@ -32,6 +55,7 @@ pub struct Load {
 impl Load {
     pub async fn start(world: &World) -> Self {
         let fronts = world.fronts();
+        let before = Before::of(world);
         let mut programs = Vec::new();
         for number in 0..PROGRAMS {
             programs.push(Program::start(&fronts, &format!("program-{number}")).await);
@@ -47,6 +71,11 @@ impl Load {
         });
         let readers = replicas().map(|(index, replica)| Reader::start(index, replica.channel()));
         let lockers = programs.iter().take(2);
+        let client = || Client::connect(&fronts, Options::default()).unwrap();
+        let mut followers = Vec::new();
+        for _ in 0..CALLERS {
+            followers.push(Follower::start(client(), PROGRAMS).await);
+        }
         Self {
             canary: Canary::start(world.etcd.endpoints()),
             writers: writers.collect(),
@@ -55,7 +84,23 @@ impl Load {
                 .map(|program| Locker::start(program.client.clone()))
                 .collect(),
             programs,
+            callers: (0..CALLERS)
+                .map(|number| Caller::start(client(), number))
+                .collect(),
+            followers,
+            before,
+            measured: Mutex::default(),
         }
+    }
+
+    /// Where a scenario puts what it measures itself.
+    pub fn figures(&self) -> MutexGuard<'_, Figures> {
+        self.measured.lock().unwrap()
+    }
+
+    /// Ends all clients; what there was before them is told.
+    fn end(self) -> Before {
+        self.before
     }
 
     /// Waits until every replica has carried out another write; panics when one does not.

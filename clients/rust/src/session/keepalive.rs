@@ -26,7 +26,11 @@ use crate::{
 
 /// Heartbeats that may wait for the connection. More means that it is stuck.
 const QUEUE: usize = 4;
-/// The shortest time an answer may take before the stream counts as dead.
+/// How long an answer may take before the stream counts as dead, as a share of the TTL. The last
+/// renewal may be a third of the TTL old when a replica begins to hang, and the next heartbeat
+/// is another third away: what is left must do for a second replica that hangs too.
+const ANSWER: u32 = 6;
+/// The shortest time that is.
 const MIN_ANSWER: Duration = Duration::from_secs(1);
 
 pub(super) struct Keepalive {
@@ -89,7 +93,7 @@ impl Keepalive {
         interrupted: bool,
         backoff: &mut Backoff,
     ) -> Result<Over> {
-        let patience = (self.ttl / 3).max(MIN_ANSWER);
+        let patience = (self.ttl / ANSWER).max(MIN_ANSWER);
         let mut stream = tokio::time::timeout(patience, Stream::open(endpoint, &self.id))
             .await
             .map_err(|_| Error::deadline(patience))??;
