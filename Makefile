@@ -14,26 +14,27 @@ help: ## Lists the targets
 run: ## Builds and starts a server on 127.0.0.1:7650 (needs cargo alone)
 	cargo run -- serve
 
+# The one feature there is lets tests have the server make mistakes, to see that they are found.
 test: ## Runs all tests, on the embedded store and on real etcds (needs Go 1.26, or the etcds)
 	@tests/etcd/find --check --all >/dev/null
 	@tests/faults/install
 	@# The etcds compile while the tests do.
 	@tests/etcd/find --all >/dev/null & find=$$!; \
-	cargo test --workspace --no-run && wait $$find
-	cargo test --workspace
+	cargo test --workspace --all-features --no-run && wait $$find
+	cargo test --workspace --all-features
 
 test-faults: ## Runs every fault, the long ones too, and prints what was measured (Linux, root)
 	@tests/faults/install
 	@rm -f target/faults/*.md
 	@tests/etcd/find --all >/dev/null
-	cargo test --test faults -- --include-ignored
+	cargo test --all-features --test faults -- --include-ignored
 	@cat target/faults/*.md
 
 lint: $(BUF) ## Checks format, lints, docs and protos (needs npm, for buf)
 	cargo fmt --all --check
 	$(BUF) lint proto
 	$(BUF) format --diff --exit-code proto
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
 
 generate: ## Writes the client's stubs anew after a change of the protos

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
-use crate::store::{Error, KeyRange, RangeRequest, RangeResponse, Revision, Store};
+use crate::store::{Error, KeyRange, KeyValue, RangeRequest, RangeResponse, Revision, Store};
 
 use super::{
     Lineage, Projection,
@@ -20,8 +20,8 @@ struct Doubt<S> {
     store: Arc<dyn Store>,
     /// A revision that happened in it.
     seen: Revision,
-    /// When its witness was written.
-    witness: Revision,
+    /// Its witness.
+    witness: Option<KeyValue>,
     /// What was published of it last.
     known: Arc<S>,
 }
@@ -56,21 +56,15 @@ impl<P: Projection> Mirror<P> {
         let Some(answer) = witness else {
             return false;
         };
-        let known = self.known_witness();
-        let found = written(&answer);
+        let (known, found) = (self.witness.as_ref(), answer.kvs.first());
+        let (known_at, found_at) = (written(known), written(found));
         // A difference means something only where both have looked: what came after the read is
-        // not in it, and what comes later than we are will still come.
-        found != known
-            && found <= self.working.revision
-            && known <= answer.revision
-            && (found > 0 || answer.revision <= self.working.revision)
-    }
-
-    /// When the witness was last written, as far as we know; `0`: never.
-    fn known_witness(&self) -> Revision {
-        let key = self.lineage.witness();
-        key.and_then(|key| self.known.get(&key))
-            .map_or(0, |known| known.1)
+        // not in it, and what comes later than we are will still come. Two histories may begin at
+        // the same revision.
+        !same(known, found)
+            && found_at <= self.working.revision
+            && known_at <= answer.revision
+            && (found_at > 0 || answer.revision <= self.working.revision)
     }
 
     /// Waits until the history is confirmed.
@@ -88,7 +82,7 @@ impl<P: Projection> Mirror<P> {
             lineage: self.lineage.clone(),
             store: self.store.clone(),
             seen,
-            witness: self.known_witness(),
+            witness: self.witness.clone(),
             known: published.map_or_else(Arc::default, |published| published.state.clone()),
         }
     }
@@ -103,9 +97,10 @@ impl<S: Send + Sync + 'static> Doubt<S> {
             self.lineage.confirm(self.seen, &self.known).await?;
             return Ok(None);
         };
-        let witness = RangeRequest::new(KeyRange::key(key)).keys_only();
+        let witness = RangeRequest::new(KeyRange::key(key));
+        let found = self.store.range(witness.clone()).await?;
         // Rewritten: somebody has begun a new history already, in which `seen` means nothing.
-        let seen = if written(&self.store.range(witness.clone()).await?) == self.witness {
+        let seen = if same(found.kvs.first(), self.witness.as_ref()) {
             self.seen
         } else {
             0
@@ -127,7 +122,13 @@ pub(super) async fn confirmed(
     found
 }
 
-/// When the one key of an answer was written; `0`: it is not there.
-fn written(answer: &RangeResponse) -> Revision {
-    answer.kvs.first().map_or(0, |kv| kv.mod_revision)
+/// When a key was written; `0`: it is not there.
+fn written(kv: Option<&KeyValue>) -> Revision {
+    kv.map_or(0, |kv| kv.mod_revision)
+}
+
+/// Says whether two looks at the witness saw the same.
+fn same(one: Option<&KeyValue>, other: Option<&KeyValue>) -> bool {
+    let looks = |kv: Option<&KeyValue>| kv.map(|kv| (kv.mod_revision, kv.value.clone()));
+    looks(one) == looks(other)
 }

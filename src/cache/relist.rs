@@ -20,6 +20,7 @@ impl<P: Projection> Mirror<P> {
     pub(super) fn load(&mut self, listing: Listing, generation: u64) {
         let Listing { kvs, revision, .. } = listing;
         self.known.clear();
+        self.witness = None;
         let mut by_revision: BTreeMap<Revision, Vec<Event>> = BTreeMap::new();
         for kv in kvs {
             by_revision
@@ -29,7 +30,7 @@ impl<P: Projection> Mirror<P> {
         }
         let mut state = P::State::default();
         for (revision, events) in &by_revision {
-            note(&mut self.known, events);
+            self.note(events);
             self.projection.apply(&mut state, *revision, events);
         }
         self.working = Published::new(state, revision, generation);
@@ -60,7 +61,7 @@ impl<P: Projection> Mirror<P> {
         );
         let (to, now) = (listing.revision, self.shared.now());
         if to == before || self.working.apply(&self.projection, to, &events, true, now) {
-            note(&mut self.known, &events);
+            self.note(&events);
             self.publish();
         } else {
             self.replace_with(listing);
@@ -128,26 +129,35 @@ impl<P: Projection> Mirror<P> {
         self.shared.set_unconfirmed(false);
     }
 
+    /// Keeps account of when keys were written, and of what the witness is.
+    pub(super) fn note(&mut self, events: &[Event]) {
+        let witness = self.lineage.witness();
+        for event in events {
+            let is_witness = witness.as_ref() == Some(event.key());
+            match event {
+                Event::Put(kv) => {
+                    let written = (kv.create_revision, kv.mod_revision);
+                    self.known.insert(kv.key.clone(), written);
+                    if is_witness {
+                        self.witness = Some(kv.clone());
+                    }
+                }
+                Event::Delete { key, .. } => {
+                    self.known.remove(key);
+                    if is_witness {
+                        self.witness = None;
+                    }
+                }
+            }
+        }
+    }
+
     async fn list(&mut self) -> Listing {
         loop {
             let listed = list_now(&self.reader()).await;
             match listed {
                 Ok(listing) => return listing,
                 Err(error) => self.pause("the store cannot be listed", &error).await,
-            }
-        }
-    }
-}
-
-/// Keeps account of when keys were written.
-pub(super) fn note(known: &mut HashMap<Bytes, (Revision, Revision)>, events: &[Event]) {
-    for event in events {
-        match event {
-            Event::Put(kv) => {
-                known.insert(kv.key.clone(), (kv.create_revision, kv.mod_revision));
-            }
-            Event::Delete { key, .. } => {
-                known.remove(key);
             }
         }
     }

@@ -15,7 +15,7 @@ use rand::Rng as _;
 
 use crate::{
     planted::{self, Bug},
-    store::{Error, Event, RangeResponse, Revision, Store, Watch, WatchItem},
+    store::{Error, Event, KeyValue, RangeResponse, Revision, Store, Watch, WatchItem},
 };
 
 use super::{
@@ -24,7 +24,6 @@ use super::{
     listing::{Listing, Reader, current_revision, ended, list_at, list_now, oldest_revision},
     log::Bounds,
     published::Published,
-    relist::note,
     shared::Shared,
 };
 
@@ -50,6 +49,8 @@ pub(super) struct Mirror<P: Projection> {
     pub(super) working: Published<P>,
     /// When each key was created and last written, for the difference of a listing.
     pub(super) known: HashMap<Bytes, (Revision, Revision)>,
+    /// The key that every new history rewrites, as it is in the one we know.
+    pub(super) witness: Option<KeyValue>,
     /// Runs after a break of the watch.
     pub(super) confirming: Option<BoxFuture<'static, Option<RangeResponse>>>,
     backoff: Duration,
@@ -84,6 +85,7 @@ impl<P: Projection> Mirror<P> {
             lineage,
             working: Published::new(P::State::default(), 0, 0),
             known: HashMap::new(),
+            witness: None,
             confirming: None,
             backoff: MIN_BACKOFF,
         }
@@ -285,7 +287,7 @@ impl<P: Projection> Mirror<P> {
         }
         counters.revisions.add(1);
         counters.events.add(events.len());
-        note(&mut self.known, events);
+        self.note(events);
         self.working
             .apply(&self.projection, revision, events, false, at)
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::{
     checker::{Expect, Summary, Truth, Violation, check, delays},
     recorder::{Recorder, Watcher},
-    witness::{Reach, Suspect, Witness},
+    witness::{History, Reach, Suspect, Witness},
 };
 
 /// Everything that is seen of a cluster.
@@ -54,9 +54,13 @@ impl Watched {
         behind
     }
 
-    /// Ends all watches and judges what was seen. The journal of a watcher that saw wrong is kept
-    /// under the name of the run.
-    pub async fn verdicts(self, run: &str, expect: Expect) -> Result<Vec<Verdict>, Suspect> {
+    /// Ends all watches, tells what happened and judges what was seen of it. The journal of a
+    /// watcher that saw wrong is kept under the name of the run.
+    pub async fn verdicts(
+        self,
+        run: &str,
+        expect: Expect,
+    ) -> Result<(History, Vec<Verdict>), Suspect> {
         let history = self.witness.finish().await?;
         let mut verdicts = Vec::new();
         for recorder in self.recorders {
@@ -77,7 +81,7 @@ impl Watched {
                 delays,
             });
         }
-        Ok(verdicts)
+        Ok((history, verdicts))
     }
 }
 

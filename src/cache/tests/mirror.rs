@@ -17,7 +17,7 @@ use super::{
 use crate::{
     cache::{Action, Cache, Error, Freshness, Message, ResetReason, Settings, Start},
     clock::SystemClock,
-    store::{self, Outcome, WatchItem},
+    store::{self, Outcome, Revision, WatchItem},
 };
 
 type Seen = Message<(String, String, i64), Cause>;
@@ -334,8 +334,19 @@ async fn a_store_that_went_back_is_found_out_and_everybody_starts_over() {
 
 #[tokio::test]
 async fn a_history_that_was_rewritten_and_grew_past_ours_is_found_by_its_witness() {
+    rewritten(|_, kept| kept, &["a", "b"]).await;
+}
+
+#[tokio::test]
+async fn a_history_whose_witness_was_written_at_the_same_revision_is_another_one_all_the_same() {
+    rewritten(|epoch, _| epoch - 1, &["b"]).await;
+}
+
+/// The store goes back to before one of the revisions of its epoch and of a key, gets another epoch
+/// from another replica, which was faster, and grows.
+async fn rewritten(back_to: impl FnOnce(Revision, Revision) -> Revision, left: &[&str]) {
     let fake = Fake::new();
-    fake.put("p/epoch", "1");
+    let epoch = fake.put("p/epoch", "1");
     let kept = fake.put("p/0/a", "1");
     let lineage = Witness::of(&fake);
     let settings = Settings {
@@ -347,8 +358,7 @@ async fn a_history_that_was_rewritten_and_grew_past_ours_is_found_by_its_witness
     let lost = fake.put("p/0/lost", "1");
     assert!(cache.reached(lost, Duration::from_secs(5)).await);
     fake.hold(true);
-    fake.go_back(kept);
-    // Another replica was faster.
+    fake.go_back(back_to(epoch, kept));
     fake.put("p/epoch", "2");
     for _ in 0..5 {
         fake.put("p/0/b", "1");
@@ -356,7 +366,7 @@ async fn a_history_that_was_rewritten_and_grew_past_ours_is_found_by_its_witness
     fake.say(Ok(WatchItem::Interrupted));
     fake.hold(false);
     until(|| cache.view().unwrap().state.epoch == 2).await;
-    assert_eq!(names(&cache), ["a", "b"]);
+    assert_eq!(names(&cache), left);
     assert_eq!(cache.stats().replacements, 1);
 }
 

@@ -40,6 +40,8 @@ pub struct Scenario {
     pub flags: &'static [&'static str],
     /// Flags of the replicas.
     pub settings: &'static [&'static str],
+    /// What the configs begin with whose watchers are judged.
+    pub watched: &'static str,
     /// What clients may notice.
     pub expect: Expectations,
 }
@@ -57,6 +59,7 @@ impl Scenario {
             synced: false,
             flags: &[],
             settings: &[],
+            watched: "load/",
             expect: Expectations::default(),
         }
     }
@@ -113,9 +116,9 @@ async fn run(
     world: &mut World,
     play: &impl AsyncFn(&mut World, &Load),
 ) -> Figures {
-    let load = Load::start(world).await;
+    let load = Load::start(world, plan.watched).await;
     tokio::time::sleep(HEALTHY).await;
     play(world, &load).await;
     world.note("everything is well again");
-    load.judge(world, &plan.expect).await
+    load.judge(world, plan).await
 }

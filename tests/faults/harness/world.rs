@@ -12,7 +12,11 @@ use rustix::process::Signal;
 use tokio::time::{sleep, timeout};
 
 use super::{namespaces::Namespaces, replica::Replica, scenario::Scenario};
-use crate::support::etcd::{Etcd, Launch};
+use crate::{
+    support::etcd::{Etcd, Launch},
+    watched::Watched,
+    witness::Reach,
+};
 
 /// How long a member may take to say who leads.
 const ASKING: Duration = Duration::from_millis(500);
@@ -25,6 +29,8 @@ pub struct World {
     /// The hosts of the members, where they have some of their own.
     pub hosts: Option<Namespaces>,
     pub replicas: Vec<Replica>,
+    /// What etcd does, from its first revision, and what watchers see of it, until it is judged.
+    pub watched: Option<Watched>,
     /// Below which the replicas keep their keys.
     pub root: String,
     random: StdRng,
@@ -45,11 +51,14 @@ impl World {
         }
         launch.synced = plan.synced;
         launch.flags = plan.flags.iter().map(|&flag| flag.to_owned()).collect();
+        let root = "faults".to_owned();
+        let etcd = Etcd::launch(launch).await;
         let mut world = Self {
-            etcd: Etcd::launch(launch).await,
+            watched: Some(Watched::start(Reach::plain(etcd.endpoints()), &root)),
+            etcd,
             hosts,
             replicas: Vec::new(),
-            root: "faults".to_owned(),
+            root,
             random: StdRng::seed_from_u64(seed),
             started,
             done: Vec::new(),
@@ -137,6 +146,26 @@ impl World {
     pub fn start_member(&mut self, member: usize) {
         self.note(format!("start member {member}"));
         self.etcd.spawn(member);
+    }
+
+    /// Stops all members, does to the data of each what is to be done, and starts them again.
+    pub async fn lose(&mut self, what: &str, change: impl Fn(&Etcd, usize)) {
+        let watched = self.watched.as_mut().unwrap();
+        watched.witness.catch_up().await;
+        watched.witness.part().unwrap();
+        for member in 0..self.etcd.size() {
+            self.kill_member(member);
+        }
+        self.note(format!("lose {what}"));
+        for member in 0..self.etcd.size() {
+            change(&self.etcd, member);
+            self.start_member(member);
+        }
+        for member in 0..self.etcd.size() {
+            self.etcd.serves(member).await;
+        }
+        let reach = Reach::plain(self.etcd.endpoints());
+        self.watched.as_mut().unwrap().witness.restart(reach);
     }
 
     pub fn pause_member(&mut self, member: usize) {

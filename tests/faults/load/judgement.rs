@@ -9,10 +9,10 @@ use super::{
     Load,
     calls::Caller,
     canary::Outage,
-    locks,
-    writes::{DEADLINE, Fate, Write},
+    history, locks, watchers,
+    writes::{DEADLINE, Fate, Write, Writer},
 };
-use crate::harness::{Figures, World};
+use crate::harness::{Figures, Scenario, World};
 
 /// How long everybody may take until everything is well again, once nothing is wrong any more.
 const CONVERGENCE: Duration = Duration::from_secs(10);
@@ -37,6 +37,8 @@ pub struct Expectations {
     pub sessions_live: bool,
     /// Whether the store keeps what was acknowledged; watches then miss and repeat nothing.
     pub history_goes_on: bool,
+    /// Whether the store forgets what a replica has not seen yet.
+    pub history_is_cut: bool,
     /// Reasons that a write may be refused for.
     pub refusals: &'static [&'static str],
 }
@@ -52,6 +54,7 @@ impl Default for Expectations {
             calls_succeed: false,
             sessions_live: true,
             history_goes_on: true,
+            history_is_cut: false,
             refusals: &["STORE_UNAVAILABLE", "STORE_NO_QUORUM"],
         }
     }
@@ -72,7 +75,8 @@ impl Expectations {
 
 impl Load {
     /// Waits until everything is well, ends the load and judges it.
-    pub async fn judge(self, world: &mut World, expect: &Expectations) -> Figures {
+    pub async fn judge(self, world: &mut World, plan: &Scenario) -> Figures {
+        let expect = &plan.expect;
         let mut figures = std::mem::take(&mut *self.figures());
         self.writes_again(3 * CONVERGENCE).await;
         for program in &self.programs {
@@ -87,7 +91,11 @@ impl Load {
         let count = locks::judge(&turns, expect.history_goes_on);
         figures.add("turns under the lock", count);
         self.judge_calls(&mut figures, expect).await;
+        let last = self.last_word(plan.watched).await;
+        let writes = self.writers.iter().flat_map(Writer::log).collect();
         let before = self.end();
+        let history = watchers::judge(world, plan, last, &mut figures).await;
+        history::judge(&history, writes, expect.history_goes_on, &mut figures);
         before.is_restored(world, &mut figures).await;
         figures
     }
@@ -122,6 +130,7 @@ impl Load {
             "calls failed: {failures:#?}"
         );
         let mut changes = 0;
+        let every_change = expect.history_goes_on && !expect.history_is_cut;
         for follower in &self.followers {
             if expect.history_goes_on && failures.is_empty() {
                 follower.catches_up(&versions, CONVERGENCE).await;
@@ -129,7 +138,7 @@ impl Load {
             let seen = follower.seen();
             changes += seen.changes;
             assert!(
-                !expect.history_goes_on || seen.wrong.is_empty(),
+                !every_change || seen.wrong.is_empty(),
                 "a watch is wrong: {:#?}",
                 seen.wrong
             );
@@ -196,7 +205,9 @@ impl Load {
             cached += reads.cached;
             slowest = slowest.max(reads.slowest_cached);
             oldest = oldest.max(reads.oldest);
-            let failures = &reads.cached_failures;
+            let mut failures = reads.cached_failures;
+            // What was read may be lost, which an answer may say.
+            failures.retain(|(_, why)| expect.history_goes_on || !why.contains("NOT_FOUND"));
             assert!(
                 !expect.reads_go_on || failures.is_empty(),
                 "reads from the cache of replica {} failed: {failures:?}",

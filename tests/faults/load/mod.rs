@@ -3,6 +3,7 @@
 mod calls;
 mod canary;
 mod followers;
+mod history;
 mod judgement;
 mod leaks;
 mod locks;
@@ -10,6 +11,7 @@ mod reads;
 mod sessions;
 mod storm;
 mod stuck;
+mod watchers;
 mod writes;
 
 use std::{
@@ -53,13 +55,16 @@ pub struct Load {
 // === impl Load ===
 
 impl Load {
-    pub async fn start(world: &World) -> Self {
+    /// Starts all clients; the watchers that are judged watch configs that begin with `prefix`.
+    pub async fn start(world: &mut World, prefix: &str) -> Self {
         let fronts = world.fronts();
         let before = Before::of(world);
         let mut programs = Vec::new();
         for number in 0..PROGRAMS {
             programs.push(Program::start(&fronts, &format!("program-{number}")).await);
         }
+        watchers::start(world, prefix);
+        let world = &*world;
         let read = programs[0].client.config().put(reads::KEY, "read");
         read.send().await.unwrap();
         let replicas = || world.replicas.iter().enumerate();

@@ -87,7 +87,7 @@ impl Site {
 
     /// Everything has been written: judges what the watchers saw of it.
     pub async fn verdicts(self, run: &str, expect: Expect) -> Vec<Verdict> {
-        self.watched.verdicts(run, expect).await.unwrap()
+        self.watched.verdicts(run, expect).await.unwrap().1
     }
 }
 

@@ -9,8 +9,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     harness::{Scenario, World, scenario},
-    load::{Expectations, Program},
-    support::server::eventually,
+    load::Expectations,
+    support::{etcd::Etcd, server::eventually},
 };
 
 /// What fills a store: not under the replicas' keys.
@@ -26,16 +26,19 @@ async fn the_store_is_full() {
     // It can commit deletions, but not what the load writes.
     plan.expect.writes_back = Duration::from_secs(10);
     scenario(plan, async |world, _| {
-        let leaving = Program::start(&world.fronts(), "leaving").await;
+        let client = Client::connect(world.fronts(), Options::default()).unwrap();
+        let session = client.session().await.unwrap();
+        let leaving = client.register("leaving", "10.0.0.2").start();
+        let leaving = leaving.await.unwrap();
         let mut client = world.etcd.client(0).await;
         world.note("fill the store");
         fill(&mut client).await;
         // Sessions live, leases are renewed, and what only frees goes on.
         world.wait(6.0..8.0).await;
         world.note("deregister and close a session");
-        let gone = leaving.registration.deregister().await;
+        let gone = leaving.deregister().await;
         assert_eq!(gone.ok(), Some(true), "a full store refuses to free");
-        leaving.session.close().await.unwrap();
+        session.close().await.unwrap();
         world.note("empty the store");
         empty(world).await;
     })
@@ -84,7 +87,8 @@ async fn compact(client: &mut etcd_client::Client) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn history_is_compacted_all_the_time_while_watches_lag_and_a_replica_starts() {
-    let plan = Scenario::new("compaction each 200 ms");
+    let mut plan = Scenario::new("compaction each 200 ms");
+    plan.expect.history_is_cut = true;
     scenario(plan, async |world, _| {
         world.note("compact each 200 ms");
         let mut client = world.etcd.client(0).await;
@@ -120,18 +124,9 @@ async fn history_is_compacted_all_the_time_while_watches_lag_and_a_replica_start
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_data_is_lost() {
-    let mut plan = Scenario::new("all data lost");
-    plan.expect = Expectations::after_a_loss();
-    scenario(plan, async |world, _| {
+    scenario(loss("all data lost"), async |world, _| {
         let before = Era::of(world).await;
-        for member in 0..3 {
-            world.kill_member(member);
-        }
-        world.note("all data is lost");
-        for member in 0..3 {
-            world.etcd.wipe(member);
-            world.start_member(member);
-        }
+        world.lose("all data", Etcd::wipe).await;
         before.is_over(world).await;
     })
     .await;
@@ -151,26 +146,27 @@ async fn an_older_backup_is_restored_with_bumped_revisions() {
 }
 
 async fn restored(name: &'static str, flags: &[&str]) {
-    let mut plan = Scenario::new(name);
-    plan.expect = Expectations::after_a_loss();
-    scenario(plan, async |world, _| {
+    scenario(loss(name), async |world, _| {
         let directory = tempfile::tempdir().unwrap();
         let backup = directory.path().join("backup");
         world.note("take a backup");
         world.etcd.snapshot(&backup).await;
         world.wait(2.0..3.0).await;
         let before = Era::of(world).await;
-        for member in 0..3 {
-            world.kill_member(member);
-        }
-        world.note("restore the backup");
-        for member in 0..3 {
-            world.etcd.restore_snapshot(member, &backup, flags);
-            world.start_member(member);
-        }
+        let restore = |etcd: &Etcd, member| etcd.restore_snapshot(member, &backup, flags);
+        world.lose("what came after the backup", restore).await;
         before.is_over(world).await;
     })
     .await;
+}
+
+fn loss(name: &'static str) -> Scenario {
+    Scenario {
+        // Written by the scenario alone: what the load writes at the last moment, nobody witnesses.
+        watched: "seen/",
+        expect: Expectations::after_a_loss(),
+        ..Scenario::new(name)
+    }
 }
 
 /// What every replica answered before a loss.
@@ -184,6 +180,10 @@ struct Era {
 impl Era {
     async fn of(world: &World) -> Self {
         let client = Client::connect(world.fronts(), Options::default()).unwrap();
+        for number in 0..20 {
+            let put = client.config().put("seen/before", format!("{number}"));
+            put.send().await.unwrap();
+        }
         let lock = client.lock("era").acquire().await.unwrap();
         Self {
             epoch: epoch(&client).await,
