@@ -52,6 +52,8 @@ pub(super) struct Mirror<P: Projection> {
     pub(super) known: HashMap<Bytes, (Revision, Revision)>,
     /// Runs after a break of the watch.
     pub(super) confirming: Option<BoxFuture<'static, Option<RangeResponse>>>,
+    /// The watch broke and is not there again.
+    pub(super) cut: bool,
     backoff: Duration,
 }
 
@@ -85,6 +87,7 @@ impl<P: Projection> Mirror<P> {
             working: Published::new(P::State::default(), 0, 0),
             known: HashMap::new(),
             confirming: None,
+            cut: false,
             backoff: MIN_BACKOFF,
         }
     }
@@ -218,6 +221,7 @@ impl<P: Projection> Mirror<P> {
                 }
                 WatchItem::Progress(revision) => self.progress(revision),
                 WatchItem::Interrupted => self.broken(),
+                WatchItem::Resumed => self.resumed(),
             }
             self.working.trim(&self.bounds, at);
         }
@@ -226,6 +230,7 @@ impl<P: Projection> Mirror<P> {
 
     /// Applies and publishes what the watch delivers, until it cannot go on.
     async fn follow(&mut self, watch: &mut Watch) -> End {
+        self.resumed();
         let mut doubts = self.shared.doubts();
         loop {
             let generation = self.working.generation;
@@ -238,7 +243,10 @@ impl<P: Projection> Mirror<P> {
                     if self.contradicts(witness) {
                         return End::Void("the store's history was rewritten");
                     }
-                    self.shared.set_unconfirmed(false);
+                    // Else it is confirmed again once the watch is there.
+                    if !self.cut {
+                        self.shared.set_unconfirmed(false);
+                    }
                     continue;
                 }
                 item = watch.items.recv() => item,
@@ -257,6 +265,7 @@ impl<P: Projection> Mirror<P> {
                         self.shared.counters.interruptions.add(1);
                         self.broken();
                     }
+                    Ok(WatchItem::Resumed) => self.resumed(),
                     Err(error) => {
                         self.publish();
                         return match error {
