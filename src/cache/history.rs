@@ -34,6 +34,18 @@ impl<P: Projection> Mirror<P> {
         self.shared.pulse.broken();
         self.shared.set_unconfirmed(true);
         self.shared.probe_wanted.notify_one();
+        self.cut = true;
+        self.begin_confirming();
+    }
+
+    /// The watch is there again, on a store that need not be the one that was confirmed meanwhile.
+    pub(super) fn resumed(&mut self) {
+        if std::mem::take(&mut self.cut) {
+            self.begin_confirming();
+        }
+    }
+
+    fn begin_confirming(&mut self) {
         let clock = self.shared.clock.clone();
         let doubt = self.doubt(self.working.revision);
         self.confirming = Some(Box::pin(async move {

@@ -166,7 +166,7 @@ fn merge(map: &mut BTreeMap<Bytes, KeyValue>, item: WatchItem) -> Revision {
     let (revision, events) = match item {
         WatchItem::Changes { revision, events } => (revision, events),
         WatchItem::Progress(revision) => (revision, Vec::new()),
-        WatchItem::Interrupted => (0, Vec::new()),
+        WatchItem::Interrupted | WatchItem::Resumed => (0, Vec::new()),
     };
     for event in events {
         let known = map.get(event.key()).map_or(0, |kv| kv.mod_revision);

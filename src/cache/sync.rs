@@ -53,6 +53,8 @@ pub(super) struct Mirror<P: Projection> {
     pub(super) witness: Option<KeyValue>,
     /// Runs after a break of the watch.
     pub(super) confirming: Option<BoxFuture<'static, Option<RangeResponse>>>,
+    /// The watch broke and is not there again.
+    pub(super) cut: bool,
     backoff: Duration,
 }
 
@@ -87,6 +89,7 @@ impl<P: Projection> Mirror<P> {
             known: HashMap::new(),
             witness: None,
             confirming: None,
+            cut: false,
             backoff: MIN_BACKOFF,
         }
     }
@@ -220,6 +223,7 @@ impl<P: Projection> Mirror<P> {
                 }
                 WatchItem::Progress(revision) => self.progress(revision),
                 WatchItem::Interrupted => self.broken(),
+                WatchItem::Resumed => self.resumed(),
             }
             self.working.trim(&self.bounds, at);
         }
@@ -228,6 +232,7 @@ impl<P: Projection> Mirror<P> {
 
     /// Applies and publishes what the watch delivers, until it cannot go on.
     async fn follow(&mut self, watch: &mut Watch) -> End {
+        self.resumed();
         let mut doubts = self.shared.doubts();
         loop {
             let generation = self.working.generation;
@@ -240,7 +245,10 @@ impl<P: Projection> Mirror<P> {
                     if self.contradicts(witness) {
                         return End::Void("the store's history was rewritten");
                     }
-                    self.shared.set_unconfirmed(false);
+                    // Else it is confirmed again once the watch is there.
+                    if !self.cut {
+                        self.shared.set_unconfirmed(false);
+                    }
                     continue;
                 }
                 item = watch.items.recv() => item,
@@ -259,6 +267,7 @@ impl<P: Projection> Mirror<P> {
                         self.shared.counters.interruptions.add(1);
                         self.broken();
                     }
+                    Ok(WatchItem::Resumed) => self.resumed(),
                     Err(error) => {
                         self.publish();
                         return match error {

@@ -169,6 +169,8 @@ pub enum WatchItem {
     Progress(Revision),
     /// The connection was lost and the watch is being resumed; nothing is missed.
     Interrupted,
+    /// It has been resumed, on the store as it is now.
+    Resumed,
 }
 
 /// What happened to a key.

@@ -44,7 +44,7 @@ async fn a_watch_survives_the_death_of_its_server_without_gap_or_duplicate() {
         match next(&mut watch).await.unwrap() {
             WatchItem::Changes { revision, .. } => seen.push(revision),
             WatchItem::Interrupted => interrupted += 1,
-            WatchItem::Progress(_) => {}
+            WatchItem::Progress(_) | WatchItem::Resumed => {}
         }
     }
     assert_eq!(seen, written);
@@ -137,6 +137,7 @@ async fn a_watch_that_comes_back_after_a_compaction_says_where_history_begins() 
         client.put("/w/a", "2", None).await.unwrap();
     }
     let oldest = etcd.compact().await;
+    assert_eq!(next(&mut watch).await, Ok(WatchItem::Resumed));
     assert_eq!(next(&mut watch).await, Err(Error::Compacted { oldest }));
     assert!(watch.items.recv().await.is_none());
 }

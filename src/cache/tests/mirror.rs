@@ -141,6 +141,28 @@ async fn a_listing_that_compaction_cuts_short_again_and_again_is_merged_with_a_w
 }
 
 #[tokio::test]
+async fn a_history_is_confirmed_only_when_the_watch_is_there_again() {
+    let fake = Fake::new();
+    fake.put("p/0/a", "1");
+    let lineage = Witness::of(&fake);
+    let (store, clock) = (fake.clone(), Arc::new(SystemClock));
+    let cache = start_with(store, lineage.clone(), quick(), clock);
+    soon(cache.ready()).await;
+    assert!(cache.is_confirmed());
+    let asked = || lineage.asked.lock().unwrap().len();
+    let before = asked();
+    fake.say(Ok(WatchItem::Interrupted));
+    until(|| asked() > before).await;
+    // Long enough for what was asked to be told.
+    assert!(cache.confirmed(Duration::from_millis(50)).await.is_err());
+    fake.say(Ok(WatchItem::Resumed));
+    soon(cache.confirmed(Duration::from_secs(20)))
+        .await
+        .unwrap();
+    assert_eq!(asked(), before + 2, "asked once more");
+}
+
+#[tokio::test]
 async fn an_interrupted_watch_and_one_that_ended_lose_and_repeat_nothing() {
     let fake = Fake::new();
     fake.put("p/0/a", "1");

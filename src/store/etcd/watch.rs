@@ -173,6 +173,9 @@ impl Follower {
                 Some(stream) => stream,
                 None => return,
             };
+            if self.items.send(Ok(WatchItem::Resumed)).await.is_err() {
+                return;
+            }
         }
     }
 

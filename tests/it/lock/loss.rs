@@ -295,6 +295,8 @@ async fn a_replica_that_has_yet_to_notice_a_loss_grants_nothing() {
         granted.ok().map(|granted| granted.fencing_token)
     })
     .await;
+    // The replica has seen what is lost.
+    assert!(lock(&server, "l").await.holder.is_some());
 
     gate.send_replace(false);
     etcd.kill(0);

@@ -143,7 +143,7 @@ pub async fn next_changes(watch: &mut Watch) -> (Revision, Vec<Event>) {
     loop {
         match next_item(watch).await.unwrap() {
             WatchItem::Changes { revision, events } => return (revision, events),
-            WatchItem::Progress(_) | WatchItem::Interrupted => {}
+            WatchItem::Progress(_) | WatchItem::Interrupted | WatchItem::Resumed => {}
         }
     }
 }
@@ -166,7 +166,7 @@ pub async fn changes_until(watch: &mut Watch, revision: Revision) -> Vec<(Revisi
                 match item.expect("the watch goes on").unwrap() {
                     WatchItem::Changes { revision, events } => changes.push((revision, events)),
                     WatchItem::Progress(reached) if reached >= revision => return changes,
-                    WatchItem::Progress(_) | WatchItem::Interrupted => {}
+                    WatchItem::Progress(_) | WatchItem::Interrupted | WatchItem::Resumed => {}
                 }
             }
         }
