@@ -35,7 +35,7 @@ impl<P: Projection> Mirror<P> {
         self.shared.set_unconfirmed(true);
         self.shared.probe_wanted.notify_one();
         let clock = self.shared.clock.clone();
-        let doubt = self.doubt(self.working.revision);
+        let doubt = self.doubt(self.working.as_of);
         self.confirming = Some(Box::pin(async move {
             let mut backoff = MIN_BACKOFF;
             loop {

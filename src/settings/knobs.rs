@@ -69,6 +69,8 @@ knobs! {
     "Where /metrics, /livez and /readyz are served over HTTP"
     "insecure_i_know": bool = insecure_i_know;
     "Serves beyond loopback although there is no TLS and no authentication"
+    "allow_old_etcd": bool = etcd.allow_old;
+    "Uses an etcd older than 3.5.13 too, which can lose events; linearizable reads then cost more"
     "wait_for_store": bool = wait_for_store;
     "Waits at start until the store can be reached, instead of exiting with 69"
     "start_timeout": Duration = start_timeout, 100 * MS..=HOUR;

@@ -194,6 +194,25 @@ pub trait Probe: Send + Sync {
 
     /// Asks the watch to report [`WatchItem::Progress`]. The report may be lost: ask again.
     async fn request_progress(&self);
+
+    /// What the watched keys amount to, where reports of progress cannot be trusted and are not
+    /// given (an old etcd); `None` everywhere else. `applied` is how far the caller's copy is.
+    async fn extent(&self, applied: Revision) -> Result<Option<Extent>, Error> {
+        let _ = applied;
+        Ok(None)
+    }
+}
+
+/// What a range of keys amounts to, as a quorum knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The store's revision.
+    pub revision: Revision,
+    /// When a key that is there now was last written; `0` if none was since the copy's revision
+    /// that was asked with.
+    pub newest: Revision,
+    /// How many keys there are.
+    pub count: usize,
 }
 
 /// What a store says of itself.
@@ -339,6 +358,20 @@ impl RangeRequest {
             serializable: true,
             ..self
         }
+    }
+}
+
+// === impl Extent ===
+
+impl Extent {
+    /// Says whether a copy of the range that has applied everything up to `applied` and holds
+    /// `keys` keys is what the store holds at [`Extent::revision`].
+    ///
+    /// Every key that is there now was last written when the copy had it, so the copy has all of
+    /// them, and as many keys are no others. Not that it has been told everything: what was made
+    /// and deleted again in between leaves no trace.
+    pub fn is_copied(&self, applied: Revision, keys: usize) -> bool {
+        applied >= self.revision || (applied >= self.newest && keys == self.count)
     }
 }
 

@@ -114,7 +114,8 @@ impl Pool {
             };
             if !self.settings.allow_old && member.version().is_none_or(|version| version < OLDEST) {
                 return Err(Error::Invalid(format!(
-                    "etcd {} at {} is older than {OLDEST} and may lose events",
+                    "etcd {} at {} is older than {OLDEST} and may lose events; it is used all \
+                     the same with allow_old_etcd",
                     report.version, member.endpoint
                 )));
             }

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     planted::{self, Bug},
-    store::{Error, Outcome, Probe, Revision, Watch, WatchItem},
+    store::{Error, Extent, Outcome, Probe, Revision, Watch, WatchItem},
 };
 
 /// Opens a watch and starts the task that follows it.
@@ -48,8 +48,8 @@ pub(super) async fn watch(
     };
     let link = Arc::new(Link {
         pool: Arc::clone(pool),
-        key: prefix.clone(),
-        member: Mutex::default(),
+        prefix: prefix.clone(),
+        carrier: Mutex::default(),
         wanted: Notify::new(),
     });
     let (sender, items) = mpsc::channel(pool.settings.watch_buffer.max(1));
@@ -75,12 +75,19 @@ pub(super) async fn watch(
 /// What a watch's task and its reader share.
 struct Link {
     pool: Arc<Pool>,
-    /// Any key: reading it tells the revision.
-    key: Bytes,
-    /// The member that carries the watch now.
-    member: Mutex<Option<Arc<Member>>>,
+    prefix: Bytes,
+    /// What carries the watch now.
+    carrier: Mutex<Option<Carrier>>,
     /// Somebody wants to know how far the watch is.
     wanted: Notify,
+}
+
+/// The member that carries a watch.
+#[derive(Clone)]
+struct Carrier {
+    member: Arc<Member>,
+    /// Its word on requested progress can be trusted.
+    safe: bool,
 }
 
 struct Follower {
@@ -102,6 +109,8 @@ struct Stream {
     id: i64,
     /// The member's revision when it created the watch.
     revision: Revision,
+    /// The member's word on requested progress can be trusted.
+    safe: bool,
 }
 
 /// How etcd sends what takes much room.
@@ -123,8 +132,19 @@ enum End {
 // === impl Link ===
 
 impl Link {
-    fn carried_by(&self, member: Option<&Arc<Member>>) {
-        *self.member.lock().unwrap_or_else(PoisonError::into_inner) = member.cloned();
+    fn carried_by(&self, stream: Option<&Stream>) {
+        let carrier = stream.map(|stream| Carrier {
+            member: Arc::clone(&stream.member),
+            safe: stream.safe,
+        });
+        *self.carrier.lock().unwrap_or_else(PoisonError::into_inner) = carrier;
+    }
+
+    fn carrier(&self) -> Option<Carrier> {
+        self.carrier
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -132,13 +152,23 @@ impl Link {
 impl Probe for Link {
     async fn current_revision(&self) -> Result<Revision, Error> {
         // The member that carries the watch: another may be ahead of it by then.
-        let member = self
-            .member
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let prefer = member.map_or(Prefer::Any, Prefer::Member);
-        kv::current_revision(&self.pool, prefer, &self.key).await
+        let carrier = self.carrier();
+        let prefer = carrier.map_or(Prefer::Any, |carrier| Prefer::Member(carrier.member));
+        kv::current_revision(&self.pool, prefer, &self.prefix).await
+    }
+
+    async fn extent(&self, applied: Revision) -> Result<Option<Extent>, Error> {
+        match self.carrier() {
+            Some(Carrier {
+                member,
+                safe: false,
+            }) => {
+                let prefer = Prefer::Member(member);
+                let extent = kv::extent(&self.pool, prefer, &self.prefix, applied).await?;
+                Ok(Some(extent))
+            }
+            _ => Ok(None),
+        }
     }
 
     async fn request_progress(&self) {
@@ -151,7 +181,7 @@ impl Probe for Link {
 impl Follower {
     async fn run(mut self, mut stream: Stream) {
         loop {
-            self.link.carried_by(Some(&stream.member));
+            self.link.carried_by(Some(&stream));
             let error = match self.follow(&mut stream).await {
                 End::Unread => return,
                 End::Broken(error) => error,
@@ -249,7 +279,7 @@ impl Follower {
         }
         // Its own timer's reports keep their place among the events in every version; requested
         // ones do only in some.
-        let trusted = frame.watch_id == stream.id || stream.has_safe_progress();
+        let trusted = frame.watch_id == stream.id || stream.safe;
         let revision = frame.header.map_or(0, |header| header.revision);
         let progress = trusted && !frame.created && !frame.fragment;
         Ok(Vec::from_iter(
@@ -262,7 +292,7 @@ impl Follower {
     /// What to make of a watch that does not say how far it is. Old servers may rightly keep
     /// silent: there it is enough that the member answers a read.
     async fn check_silence(&self, stream: &Stream) -> Result<(), Error> {
-        if stream.has_safe_progress() {
+        if stream.safe {
             return Err(Error::Timeout {
                 outcome: Outcome::NotDone,
             });
@@ -333,12 +363,6 @@ impl Stream {
     fn cut_after(&self, error: &Error) -> Cut {
         let whole = self.spoke && !matches!(error, Error::Invalid(_));
         if whole { Cut::Whole } else { Cut::Fragments }
-    }
-
-    fn has_safe_progress(&self) -> bool {
-        self.member
-            .version()
-            .is_some_and(Version::has_safe_progress)
     }
 }
 
@@ -414,7 +438,11 @@ async fn open_once(
                 Outcome::NotDone,
             ));
         }
+        // Asked now, because the server may be another one than when it was asked last.
+        let report = member.probe(pool.settings.probe_timeout).await?;
+        let version = report.version.parse::<Version>();
         Ok(Stream {
+            safe: version.is_ok_and(Version::has_safe_progress),
             member: Arc::clone(member),
             requests,
             cut,
