@@ -116,6 +116,10 @@ impl Store for ObservedStore {
     async fn status(&self) -> Result<Status, Error> {
         self.metrics.count("status", self.inner.status()).await
     }
+
+    fn doubts_renewals(&self) -> bool {
+        self.inner.doubts_renewals()
+    }
 }
 
 // === impl ObservedProbe ===

@@ -182,6 +182,8 @@ knobs! {
     "How often a connection with open calls is pinged"
     "etcd.ping_timeout": Duration = etcd.ping_timeout, 100 * MS..=MIN;
     "How long a ping may stay unanswered"
+    "etcd.sync_interval": Option<Duration> = etcd.sync_interval;
+    "How often the cluster is asked for its members; off if the endpoints are all of them"
     "etcd.probe_interval": Duration = etcd.probe_interval, 100 * MS..=HOUR;
     "How often a member is asked for its status"
     "etcd.probe_timeout": Duration = etcd.probe_timeout, 10 * MS..=MIN;

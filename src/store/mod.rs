@@ -80,6 +80,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Describes the store and its members as they are now.
     async fn status(&self) -> Result<Status, Error>;
+
+    /// Says whether [`Store::keep_alive`] may succeed for a lease that is gone already, so that
+    /// nothing should be granted on its word alone (an etcd with that fault). Costs nothing.
+    fn doubts_renewals(&self) -> bool {
+        false
+    }
 }
 
 /// One key, or all keys from `start` up to and without `end`.
@@ -224,7 +230,7 @@ pub struct Status {
     pub version: String,
     /// What the store promises, in words for the start banner.
     pub promise: String,
-    /// The members, in the order of the settings.
+    /// The members that are used.
     pub members: Vec<Member>,
     /// The current revision.
     pub revision: Revision,

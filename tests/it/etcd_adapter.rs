@@ -3,6 +3,8 @@
 
 mod calls;
 mod leases;
+mod members;
+mod old;
 mod upgrades;
 mod watches;
 

@@ -246,6 +246,9 @@ impl Follower {
                 () = member.unresponsive() => {
                     return End::Broken(unavailable("its member does not answer", Outcome::NotDone));
                 }
+                () = member.left.cancelled() => {
+                    return End::Broken(unavailable("its member is not used any more", Outcome::NotDone));
+                }
                 () = sleep_until(deadline) => {
                     if !asked {
                         stream.ask();

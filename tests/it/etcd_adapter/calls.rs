@@ -13,14 +13,19 @@ use stanchion::{
     },
 };
 
-use super::{PATIENCE, connect, next_change, put, refusing};
+use super::{PATIENCE, connect, connect_with, next_change, put, refusing};
 use crate::support::etcd::{Etcd, unique_prefix};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_endpoints_among_living_ones_disturb_no_call() {
     let etcd = Etcd::shared().await;
     let prefix = unique_prefix("dead");
-    let store = connect([refusing(), etcd.endpoint(), refusing()]).await;
+    let settings = Settings {
+        // They stay on the list for good.
+        sync_interval: None,
+        ..Settings::new([refusing(), etcd.endpoint(), refusing()])
+    };
+    let store = connect_with(settings).await;
     let mut watch = store.watch(prefix.clone().into(), 0).await.unwrap();
     for number in 0..50 {
         put(&store, &format!("{prefix}{number}"), "1").await;
