@@ -12,6 +12,7 @@ mod keepalive;
 mod kv;
 mod lane;
 mod lease;
+mod link;
 mod login;
 mod member;
 mod members;

@@ -8,14 +8,13 @@
 //! holds again for each event it adds: history made of large transactions then costs it a fifth of
 //! a second per megabyte. So fragments are only asked for when something did not arrive whole.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use etcd_client::{WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
 use futures_util::FutureExt as _;
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -23,14 +22,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     error::{from_cancel, from_client, unavailable, with_outcome},
     events::Assembler,
-    kv,
+    link::{Carrier, Link},
     member::Member,
     pool::{Backoff, Pool, Prefer, blame},
     version::Version,
 };
 use crate::{
     planted::{self, Bug},
-    store::{Error, Extent, Outcome, Probe, Revision, Watch, WatchItem},
+    store::{Error, Outcome, Revision, Watch, WatchItem},
 };
 
 /// Opens a watch and starts the task that follows it.
@@ -46,12 +45,7 @@ pub(super) async fn watch(
         0 => stream.revision,
         from => from - 1,
     };
-    let link = Arc::new(Link {
-        pool: Arc::clone(pool),
-        prefix: prefix.clone(),
-        carrier: Mutex::default(),
-        wanted: Notify::new(),
-    });
+    let link = Arc::new(Link::new(pool, &prefix));
     let (sender, items) = mpsc::channel(pool.settings.watch_buffer.max(1));
     let follower = Follower {
         pool: Arc::clone(pool),
@@ -70,24 +64,6 @@ pub(super) async fn watch(
         }
     });
     Ok(Watch { items, probe: link })
-}
-
-/// What a watch's task and its reader share.
-struct Link {
-    pool: Arc<Pool>,
-    prefix: Bytes,
-    /// What carries the watch now.
-    carrier: Mutex<Option<Carrier>>,
-    /// Somebody wants to know how far the watch is.
-    wanted: Notify,
-}
-
-/// The member that carries a watch.
-#[derive(Clone)]
-struct Carrier {
-    member: Arc<Member>,
-    /// Its word on requested progress can be trusted.
-    safe: bool,
 }
 
 struct Follower {
@@ -129,59 +105,12 @@ enum End {
     Broken(Error),
 }
 
-// === impl Link ===
-
-impl Link {
-    fn carried_by(&self, stream: Option<&Stream>) {
-        let carrier = stream.map(|stream| Carrier {
-            member: Arc::clone(&stream.member),
-            safe: stream.safe,
-        });
-        *self.carrier.lock().unwrap_or_else(PoisonError::into_inner) = carrier;
-    }
-
-    fn carrier(&self) -> Option<Carrier> {
-        self.carrier
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
-#[async_trait]
-impl Probe for Link {
-    async fn current_revision(&self) -> Result<Revision, Error> {
-        // The member that carries the watch: another may be ahead of it by then.
-        let carrier = self.carrier();
-        let prefer = carrier.map_or(Prefer::Any, |carrier| Prefer::Member(carrier.member));
-        kv::current_revision(&self.pool, prefer, &self.prefix).await
-    }
-
-    async fn extent(&self, applied: Revision) -> Result<Option<Extent>, Error> {
-        match self.carrier() {
-            Some(Carrier {
-                member,
-                safe: false,
-            }) => {
-                let prefer = Prefer::Member(member);
-                let extent = kv::extent(&self.pool, prefer, &self.prefix, applied).await?;
-                Ok(Some(extent))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    async fn request_progress(&self) {
-        self.wanted.notify_one();
-    }
-}
-
 // === impl Follower ===
 
 impl Follower {
     async fn run(mut self, mut stream: Stream) {
         loop {
-            self.link.carried_by(Some(&stream));
+            self.link.carried_by(Some(stream.carrier()));
             let error = match self.follow(&mut stream).await {
                 End::Unread => return,
                 End::Broken(error) => error,
@@ -356,6 +285,13 @@ impl Follower {
 // === impl Stream ===
 
 impl Stream {
+    fn carrier(&self) -> Carrier {
+        Carrier {
+            member: Arc::clone(&self.member),
+            safe: self.safe,
+        }
+    }
+
     /// Asks for progress. When the requests of before are still unsent, one more changes nothing.
     fn ask(&mut self) {
         let _ = self.requests.request_progress().now_or_never();
