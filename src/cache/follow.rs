@@ -122,7 +122,7 @@ impl<P: Projection> Follower<P> {
     fn view(&self, published: &Published<P>) -> View<P> {
         View {
             state: published.state.clone(),
-            revision: published.revision,
+            revision: published.as_of,
             age: self
                 .shared
                 .now()

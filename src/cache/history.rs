@@ -47,7 +47,7 @@ impl<P: Projection> Mirror<P> {
 
     fn begin_confirming(&mut self) {
         let clock = self.shared.clock.clone();
-        let doubt = self.doubt(self.working.revision);
+        let doubt = self.doubt(self.working.as_of);
         self.confirming = Some(Box::pin(async move {
             let mut backoff = MIN_BACKOFF;
             loop {

@@ -115,7 +115,11 @@ async fn list_moving(reader: &Reader<'_>) -> Result<Listing, Error> {
                 revision = revision.max(merge(&mut map, item.ok_or_else(ended)??));
             }
             () = reader.clock.sleep(reader.progress_interval) => {
-                watch.probe.request_progress().await;
+                match watch.probe.extent(revision).await? {
+                    Some(now) if now.is_copied(revision, map.len()) => revision = now.revision,
+                    Some(_) => {}
+                    None => watch.probe.request_progress().await,
+                }
             }
         }
     }

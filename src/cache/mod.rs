@@ -12,6 +12,7 @@ mod catchup;
 mod cursor;
 mod follow;
 mod history;
+mod level;
 mod listing;
 mod log;
 mod message;
@@ -284,7 +285,7 @@ impl<P: Projection> Cache<P> {
             let published = self.shared.published().ok_or(Error::NotReady)?;
             let generation = *generation.get_or_insert(published.generation);
             if published.logs[kind].last() > seen
-                || published.revision < seen
+                || published.as_of < seen
                 || published.generation != generation
             {
                 return self.view();

@@ -92,11 +92,11 @@ impl<P: Projection> Prober<P> {
             tracing::debug!(%error, "the store could not be asked for its revision");
         })?;
         if let Some(before) = before
-            && found < before.revision
+            && found < before.as_of
         {
             tracing::warn!(
                 found,
-                seen = before.revision,
+                seen = before.as_of,
                 "the store is before what it has shown: its history is another one"
             );
             let replaced = shared
@@ -119,7 +119,7 @@ impl<P: Projection> Prober<P> {
             && shared.reached() < Some(found)
         {
             // What is missing may be a revision outside the prefix, of which no event tells.
-            watched.request_progress().await;
+            shared.ask_for_progress(watched.as_ref()).await;
         }
         Ok(found)
     }
@@ -133,7 +133,7 @@ pub(super) async fn ask_for_progress<P: Projection>(shared: Arc<Shared<P>>) {
         shared.clock.sleep(interval / FIRST_ASK).await;
         while *demand.borrow() > 0 {
             if let Some(probe) = shared.probe() {
-                probe.request_progress().await;
+                shared.ask_for_progress(probe.as_ref()).await;
             }
             shared.clock.sleep(interval).await;
         }

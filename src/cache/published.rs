@@ -19,7 +19,11 @@ const MAX_GAPS: usize = 64;
 pub(super) struct Published<P: Projection> {
     /// Shared, so that a reader costs one count and not one for each part of the state.
     pub(super) state: Arc<P::State>,
+    /// The log tells everything up to here.
     pub(super) revision: Revision,
+    /// The state is that of this revision too: what may have happened since [`Self::revision`] came
+    /// and went, and is yet to be told.
+    pub(super) as_of: Revision,
     pub(super) epoch: u64,
     /// Differs whenever the state was replaced by one that does not continue it.
     pub(super) generation: u64,
@@ -49,6 +53,7 @@ impl<P: Projection> Published<P> {
             epoch: P::epoch(&state),
             state: Arc::new(state),
             revision,
+            as_of: revision,
             generation,
             logs: (0..P::KINDS).map(|_| Log::new(revision)).collect(),
             gaps: OrdMap::new(),
@@ -82,8 +87,14 @@ impl<P: Projection> Published<P> {
         if conflated {
             self.gaps.insert(revision, self.revision);
         }
-        self.revision = revision;
+        self.progress(revision);
         P::epoch(&self.state) == self.epoch
+    }
+
+    /// Everything up to `revision` is applied.
+    pub(super) fn progress(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
+        self.as_of = self.as_of.max(revision);
     }
 
     /// Forgets all history, because it belongs to another epoch than the state.
@@ -145,6 +156,7 @@ impl<P: Projection> Clone for Published<P> {
         Self {
             state: self.state.clone(),
             revision: self.revision,
+            as_of: self.as_of,
             epoch: self.epoch,
             generation: self.generation,
             logs: self.logs.clone(),

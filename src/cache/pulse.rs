@@ -75,6 +75,15 @@ impl Pulse {
         if watch.current {
             self.confirm(at);
         }
+        self.redeem(&mut watch, revision);
+    }
+
+    /// `revision` is published, though no item of the watch said so.
+    pub(super) fn reached(&self, revision: Revision) {
+        self.redeem(&mut self.watch(), revision);
+    }
+
+    fn redeem(&self, watch: &mut WatchState, revision: Revision) {
         if let Some(claim) = watch.claim.take_if(|claim| claim.revision <= revision) {
             self.confirm(claim.sent);
             watch.current |= claim.breaks == watch.breaks;

@@ -21,6 +21,7 @@ impl<P: Projection> Mirror<P> {
         let Listing { kvs, revision, .. } = listing;
         self.known.clear();
         self.witness = None;
+        self.measured = None;
         let mut by_revision: BTreeMap<Revision, Vec<Event>> = BTreeMap::new();
         for kv in kvs {
             by_revision
@@ -46,18 +47,19 @@ impl<P: Projection> Mirror<P> {
         if self.contradicted(&listing, &events) {
             tracing::warn!(
                 found = listing.revision,
-                seen = before,
+                seen = self.working.as_of,
                 "the store shows another past than it did: its history is another one"
             );
-            self.confirm(before).await;
+            self.confirm(self.working.as_of).await;
             return self.replace().await;
         }
         self.shared.counters.relists.add(1);
+        self.measured = None;
         tracing::info!(
             from = before,
             to = listing.revision,
             changes = events.len(),
-            "the store forgot what the watch needed, the difference was listed"
+            "the difference to what the watch had told was listed"
         );
         let (to, now) = (listing.revision, self.shared.now());
         if to == before || self.working.apply(&self.projection, to, &events, true, now) {
@@ -77,7 +79,7 @@ impl<P: Projection> Mirror<P> {
         let unknown = difference
             .iter()
             .any(|event| matches!(event, Event::Put(kv) if kv.mod_revision <= before));
-        listing.revision < before
+        listing.revision < self.working.as_of
             || unknown
             || (listing.revision == before && !difference.is_empty())
     }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    store::{self, Outcome, Probe, Revision},
+    store::{self, Extent, Outcome, Probe, Revision},
 };
 
 use super::{
@@ -49,6 +49,8 @@ pub(super) struct Shared<P: Projection> {
     unconfirmed: watch::Sender<bool>,
     /// The generation that a probe proved not to be the store's history.
     doubted: watch::Sender<Option<u64>>,
+    /// What a quorum said last of the keys, and of which generation it was asked.
+    extents: watch::Sender<Option<(u64, Extent)>>,
 }
 
 /// While it exists, the store is asked for progress.
@@ -79,6 +81,7 @@ impl<P: Projection> Shared<P> {
             demand: watch::Sender::new(0),
             unconfirmed: watch::Sender::new(false),
             doubted: watch::Sender::new(None),
+            extents: watch::Sender::new(None),
         }
     }
 
@@ -91,9 +94,9 @@ impl<P: Projection> Shared<P> {
         self.published.load_full()
     }
 
-    /// The published revision.
+    /// The revision that the published state is known to be of.
     pub(super) fn reached(&self) -> Option<Revision> {
-        self.published.load().as_ref().map(|p| p.revision)
+        self.published.load().as_ref().map(|p| p.as_of)
     }
 
     /// Replaces what is published, and wakes those whom it concerns.
@@ -119,8 +122,8 @@ impl<P: Projection> Shared<P> {
         if continued.is_none() {
             self.topics.ring_all();
         }
-        self.revision.send_replace(Some(next.revision));
-        self.arrivals.reached(next.revision);
+        self.revision.send_replace(Some(next.as_of));
+        self.arrivals.reached(next.as_of);
         self.counters.publications.add(1);
     }
 
@@ -148,7 +151,7 @@ impl<P: Projection> Shared<P> {
         let published = published.as_ref().ok_or(Error::NotReady)?;
         Ok(View {
             state: published.state.clone(),
-            revision: published.revision,
+            revision: published.as_of,
             age: self.now().saturating_duration_since(confirmed),
         })
     }
@@ -197,6 +200,24 @@ impl<P: Projection> Shared<P> {
             () = self.clock.sleep_until(deadline) => {}
         }
         self.is_confirmed()
+    }
+
+    /// Has the watch say how far it is, or the store what tells it instead.
+    pub(super) async fn ask_for_progress(&self, probe: &dyn Probe) {
+        let published = self.published();
+        let (generation, applied) = published.map_or((0, 0), |p| (p.generation, p.revision));
+        match probe.extent(applied).await {
+            Ok(None) => probe.request_progress().await,
+            Ok(Some(extent)) => {
+                self.extents.send_replace(Some((generation, extent)));
+            }
+            Err(error) => tracing::debug!(%error, "the store could not be asked for its extent"),
+        }
+    }
+
+    /// Follows what a quorum says of the keys.
+    pub(super) fn extents(&self) -> watch::Receiver<Option<(u64, Extent)>> {
+        self.extents.subscribe()
     }
 
     /// Notes that the store's history is not the one that `generation` shows.

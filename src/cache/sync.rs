@@ -21,6 +21,7 @@ use crate::{
 use super::{
     Lineage, Projection,
     history::confirmed,
+    level::{Measured, unexplained},
     listing::{Listing, Reader, current_revision, ended, list_at, list_now, oldest_revision},
     log::Bounds,
     published::Published,
@@ -55,6 +56,8 @@ pub(super) struct Mirror<P: Projection> {
     pub(super) confirming: Option<BoxFuture<'static, Option<RangeResponse>>>,
     /// The watch broke and is not there again.
     pub(super) cut: bool,
+    /// What a quorum says of the keys, where the watch does not say how far it is.
+    pub(super) measured: Option<Measured>,
     backoff: Duration,
 }
 
@@ -66,6 +69,8 @@ enum End {
     Forgotten(Error),
     /// What is known is not the store's history.
     Void(&'static str),
+    /// The watch has told less, or more, than there is.
+    Wrong,
 }
 
 // === impl Mirror ===
@@ -90,6 +95,7 @@ impl<P: Projection> Mirror<P> {
             witness: None,
             confirming: None,
             cut: false,
+            measured: None,
             backoff: MIN_BACKOFF,
         }
     }
@@ -142,8 +148,12 @@ impl<P: Projection> Mirror<P> {
             }
             End::Void(reason) => {
                 tracing::warn!(reason, "the state is void and read anew");
-                self.confirm(self.working.revision).await;
+                self.confirm(self.working.as_of).await;
                 self.replace().await
+            }
+            End::Wrong => {
+                tracing::warn!("the watch has left something out, the store is listed");
+                self.relist().await
             }
         }
     }
@@ -212,19 +222,29 @@ impl<P: Projection> Mirror<P> {
         let mut watch = self.watch().await?;
         let _demand = self.shared.demand_progress();
         self.shared.set_probe(Some(watch.probe.clone()));
-        while self.working.revision < now {
+        let mut extents = self.shared.extents();
+        while self.working.as_of < now {
+            let item = tokio::select! {
+                item = watch.items.recv() => item.ok_or_else(ended)??,
+                // The sender is ours, so it cannot be gone.
+                _ = extents.changed() => {
+                    self.measure(*extents.borrow_and_update());
+                    continue;
+                }
+            };
             let at = self.shared.now();
-            match watch.items.recv().await.ok_or_else(ended)?? {
+            match item {
                 WatchItem::Changes { revision, events } => {
                     if !self.apply(revision, &events, at) {
                         // All of it is the store's present history, of which this is a new epoch.
                         self.working.forget_history();
                     }
                 }
-                WatchItem::Progress(revision) => self.progress(revision),
+                WatchItem::Progress(revision) => self.working.progress(revision),
                 WatchItem::Interrupted => self.broken(),
                 WatchItem::Resumed => self.resumed(),
             }
+            self.is_level();
             self.working.trim(&self.bounds, at);
         }
         Ok(watch)
@@ -234,6 +254,8 @@ impl<P: Projection> Mirror<P> {
     async fn follow(&mut self, watch: &mut Watch) -> End {
         self.resumed();
         let mut doubts = self.shared.doubts();
+        let mut extents = self.shared.extents();
+        let clock = self.shared.clock.clone();
         loop {
             let generation = self.working.generation;
             let item = tokio::select! {
@@ -251,7 +273,16 @@ impl<P: Projection> Mirror<P> {
                     }
                     continue;
                 }
+                // The sender is ours, so it cannot be gone.
+                _ = extents.changed() => {
+                    if self.measure(*extents.borrow_and_update()) {
+                        self.publish();
+                        self.shared.pulse.reached(self.working.as_of);
+                    }
+                    continue;
+                }
                 item = watch.items.recv() => item,
+                () = unexplained(clock.as_ref(), &self.measured) => return End::Wrong,
             };
             let at = self.shared.now();
             let mut next = item.unwrap_or_else(|| Err(ended()));
@@ -262,14 +293,17 @@ impl<P: Projection> Mirror<P> {
                             return End::Void("a new epoch began");
                         }
                     }
-                    Ok(WatchItem::Progress(revision)) => self.progress(revision),
+                    Ok(WatchItem::Progress(revision)) => self.working.progress(revision),
                     Ok(WatchItem::Interrupted) => {
                         self.shared.counters.interruptions.add(1);
+                        self.excuse();
                         self.broken();
                     }
                     Ok(WatchItem::Resumed) => self.resumed(),
                     Err(error) => {
-                        self.publish();
+                        if self.is_level() {
+                            self.publish();
+                        }
                         return match error {
                             Error::Compacted { .. } => End::Forgotten(error),
                             error => End::Lost(error),
@@ -282,8 +316,11 @@ impl<P: Projection> Mirror<P> {
                 }
             }
             self.backoff = MIN_BACKOFF;
-            self.publish();
-            self.shared.pulse.item(self.working.revision, at);
+            self.heard(at);
+            if self.is_level() {
+                self.publish();
+                self.shared.pulse.item(self.working.as_of, at);
+            }
         }
     }
 
@@ -299,10 +336,6 @@ impl<P: Projection> Mirror<P> {
         self.note(events);
         self.working
             .apply(&self.projection, revision, events, false, at)
-    }
-
-    fn progress(&mut self, revision: Revision) {
-        self.working.revision = self.working.revision.max(revision);
     }
 
     pub(super) fn publish(&mut self) {

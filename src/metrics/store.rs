@@ -11,8 +11,8 @@ use prometheus_client::{
 };
 
 use crate::store::{
-    Error, LeaseId, Probe, RangeRequest, RangeResponse, Renewal, Revision, Status, Store, Txn,
-    TxnResponse, Watch,
+    Error, Extent, LeaseId, Probe, RangeRequest, RangeResponse, Renewal, Revision, Status, Store,
+    Txn, TxnResponse, Watch,
 };
 
 /// Upper bounds of the latency histogram, in seconds: a commit takes some 0.2 ms on a good disk and
@@ -116,6 +116,10 @@ impl Store for ObservedStore {
     async fn status(&self) -> Result<Status, Error> {
         self.metrics.count("status", self.inner.status()).await
     }
+
+    fn doubts_renewals(&self) -> bool {
+        self.inner.doubts_renewals()
+    }
 }
 
 // === impl ObservedProbe ===
@@ -131,6 +135,16 @@ impl Probe for ObservedProbe {
     async fn request_progress(&self) {
         self.inner.request_progress().await;
     }
+
+    async fn extent(&self, applied: Revision) -> Result<Option<Extent>, Error> {
+        let begun = Instant::now();
+        let answer = self.inner.extent(applied).await;
+        // Most stores are not asked for it.
+        if !matches!(answer, Ok(None)) {
+            self.metrics.note("extent", begun, &answer);
+        }
+        answer
+    }
 }
 
 // === impl StoreMetrics ===
@@ -144,6 +158,11 @@ impl StoreMetrics {
     ) -> Result<T, Error> {
         let begun = Instant::now();
         let result = call.await;
+        self.note(operation, begun, &result);
+        result
+    }
+
+    fn note<T>(&self, operation: &'static str, begun: Instant, result: &Result<T, Error>) {
         self.latency
             .get_or_create(&OperationLabel { operation })
             .observe(begun.elapsed().as_secs_f64());
@@ -151,7 +170,6 @@ impl StoreMetrics {
         self.operations
             .get_or_create(&OperationLabels { operation, outcome })
             .inc();
-        result
     }
 }
 

@@ -69,6 +69,8 @@ knobs! {
     "Where /metrics, /livez and /readyz are served over HTTP"
     "insecure_i_know": bool = insecure_i_know;
     "Serves beyond loopback although there is no TLS and no authentication"
+    "allow_old_etcd": bool = etcd.allow_old;
+    "Uses an etcd older than 3.5.13 too, which can lose events; linearizable reads then cost more"
     "wait_for_store": bool = wait_for_store;
     "Waits at start until the store can be reached, instead of exiting with 69"
     "start_timeout": Duration = start_timeout, 100 * MS..=HOUR;
@@ -180,6 +182,8 @@ knobs! {
     "How often a connection with open calls is pinged"
     "etcd.ping_timeout": Duration = etcd.ping_timeout, 100 * MS..=MIN;
     "How long a ping may stay unanswered"
+    "etcd.sync_interval": Option<Duration> = etcd.sync_interval;
+    "How often the cluster is asked for its members; off if the endpoints are all of them"
     "etcd.probe_interval": Duration = etcd.probe_interval, 100 * MS..=HOUR;
     "How often a member is asked for its status"
     "etcd.probe_timeout": Duration = etcd.probe_timeout, 10 * MS..=MIN;

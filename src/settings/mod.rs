@@ -47,6 +47,9 @@ pub struct Settings {
     pub telemetry: telemetry::Settings,
 }
 
+/// The cluster is not asked for its members more often than this.
+const MIN_SYNC_INTERVAL: Duration = Duration::from_millis(100);
+
 // === impl Settings ===
 
 impl Default for Settings {
@@ -146,6 +149,12 @@ impl Settings {
         relation(
             etcd.user.is_empty() == etcd.password_file.is_empty(),
             "etcd.user and etcd.password_file go together",
+        )?;
+        relation(
+            self.etcd
+                .sync_interval
+                .is_none_or(|interval| interval >= MIN_SYNC_INTERVAL),
+            "etcd.sync_interval >= 100ms, or off",
         )?;
         for (name, address) in [
             ("listen", self.listen),

@@ -80,6 +80,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Describes the store and its members as they are now.
     async fn status(&self) -> Result<Status, Error>;
+
+    /// Says whether [`Store::keep_alive`] may succeed for a lease that is gone already, so that
+    /// nothing should be granted on its word alone (an etcd with that fault). Costs nothing.
+    fn doubts_renewals(&self) -> bool {
+        false
+    }
 }
 
 /// One key, or all keys from `start` up to and without `end`.
@@ -196,6 +202,25 @@ pub trait Probe: Send + Sync {
 
     /// Asks the watch to report [`WatchItem::Progress`]. The report may be lost: ask again.
     async fn request_progress(&self);
+
+    /// What the watched keys amount to, where reports of progress cannot be trusted and are not
+    /// given (an old etcd); `None` everywhere else. `applied` is how far the caller's copy is.
+    async fn extent(&self, applied: Revision) -> Result<Option<Extent>, Error> {
+        let _ = applied;
+        Ok(None)
+    }
+}
+
+/// What a range of keys amounts to, as a quorum knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The store's revision.
+    pub revision: Revision,
+    /// When a key that is there now was last written; `0` if none was since the copy's revision
+    /// that was asked with.
+    pub newest: Revision,
+    /// How many keys there are.
+    pub count: usize,
 }
 
 /// What a store says of itself.
@@ -207,7 +232,7 @@ pub struct Status {
     pub version: String,
     /// What the store promises, in words for the start banner.
     pub promise: String,
-    /// The members, in the order of the settings.
+    /// The members that are used.
     pub members: Vec<Member>,
     /// The current revision.
     pub revision: Revision,
@@ -341,6 +366,20 @@ impl RangeRequest {
             serializable: true,
             ..self
         }
+    }
+}
+
+// === impl Extent ===
+
+impl Extent {
+    /// Says whether a copy of the range that has applied everything up to `applied` and holds
+    /// `keys` keys is what the store holds at [`Extent::revision`].
+    ///
+    /// Every key that is there now was last written when the copy had it, so the copy has all of
+    /// them, and as many keys are no others. Not that it has been told everything: what was made
+    /// and deleted again in between leaves no trace.
+    pub fn is_copied(&self, applied: Revision, keys: usize) -> bool {
+        applied >= self.revision || (applied >= self.newest && keys == self.count)
     }
 }
 

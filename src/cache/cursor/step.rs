@@ -53,7 +53,7 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
             return self.reset(ResetReason::EpochChanged, &published, now);
         }
         match &mut self.phase {
-            Phase::Begin(_) if self.position.told > published.revision => {
+            Phase::Begin(_) if self.position.told > published.as_of => {
                 let until = now + self.shared.settings.freshness_wait;
                 let (told, mut revisions) = (self.position.told, self.shared.revisions());
                 self.phase = Phase::Ahead {
@@ -72,7 +72,7 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
             }
             Phase::Ahead { until, .. } => {
                 let until = *until;
-                if self.position.told <= published.revision {
+                if self.position.told <= published.as_of {
                     self.resume();
                     self.follow(&published, now)
                 } else if let Some((last, _)) = self.closing {

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::store::{
-    Error, Event, KeyValue, LeaseId, Outcome, Probe, RangeRequest, RangeResponse, Renewal,
-    Revision, Status, Store, Txn, TxnResponse, Watch, WatchItem,
+    Error, Event, Extent, KeyRange, KeyValue, LeaseId, Outcome, Probe, RangeRequest, RangeResponse,
+    Renewal, Revision, Status, Store, Txn, TxnResponse, Watch, WatchItem,
 };
 
 type Items = mpsc::Sender<Result<WatchItem, Error>>;
@@ -35,6 +35,8 @@ pub(crate) struct Fake {
     pub(crate) compact_after_page: AtomicUsize,
     /// Writes after each of this many pages.
     pub(crate) write_after_page: AtomicUsize,
+    /// Says how far it is by the extent of its keys alone.
+    pub(crate) mute: AtomicBool,
     /// Each probe takes one, if there is a gate.
     pub(crate) gate: Mutex<Option<Arc<Semaphore>>>,
 }
@@ -52,7 +54,10 @@ struct Watcher {
     items: Items,
 }
 
-struct Bell(Arc<Fake>);
+struct Bell {
+    fake: Arc<Fake>,
+    prefix: Bytes,
+}
 
 // === impl Fake ===
 
@@ -73,6 +78,7 @@ impl Fake {
             held: AtomicBool::new(false),
             compact_after_page: AtomicUsize::new(0),
             write_after_page: AtomicUsize::new(0),
+            mute: AtomicBool::new(false),
             gate: Mutex::new(None),
         })
     }
@@ -215,6 +221,22 @@ impl Inner {
     }
 }
 
+/// What the keys of `prefix` amount to in a store.
+pub(crate) async fn extent(
+    store: &dyn Store,
+    prefix: &Bytes,
+    applied: Revision,
+) -> Result<Option<Extent>, Error> {
+    let keys = RangeRequest::new(KeyRange::prefix(prefix.clone())).keys_only();
+    let answer = store.range(keys).await?;
+    let written = answer.kvs.iter().map(|kv| kv.mod_revision);
+    Ok(Some(Extent {
+        revision: answer.revision,
+        newest: written.filter(|at| *at > applied).max().unwrap_or(0),
+        count: answer.count,
+    }))
+}
+
 fn take_one(counter: &AtomicUsize) -> bool {
     counter
         .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
@@ -298,7 +320,7 @@ impl Store for Fake {
             from => from,
         };
         self.inner().watchers.push(Watcher {
-            prefix,
+            prefix: prefix.clone(),
             next,
             items: sender,
         });
@@ -306,7 +328,7 @@ impl Store for Fake {
         let me = self.me.upgrade().expect("somebody called us");
         Ok(Watch {
             items,
-            probe: Arc::new(Bell(me)),
+            probe: Arc::new(Bell { fake: me, prefix }),
         })
     }
 
@@ -323,25 +345,32 @@ impl Store for Fake {
 #[async_trait]
 impl Probe for Bell {
     async fn current_revision(&self) -> Result<Revision, Error> {
-        self.0.probes.fetch_add(1, Ordering::SeqCst);
-        let gate = self.0.gate.lock().unwrap().clone();
-        let revision = self.0.revision();
+        self.fake.probes.fetch_add(1, Ordering::SeqCst);
+        let gate = self.fake.gate.lock().unwrap().clone();
+        let revision = self.fake.revision();
         if let Some(gate) = gate {
             gate.acquire().await.unwrap().forget();
         }
-        self.0.answers()?;
+        self.fake.answers()?;
         Ok(revision)
     }
 
     async fn request_progress(&self) {
-        if self.0.held.load(Ordering::SeqCst)
-            || self.0.answers().is_err()
-            || take_one(&self.0.progress_lost)
+        if self.fake.held.load(Ordering::SeqCst)
+            || self.fake.answers().is_err()
+            || take_one(&self.fake.progress_lost)
         {
             return;
         }
-        self.0.deliver();
-        let revision = self.0.revision();
-        self.0.say(Ok(WatchItem::Progress(revision)));
+        self.fake.deliver();
+        let revision = self.fake.revision();
+        self.fake.say(Ok(WatchItem::Progress(revision)));
+    }
+
+    async fn extent(&self, applied: Revision) -> Result<Option<Extent>, Error> {
+        if !self.fake.mute.load(Ordering::SeqCst) {
+            return Ok(None);
+        }
+        extent(self.fake.as_ref(), &self.prefix, applied).await
     }
 }

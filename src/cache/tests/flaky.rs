@@ -6,14 +6,23 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
+use super::fake::extent;
 use crate::store::{
-    Error, LeaseId, Outcome, RangeRequest, RangeResponse, Renewal, Revision, Status, Store, Txn,
-    TxnResponse, Watch, WatchItem, embedded::Embedded,
+    Error, Extent, LeaseId, Outcome, Probe, RangeRequest, RangeResponse, Renewal, Revision, Status,
+    Store, Txn, TxnResponse, Watch, WatchItem, embedded::Embedded,
 };
 
 pub(crate) struct Flaky {
     store: Arc<Embedded>,
     fault: watch::Sender<Fault>,
+    /// Says how far it is by the extent of its keys alone.
+    mute: bool,
+}
+
+struct Mute {
+    store: Arc<Embedded>,
+    prefix: Bytes,
+    probe: Arc<dyn Probe>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +41,10 @@ pub(crate) enum Fault {
 // === impl Flaky ===
 
 impl Flaky {
-    pub(crate) fn new(store: Arc<Embedded>) -> Arc<Self> {
+    pub(crate) fn new(store: Arc<Embedded>, mute: bool) -> Arc<Self> {
         Arc::new(Self {
             store,
+            mute,
             fault: watch::Sender::new(Fault::None),
         })
     }
@@ -67,7 +77,19 @@ impl Store for Flaky {
     }
 
     async fn watch(&self, prefix: Bytes, from: Revision) -> Result<Watch, Error> {
-        let Watch { mut items, probe } = self.store.watch(prefix, from).await?;
+        let Watch {
+            mut items,
+            mut probe,
+        } = self.store.watch(prefix.clone(), from).await?;
+        let mute = self.mute;
+        if mute {
+            let store = self.store.clone();
+            probe = Arc::new(Mute {
+                store,
+                prefix,
+                probe,
+            });
+        }
         let (sender, passed) = mpsc::channel(4);
         let mut fault = self.fault.subscribe();
         tokio::spawn(async move {
@@ -78,6 +100,7 @@ impl Store for Flaky {
                         biased;
                         _ = fault.changed() => continue,
                         item = items.recv() => match item {
+                            Some(Ok(WatchItem::Progress(_))) if mute => continue,
                             Some(item) => item,
                             None => return,
                         },
@@ -115,5 +138,18 @@ impl Store for Flaky {
 
     async fn status(&self) -> Result<Status, Error> {
         self.store.status().await
+    }
+}
+
+#[async_trait]
+impl Probe for Mute {
+    async fn current_revision(&self) -> Result<Revision, Error> {
+        self.probe.current_revision().await
+    }
+
+    async fn request_progress(&self) {}
+
+    async fn extent(&self, applied: Revision) -> Result<Option<Extent>, Error> {
+        extent(self.store.as_ref(), &self.prefix, applied).await
     }
 }

@@ -16,7 +16,10 @@ use super::{
     toy::{Named, Shown, Toy, all},
 };
 use crate::{
-    cache::{Action, Cache, Cursor, CursorOptions, FinalReason, Message, Settings, Start},
+    cache::{
+        Action, Cache, Cursor, CursorOptions, FinalReason, Freshness, Message, Settings, Start,
+        View,
+    },
     clock::SystemClock,
     store::{
         Operation, Revision, Store, Txn,
@@ -227,8 +230,8 @@ async fn write(store: &Embedded, truth: &Truth, rng: &mut StdRng) -> Revision {
 }
 
 /// Runs one program; returns how often the cache had to catch up: by listing, watchers by a
-/// difference, watchers by starting over.
-async fn run(seed: u64) -> [u64; 3] {
+/// difference, watchers by starting over; and how many linearizable reads were answered.
+async fn run(seed: u64, mute: bool) -> [u64; 4] {
     let mut rng = StdRng::seed_from_u64(seed);
     let store = Embedded::open(
         Location::Memory,
@@ -242,7 +245,7 @@ async fn run(seed: u64) -> [u64; 3] {
         log_revisions: rng.random_range(3..40),
         ..quick()
     };
-    let flaky = Flaky::new(store.clone());
+    let flaky = Flaky::new(store.clone(), mute);
     let replica = || {
         start_with(
             flaky.clone(),
@@ -278,9 +281,11 @@ async fn run(seed: u64) -> [u64; 3] {
             Subscriber::open(&replicas[index % 2], selection, options(&mut rng))
         })
         .collect();
+    let mut reads = 0;
+    let mut last = 0;
     for _ in 0..150 {
         for _ in 0..rng.random_range(0..8) {
-            write(&store, &truth, &mut rng).await;
+            last = write(&store, &truth, &mut rng).await;
         }
         match rng.random_range(0..100) {
             0..8 => flaky.fault(Fault::Stall),
@@ -298,6 +303,14 @@ async fn run(seed: u64) -> [u64; 3] {
             flaky.fault(Fault::None);
             replicas[index] = replica();
             soon(replicas[index].ready()).await;
+        }
+        for replica in &replicas {
+            let read = replica.read(Freshness::Linearizable);
+            if let Ok(Ok(view)) = tokio::time::timeout(Duration::from_millis(2), read).await {
+                assert!(view.revision >= last);
+                assert_eq!(items(&view), expected(&truth, &all(), view.revision));
+                reads += 1;
+            }
         }
         for subscriber in &mut subscribers {
             if rng.random_bool(0.6) {
@@ -318,12 +331,7 @@ async fn run(seed: u64) -> [u64; 3] {
     for replica in &replicas {
         assert!(replica.reached(last, Duration::from_secs(10)).await);
         let view = replica.view().unwrap();
-        let found: Fold = view.state.kinds[0]
-            .values()
-            .map(|kv| super::toy::shown(kv))
-            .map(|(name, value, revision)| (name, (value, revision)))
-            .collect();
-        assert_eq!(found, expected(&truth, &all(), view.revision));
+        assert_eq!(items(&view), expected(&truth, &all(), view.revision));
     }
     for replica in &replicas {
         replica.drain();
@@ -337,14 +345,28 @@ async fn run(seed: u64) -> [u64; 3] {
         stats.iter().map(|stats| stats.relists).sum(),
         stats.iter().map(|stats| stats.differences).sum(),
         stats.iter().map(|stats| stats.resets).sum(),
+        reads,
     ]
+}
+
+fn items(view: &View<Toy>) -> Fold {
+    let shown = view.state.kinds[0].values().map(|kv| super::toy::shown(kv));
+    shown
+        .map(|(name, value, revision)| (name, (value, revision)))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_subscriber_folds_is_the_store_at_its_revision() {
-    let mut total = [0; 3];
+    for mute in [false, true] {
+        programs(mute).await;
+    }
+}
+
+async fn programs(mute: bool) {
+    let mut total = [0; 4];
     for seed in 0..6 {
-        let counts = run(seed).await;
+        let counts = run(seed, mute).await;
         for (total, count) in total.iter_mut().zip(counts) {
             *total += count;
         }

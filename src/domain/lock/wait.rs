@@ -85,7 +85,8 @@ impl Locks {
     }
 
     /// The one place where standing first becomes holding. A cache that has not heard of the store
-    /// for a while may show a place whose session is long gone, so it has to look again.
+    /// for a while may show a place whose session is long gone, so it has to look again; and some
+    /// stores keep a session alive in words only, so that they have to be asked themselves.
     async fn grant(
         &self,
         request: &Acquire,
@@ -93,23 +94,59 @@ impl Locks {
         claim: Arc<Claim>,
         view: View,
     ) -> Result<Option<Granted>, Error> {
-        if view.age <= MAX_AGE && self.core.cache.is_confirmed() {
+        let (claim, view) = if view.age <= MAX_AGE && self.core.cache.is_confirmed() {
+            (claim, view)
+        } else {
+            let view = self.look_anew().await?;
+            if view.state.epoch.id != ticket.epoch {
+                return Ok(None);
+            }
+            match standing(&view, &request.lock, &ticket.place) {
+                Standing::Held(claim) => (claim, view),
+                Standing::Waiting | Standing::Gone => return Ok(None),
+            }
+        };
+        if self.core.store.doubts_renewals() {
+            return self.ask_for_grant(request, ticket, &view).await;
+        }
+        Ok(Some(Granted {
+            claim,
+            revision: view.revision,
+        }))
+    }
+
+    /// Has the store say itself that the place is there and that nobody is before it.
+    async fn ask_for_grant(
+        &self,
+        request: &Acquire,
+        ticket: &Ticket,
+        view: &View,
+    ) -> Result<Option<Granted>, Error> {
+        let place = &ticket.place;
+        let queue = self.core.keys.lock(&request.lock);
+        let look = Txn::new()
+            .when(Compare::create_revision(
+                place.key.clone(),
+                place.create_revision,
+            ))
+            .when(Compare::none_older(queue, place.create_revision))
+            .when_all(self.core.open_compares(view))
+            .then(Operation::get(place.key.clone()));
+        let deadline = self.core.clock.now() + self.core.settings.commit_timeout;
+        let response = self.core.send_again(look, false, deadline).await?.response;
+        if let Some(kv) = response.found(0) {
             return Ok(Some(Granted {
-                claim,
-                revision: view.revision,
+                claim: Arc::new(Claim::held(request.lock.clone(), read(kv)?)),
+                revision: response.revision,
             }));
         }
-        let view = self.look_anew().await?;
-        if view.state.epoch.id != ticket.epoch {
-            return Ok(None);
+        self.core.cache.reached(response.revision, ARRIVAL).await;
+        let view = self.core.cache.view()?;
+        if let Standing::Held(_) = standing(&view, &request.lock, place) {
+            // The cache was not told of something, and has to find that out.
+            self.core.clock.sleep(ARRIVAL).await;
         }
-        Ok(match standing(&view, &request.lock, &ticket.place) {
-            Standing::Held(claim) => Some(Granted {
-                claim,
-                revision: view.revision,
-            }),
-            Standing::Waiting | Standing::Gone => None,
-        })
+        Ok(None)
     }
 
     /// The time is over: gives the place up, unless it holds the lock at that very moment.

@@ -172,7 +172,10 @@ impl Shard {
             let (error, answered) = match self.open(&member).await {
                 Ok((requests, mut answers)) => {
                     let mut answered = false;
-                    match self.serve(requests, &mut answers, &mut answered).await {
+                    match self
+                        .serve(&member, requests, &mut answers, &mut answered)
+                        .await
+                    {
                         Some(error) => (error, answered),
                         None => return,
                     }
@@ -246,6 +249,7 @@ impl Shard {
     /// Renews over an open stream until that breaks; `None` when nobody can ask any more.
     async fn serve(
         &mut self,
+        member: &Member,
         requests: mpsc::Sender<KeepAliveRequest>,
         answers: &mut Streaming<PbLeaseKeepAliveResponse>,
         answered: &mut bool,
@@ -268,6 +272,9 @@ impl Shard {
                     Ok(None) => return Some(unavailable("etcd ended the stream", Outcome::Unknown)),
                     Err(status) => return Some(error::from_status(&status)),
                 },
+                () = member.left.cancelled() => {
+                    return Some(unavailable("the member is not used any more", Outcome::Unknown));
+                }
                 () = sleep_until(deadline), if !self.in_flight.is_empty() => {
                     return Some(silence());
                 }

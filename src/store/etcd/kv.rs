@@ -1,10 +1,10 @@
 //! Reads and compaction: the port's words in etcd's.
 
 use bytes::Bytes;
-use etcd_client::{GetOptions, proto::PbKeyValue, proto::PbRangeResponse};
+use etcd_client::{GetOptions, SortOrder, SortTarget, proto::PbKeyValue, proto::PbRangeResponse};
 
 use super::pool::{Call, Pool, Prefer, Repeat};
-use crate::store::{Error, KeyRange, KeyValue, RangeRequest, RangeResponse, Revision};
+use crate::store::{Error, Extent, KeyRange, KeyValue, RangeRequest, RangeResponse, Revision};
 
 /// Reads keys, on any member: for a linearizable read it asks the leader how far it has to be.
 pub(super) async fn range(
@@ -38,6 +38,39 @@ pub(super) async fn current_revision(
         .limit(1)
         .keys_only();
     Ok(range(pool, prefer, request).await?.revision)
+}
+
+/// What the keys that start with `prefix` amount to, with the newest write after `since`.
+pub(super) async fn extent(
+    pool: &Pool,
+    prefer: Prefer,
+    prefix: &Bytes,
+    since: Revision,
+) -> Result<Extent, Error> {
+    let call = Call {
+        name: "etcd.extent",
+        prefer,
+        repeat: Repeat::Read,
+    };
+    // The count is that of all keys, whatever the filter and the limit leave out.
+    let options = GetOptions::new()
+        .with_prefix()
+        .with_keys_only()
+        .with_min_mod_revision(since + 1)
+        .with_sort(SortTarget::Mod, SortOrder::Descend)
+        .with_limit(1);
+    let answer = pool
+        .call(call, |member| {
+            let mut kv = member.kv.clone();
+            let (prefix, options) = (prefix.to_vec(), options.clone());
+            async move { kv.get(prefix, Some(options)).await }
+        })
+        .await?;
+    Ok(Extent {
+        revision: answer.header().map_or(0, |header| header.revision()),
+        newest: answer.kvs().first().map_or(0, |kv| kv.mod_revision()),
+        count: usize::try_from(answer.count()).unwrap_or(0),
+    })
 }
 
 /// Forgets history; finding it forgotten is success.

@@ -8,6 +8,7 @@ use std::{
 
 use etcd_client::{Channel, ClusterClient, KvClient, LeaseClient, MaintenanceClient, WatchClient};
 use tokio::{sync::Notify, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     error::{from_client, with_outcome},
@@ -22,7 +23,7 @@ use crate::store::{Error, Outcome};
 /// connection cannot hold up calls (etcd issue 15402). Nothing connects before its first call, and
 /// each lane reconnects by itself.
 pub(super) struct Member {
-    /// As the settings name it.
+    /// As the settings or the cluster's list name it.
     pub(super) endpoint: String,
     /// Lane kv.
     pub(super) kv: KvClient,
@@ -42,6 +43,8 @@ pub(super) struct Member {
     pub(super) suspected: Notify,
     /// Wakes who is connected when a probe failed.
     failed: Notify,
+    /// Cancelled when the member is not used any more: what runs on it ends or moves.
+    pub(super) left: CancellationToken,
 }
 
 /// What the last probe or call said of a member.
@@ -92,6 +95,7 @@ impl Member {
             health: Mutex::default(),
             suspected: Notify::new(),
             failed: Notify::new(),
+            left: CancellationToken::new(),
         })
     }
 
@@ -142,18 +146,34 @@ impl Member {
         self.login.is_some()
     }
 
+    /// Its id in the cluster, as far as it was ever asked.
+    pub(super) fn id(&self) -> Option<u64> {
+        Some(self.lock().report.as_ref()?.member_id)
+    }
+
     /// Asks the member for its status and notes what came of it.
     pub(super) async fn probe(&self, within: Duration) -> Result<Report, Error> {
+        let answer = self.report(within).await;
+        self.note(&answer);
+        answer
+    }
+
+    /// Asks the member for its status.
+    pub(super) async fn report(&self, within: Duration) -> Result<Report, Error> {
         let status = || {
             let mut maintenance = self.maintenance.clone();
             async move { maintenance.status().await }
         };
-        let result = match self.ask(within, status).await {
+        match self.ask(within, status).await {
             Ok(status) => Ok(Report::from(&status)),
             Err(error) => Err(with_outcome(error, Outcome::NotDone)),
-        };
+        }
+    }
+
+    /// Notes what came of asking the member for its status.
+    pub(super) fn note(&self, answer: &Result<Report, Error>) {
         let mut health = self.lock();
-        match &result {
+        match answer {
             Ok(report) => {
                 health.report = Some(report.clone());
                 health.mend(&self.endpoint);
@@ -163,7 +183,6 @@ impl Member {
                 self.failed.notify_waiters();
             }
         }
-        result
     }
 
     /// Completes when the member does not tell its status: a stream on it may hang without ending.

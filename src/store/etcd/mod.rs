@@ -1,10 +1,10 @@
 //! The store in an etcd cluster.
 //!
 //! A pool keeps one client per endpoint, each with connections of its own for calls, watches and
-//! leases (`member`), over TLS (`tls`) and with a user's token (`login`) where that is wanted, and
-//! decides who is asked (`pool`). Calls that fail go to another member when
-//! repeating them is safe; watches (`watch`) and renewals (`keepalive`) reopen their streams by
-//! themselves. Nothing of the client library leaves this module.
+//! leases (`member`), over TLS (`tls`) and with a user's token (`login`) where that is wanted, asks
+//! the cluster now and then which members there are (`members`), and decides who is called (`pool`).
+//! Calls that fail go to another member when repeating them is safe; watches (`watch`) and renewals
+//! (`keepalive`) reopen their streams by themselves. Nothing of the client library leaves this module.
 
 mod error;
 mod events;
@@ -12,8 +12,10 @@ mod keepalive;
 mod kv;
 mod lane;
 mod lease;
+mod link;
 mod login;
 mod member;
+mod members;
 mod pool;
 mod settings;
 mod status;
@@ -62,6 +64,10 @@ impl EtcdStore {
         let pool = Arc::new(Pool::connect(settings).await?);
         let stop = CancellationToken::new();
         pool.spawn_probes(&stop);
+        tokio::spawn(
+            stop.clone()
+                .run_until_cancelled_owned(members::keep(Arc::clone(&pool), stop.clone())),
+        );
         let renewals = Renewals::spawn(&pool, &clock, &stop);
         Ok(Self {
             pool,
@@ -105,5 +111,11 @@ impl Store for EtcdStore {
 
     async fn status(&self) -> Result<Status, Error> {
         status::status(&self.pool, &self.timeline).await
+    }
+
+    fn doubts_renewals(&self) -> bool {
+        let members = self.pool.members();
+        let mut versions = members.iter().filter_map(|member| member.version());
+        versions.any(|version| !version.has_safe_renewals())
     }
 }

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use rand::{Rng as _, seq::SliceRandom as _};
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -21,6 +21,10 @@ use crate::store::{Error, KeyRange, Outcome, RangeRequest};
 /// All members. The list is swapped whole when it changes.
 pub(super) struct Pool {
     members: ArcSwap<Vec<Arc<Member>>>,
+    /// The cluster they belong to.
+    pub(super) cluster: u64,
+    /// A member does not answer.
+    pub(super) trouble: Notify,
     pub(super) settings: Settings,
 }
 
@@ -74,11 +78,13 @@ impl Pool {
         for endpoint in &settings.endpoints {
             members.push(Arc::new(Member::new(endpoint, &settings).await?));
         }
-        let pool = Self {
+        let mut pool = Self {
             members: ArcSwap::from_pointee(members),
+            cluster: 0,
+            trouble: Notify::new(),
             settings,
         };
-        pool.check().await?;
+        pool.cluster = pool.check().await?;
         Ok(pool)
     }
 
@@ -97,7 +103,8 @@ impl Pool {
         join_all(probes).await
     }
 
-    async fn check(&self) -> Result<(), Error> {
+    /// Looks at every member; returns the id of their cluster.
+    async fn check(&self) -> Result<u64, Error> {
         let mut failures = Vec::new();
         let mut denied = None;
         let mut cluster = None;
@@ -114,7 +121,8 @@ impl Pool {
             };
             if !self.settings.allow_old && member.version().is_none_or(|version| version < OLDEST) {
                 return Err(Error::Invalid(format!(
-                    "etcd {} at {} is older than {OLDEST} and may lose events",
+                    "etcd {} at {} is older than {OLDEST} and may lose events; it is used all \
+                     the same with --allow-old-etcd",
                     report.version, member.endpoint
                 )));
             }
@@ -126,7 +134,7 @@ impl Pool {
             }
         }
         match (cluster, denied) {
-            (Some(_), _) => self.check_access().await,
+            (Some(cluster), _) => self.check_access().await.map(|()| cluster),
             (None, Some(denied)) => Err(denied),
             (None, None) => Err(error::unavailable(
                 format!("no etcd member answers ({})", failures.join("; ")),
@@ -147,10 +155,35 @@ impl Pool {
     }
 
     /// Keeps what is known of the members' health fresh, until told to stop.
-    pub(super) fn spawn_probes(&self, stop: &CancellationToken) {
+    pub(super) fn spawn_probes(self: &Arc<Self>, stop: &CancellationToken) {
         for member in self.members().iter() {
-            let probe = probe(Arc::clone(member), self.settings.clone());
-            tokio::spawn(stop.clone().run_until_cancelled_owned(probe));
+            self.spawn_probe(member, stop);
+        }
+    }
+
+    fn spawn_probe(self: &Arc<Self>, member: &Arc<Member>, stop: &CancellationToken) {
+        let probe = probe(Arc::clone(self), Arc::clone(member));
+        let probe = member.left.clone().run_until_cancelled_owned(probe);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(probe));
+    }
+
+    /// Replaces the list.
+    pub(super) fn replace(self: &Arc<Self>, next: Vec<Arc<Member>>, stop: &CancellationToken) {
+        let next = Arc::new(next);
+        let previous = self.members.swap(Arc::clone(&next));
+        for member in next.iter().filter(|member| !is_among(&previous, member)) {
+            tracing::info!(
+                endpoint = member.endpoint,
+                "an etcd member is used from now on"
+            );
+            self.spawn_probe(member, stop);
+        }
+        for member in previous.iter().filter(|member| !is_among(&next, member)) {
+            tracing::info!(
+                endpoint = member.endpoint,
+                "an etcd member is not used any more"
+            );
+            member.left.cancel();
         }
     }
 
@@ -285,8 +318,16 @@ impl Backoff {
     }
 }
 
+/// Says whether a member, reached this very way, is on a list.
+pub(super) fn is_among(list: &[Arc<Member>], member: &Arc<Member>) -> bool {
+    list.iter().any(|known| Arc::ptr_eq(known, member))
+}
+
 /// Notes a failure at the member if it may be its fault; a lost quorum is nobody's.
 pub(super) fn blame(member: &Member, error: &Error) {
+    if member.left.is_cancelled() {
+        return;
+    }
     match error {
         Error::Unavailable { .. } | Error::Timeout { .. } | Error::Corrupt(_) => {
             member.suspect(error);
@@ -303,8 +344,9 @@ pub(super) fn blame(member: &Member, error: &Error) {
     }
 }
 
-async fn probe(member: Arc<Member>, settings: Settings) {
-    let mut backoff = Backoff::new(&settings);
+async fn probe(pool: Arc<Pool>, member: Arc<Member>) {
+    let settings = &pool.settings;
+    let mut backoff = Backoff::new(settings);
     loop {
         if member.is_good() {
             backoff.reset();
@@ -320,5 +362,8 @@ async fn probe(member: Arc<Member>, settings: Settings) {
         }
         // The member keeps what came of it.
         let _ = member.probe(settings.probe_timeout).await;
+        if !member.is_good() {
+            pool.trouble.notify_one();
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// How the adapter reaches etcd, and how patient it is.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The members, as `host:port` or with the scheme, `http://host:port` or `https://host:port`. At
-    /// least one; default none.
+    /// Some of the members, as `host:port` or with the scheme, `http://host:port` or
+    /// `https://host:port`. At least one; default none.
     pub endpoints: Vec<String>,
     /// Connects over TLS. Default false.
     pub tls: bool,
@@ -41,6 +41,9 @@ pub struct Settings {
     pub ping_interval: Duration,
     /// How long a ping may stay unanswered until the connection counts as lost. Default 4 s.
     pub ping_timeout: Duration,
+    /// How often the cluster is asked for its members; sooner while one does not answer. `None`: the
+    /// endpoints are all there is. Default 30 s, at least 100 ms.
+    pub sync_interval: Option<Duration>,
     /// How often a healthy member is asked for its status. Default 3 s.
     pub probe_interval: Duration,
     /// How long a member may take to tell its status, until its streams move to another. Default
@@ -98,6 +101,7 @@ impl Default for Settings {
             kv_timeout: Duration::from_millis(1500),
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(4),
+            sync_interval: Some(Duration::from_secs(30)),
             probe_interval: Duration::from_secs(3),
             probe_timeout: Duration::from_secs(1),
             backoff_min: Duration::from_millis(50),

@@ -8,7 +8,8 @@ use std::{
 use super::{
     error::{unavailable, with_outcome},
     member::{Member as EtcdMember, Report},
-    pool::{Call, Pool, Prefer, Repeat},
+    members,
+    pool::{Pool, Prefer},
     version::Version,
 };
 use crate::store::{Error, Kind, Member, Outcome, Revision, Status};
@@ -45,8 +46,10 @@ pub(super) async fn status(pool: &Pool, timeline: &Timeline) -> Result<Status, E
         }
     }
     let (revision, timeline) = timeline.read(pool).await?;
-    // Without the list, names stay empty and the size is that of the settings.
-    let names = names(pool).await.unwrap_or_default();
+    // Without the cluster's list, names stay empty and the size is that of ours.
+    let listed = members::list(pool).await.unwrap_or_default();
+    let names = listed.into_iter().map(|member| (member.id, member.name));
+    let names: HashMap<_, _> = names.collect();
     let members: Vec<_> = asked
         .iter()
         .map(|(member, result)| describe(member, result, &names))
@@ -171,25 +174,6 @@ fn describe(
             ..Member::default()
         },
     }
-}
-
-/// The names of all members of the cluster, by id; there may be more than we were told of.
-async fn names(pool: &Pool) -> Result<HashMap<u64, String>, Error> {
-    let call = Call {
-        name: "etcd.members",
-        prefer: Prefer::Any,
-        repeat: Repeat::Read,
-    };
-    let list = pool
-        .call(call, |member| {
-            let mut cluster = member.cluster.clone();
-            async move { cluster.member_list().await }
-        })
-        .await?;
-    let members = list.members().iter();
-    Ok(members
-        .map(|member| (member.id(), member.name().to_owned()))
-        .collect())
 }
 
 #[cfg(test)]

@@ -23,6 +23,11 @@ impl Version {
         }
     }
 
+    /// Says whether a renewal never succeeds for a lease that was revoked.
+    pub(super) fn has_safe_renewals(self) -> bool {
+        !self.is_below(Version(3, 5, 23), Version(3, 6, 5), Version(3, 7, 0))
+    }
+
     /// What an operator should know of this version.
     pub(super) fn warnings(self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -32,10 +37,10 @@ impl Version {
                  progress are not used"
             ));
         }
-        if self.is_below(Version(3, 5, 23), Version(3, 6, 5), Version(3, 7, 0)) {
+        if !self.has_safe_renewals() {
             warnings.push(format!(
-                "etcd {self} can confirm the renewal of a lease that was revoked; fixed in 3.5.23 \
-                 and 3.6.5"
+                "etcd {self} can confirm the renewal of a lease that was revoked, so that each \
+                 lock costs one more read before it is granted; fixed in 3.5.23 and 3.6.5"
             ));
         }
         if self.is_below(Version(3, 5, 33), Version(3, 6, 14), Version(3, 7, 1)) {

@@ -8,14 +8,13 @@
 //! holds again for each event it adds: history made of large transactions then costs it a fifth of
 //! a second per megabyte. So fragments are only asked for when something did not arrive whole.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use etcd_client::{WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
 use futures_util::FutureExt as _;
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -23,14 +22,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     error::{from_cancel, from_client, unavailable, with_outcome},
     events::Assembler,
-    kv,
+    link::{Carrier, Link},
     member::Member,
     pool::{Backoff, Pool, Prefer, blame},
     version::Version,
 };
 use crate::{
     planted::{self, Bug},
-    store::{Error, Outcome, Probe, Revision, Watch, WatchItem},
+    store::{Error, Outcome, Revision, Watch, WatchItem},
 };
 
 /// Opens a watch and starts the task that follows it.
@@ -46,12 +45,7 @@ pub(super) async fn watch(
         0 => stream.revision,
         from => from - 1,
     };
-    let link = Arc::new(Link {
-        pool: Arc::clone(pool),
-        key: prefix.clone(),
-        member: Mutex::default(),
-        wanted: Notify::new(),
-    });
+    let link = Arc::new(Link::new(pool, &prefix));
     let (sender, items) = mpsc::channel(pool.settings.watch_buffer.max(1));
     let follower = Follower {
         pool: Arc::clone(pool),
@@ -70,17 +64,6 @@ pub(super) async fn watch(
         }
     });
     Ok(Watch { items, probe: link })
-}
-
-/// What a watch's task and its reader share.
-struct Link {
-    pool: Arc<Pool>,
-    /// Any key: reading it tells the revision.
-    key: Bytes,
-    /// The member that carries the watch now.
-    member: Mutex<Option<Arc<Member>>>,
-    /// Somebody wants to know how far the watch is.
-    wanted: Notify,
 }
 
 struct Follower {
@@ -102,6 +85,8 @@ struct Stream {
     id: i64,
     /// The member's revision when it created the watch.
     revision: Revision,
+    /// The member's word on requested progress can be trusted.
+    safe: bool,
 }
 
 /// How etcd sends what takes much room.
@@ -120,38 +105,12 @@ enum End {
     Broken(Error),
 }
 
-// === impl Link ===
-
-impl Link {
-    fn carried_by(&self, member: Option<&Arc<Member>>) {
-        *self.member.lock().unwrap_or_else(PoisonError::into_inner) = member.cloned();
-    }
-}
-
-#[async_trait]
-impl Probe for Link {
-    async fn current_revision(&self) -> Result<Revision, Error> {
-        // The member that carries the watch: another may be ahead of it by then.
-        let member = self
-            .member
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let prefer = member.map_or(Prefer::Any, Prefer::Member);
-        kv::current_revision(&self.pool, prefer, &self.key).await
-    }
-
-    async fn request_progress(&self) {
-        self.wanted.notify_one();
-    }
-}
-
 // === impl Follower ===
 
 impl Follower {
     async fn run(mut self, mut stream: Stream) {
         loop {
-            self.link.carried_by(Some(&stream.member));
+            self.link.carried_by(Some(stream.carrier()));
             let error = match self.follow(&mut stream).await {
                 End::Unread => return,
                 End::Broken(error) => error,
@@ -219,6 +178,9 @@ impl Follower {
                 () = member.unresponsive() => {
                     return End::Broken(unavailable("its member does not answer", Outcome::NotDone));
                 }
+                () = member.left.cancelled() => {
+                    return End::Broken(unavailable("its member is not used any more", Outcome::NotDone));
+                }
                 () = sleep_until(deadline) => {
                     if !asked {
                         stream.ask();
@@ -252,7 +214,7 @@ impl Follower {
         }
         // Its own timer's reports keep their place among the events in every version; requested
         // ones do only in some.
-        let trusted = frame.watch_id == stream.id || stream.has_safe_progress();
+        let trusted = frame.watch_id == stream.id || stream.safe;
         let revision = frame.header.map_or(0, |header| header.revision);
         let progress = trusted && !frame.created && !frame.fragment;
         Ok(Vec::from_iter(
@@ -265,7 +227,7 @@ impl Follower {
     /// What to make of a watch that does not say how far it is. Old servers may rightly keep
     /// silent: there it is enough that the member answers a read.
     async fn check_silence(&self, stream: &Stream) -> Result<(), Error> {
-        if stream.has_safe_progress() {
+        if stream.safe {
             return Err(Error::Timeout {
                 outcome: Outcome::NotDone,
             });
@@ -326,6 +288,13 @@ impl Follower {
 // === impl Stream ===
 
 impl Stream {
+    fn carrier(&self) -> Carrier {
+        Carrier {
+            member: Arc::clone(&self.member),
+            safe: self.safe,
+        }
+    }
+
     /// Asks for progress. When the requests of before are still unsent, one more changes nothing.
     fn ask(&mut self) {
         let _ = self.requests.request_progress().now_or_never();
@@ -336,12 +305,6 @@ impl Stream {
     fn cut_after(&self, error: &Error) -> Cut {
         let whole = self.spoke && !matches!(error, Error::Invalid(_));
         if whole { Cut::Whole } else { Cut::Fragments }
-    }
-
-    fn has_safe_progress(&self) -> bool {
-        self.member
-            .version()
-            .is_some_and(Version::has_safe_progress)
     }
 }
 
@@ -417,7 +380,11 @@ async fn open_once(
                 Outcome::NotDone,
             ));
         }
+        // Asked now, because the server may be another one than when it was asked last.
+        let report = member.probe(pool.settings.probe_timeout).await?;
+        let version = report.version.parse::<Version>();
         Ok(Stream {
+            safe: version.is_ok_and(Version::has_safe_progress),
             member: Arc::clone(member),
             requests,
             cut,

@@ -50,6 +50,8 @@ pub struct Launch {
     pub homes: Vec<Home>,
     /// Whether a write waits for the disk. Most tests need no disk.
     pub synced: bool,
+    /// Where every member says that clients reach it; none: where they do.
+    pub advertised: Option<String>,
     /// Flags of every member beside the usual ones.
     pub flags: Vec<String>,
     /// Lets in only clients with a certificate that the trusted authority signed.
@@ -67,6 +69,8 @@ pub struct Home {
 
 struct Member {
     binary: Binary,
+    /// It was added to a cluster that ran already.
+    joins: bool,
     name: String,
     home: Home,
     dir: PathBuf,
@@ -128,6 +132,69 @@ impl Etcd {
             member.wait_until_it_serves().await;
         }
         etcd
+    }
+
+    /// Adds a member, starts it and waits until it serves; returns its index.
+    pub async fn add(&mut self) -> usize {
+        let index = self.join(false).await;
+        self.members[index].wait_until_it_serves().await;
+        index
+    }
+
+    /// Adds a member that has no vote, starts it and waits until the others know it; returns its
+    /// index.
+    pub async fn add_learner(&mut self) -> usize {
+        let index = self.join(true).await;
+        let mut client = self.client(0).await;
+        let started = Instant::now();
+        loop {
+            let list = client.member_list().await.unwrap();
+            let mut members = list.members().iter();
+            if members.any(|member| member.name() == self.members[index].name) {
+                return index;
+            }
+            assert!(
+                started.elapsed() < START_TIMEOUT,
+                "the learner is not known"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn join(&mut self, learner: bool) -> usize {
+        let index = self.members.len();
+        let home = self.launch.homes[0].clone();
+        let mut member = Member::new(self.launch.binary, format!("m{index}"), home.clone());
+        member.joins = true;
+        let peer = member.peer_url();
+        let mut options = etcd_client::MemberAddOptions::new();
+        if learner {
+            options = options.with_is_learner();
+        }
+        let client = self.client(0).await;
+        once_they_know_each_other(|| {
+            let (mut client, options) = (client.clone(), options.clone());
+            let peer = [peer.clone()];
+            async move { client.member_add(peer, Some(options)).await }
+        })
+        .await;
+        self.members.push(member);
+        self.launch.homes.push(home);
+        self.spawn(index);
+        index
+    }
+
+    /// Removes a member from the cluster; its process ends by itself.
+    pub async fn remove(&mut self, member: usize) {
+        let other = (member + 1) % self.members.len();
+        let status = self.client(member).await.status().await.unwrap();
+        let id = status.header().unwrap().member_id();
+        let client = self.client(other).await;
+        once_they_know_each_other(|| {
+            let mut client = client.clone();
+            async move { client.member_remove(id).await }
+        })
+        .await;
     }
 
     /// `host:port` of each member.
@@ -317,6 +384,7 @@ impl Launch {
             binary: Binary::Current,
             homes: vec![home; size],
             synced: false,
+            advertised: None,
             flags: Vec::new(),
             tls: None,
         }
@@ -335,6 +403,7 @@ impl Member {
             .keep();
         Self {
             binary,
+            joins: false,
             name,
             home,
             dir,
@@ -361,8 +430,10 @@ impl Member {
             "http"
         };
         let client = format!("{scheme}://{}:{}", self.home.address, self.client_port);
+        let advertised = launch.advertised.as_ref().unwrap_or(&client);
         let metrics = format!("http://{}:{}", self.home.address, self.metrics_port);
         let peer = self.peer_url();
+        let state = if self.joins { "existing" } else { "new" };
         // Fast elections where nobody can lose one, calmer ones on a busy machine otherwise.
         let alone = launch.homes.len() == 1;
         let (heartbeat, election) = if alone { (20, 200) } else { (50, 500) };
@@ -375,12 +446,13 @@ impl Member {
             .args(["--name", &self.name, "--data-dir"])
             .arg(self.dir.join("data"))
             .args(["--listen-client-urls", &client])
-            .args(["--advertise-client-urls", &client])
+            .args(["--advertise-client-urls", advertised])
             .args(["--listen-metrics-urls", &metrics])
             .args(["--listen-peer-urls", &peer])
             .args(["--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", cluster])
             .args(["--initial-cluster-token", cluster])
+            .args(["--initial-cluster-state", state])
             .args(["--log-level", "warn"])
             .args((!launch.synced).then_some("--unsafe-no-fsync"))
             .arg(format!("--heartbeat-interval={heartbeat}"))
@@ -456,6 +528,20 @@ impl Drop for Member {
 fn copy_all(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").args([from, to]).status();
     assert!(copied.unwrap().success(), "{from:?} was not copied");
+}
+
+/// Changes who belongs to a cluster: refused until its members have known each other for some
+/// seconds.
+async fn once_they_know_each_other<T, F>(change: impl Fn() -> F)
+where
+    F: Future<Output = Result<T, etcd_client::Error>>,
+{
+    let started = Instant::now();
+    while let Err(error) = change().await {
+        let early = error.to_string().contains("unhealthy cluster");
+        assert!(early && started.elapsed() < START_TIMEOUT, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// A key prefix that no other test uses.

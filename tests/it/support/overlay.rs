@@ -25,6 +25,10 @@ pub trait Overlay: Send + Sync + 'static {
     async fn status(&self) -> Result<Status, Error> {
         self.inner().status().await
     }
+
+    fn doubts_renewals(&self) -> bool {
+        self.inner().doubts_renewals()
+    }
 }
 
 /// The store that an [`Overlay`] makes.
@@ -70,5 +74,9 @@ impl<O: Overlay> Store for Overlaid<O> {
 
     async fn status(&self) -> Result<Status, Error> {
         self.0.status().await
+    }
+
+    fn doubts_renewals(&self) -> bool {
+        self.0.doubts_renewals()
     }
 }
