@@ -209,6 +209,11 @@ impl Load {
                 "reads from the cache of replica {} failed: {failures:?}",
                 reader.replica
             );
+            assert!(
+                !expect.history_goes_on || reads.missed == 0,
+                "{} reads did not find what is there",
+                reads.missed
+            );
             let took = reads.slowest_linearizable;
             assert!(
                 took <= DEADLINE + GRACE,
