@@ -31,7 +31,8 @@ pub struct Expectations {
     /// Whether every replica stays reachable, so that no read from a cache fails and no write
     /// without a reason.
     pub reads_go_on: bool,
-    /// Whether no call fails of a client that may use any replica.
+    /// Whether no call fails of a client that may use any replica, and no watch of it has changes
+    /// merged.
     pub calls_succeed: bool,
     /// Whether live clients keep their sessions; else they get new ones and everything back.
     pub sessions_live: bool,
@@ -129,16 +130,16 @@ impl Load {
             !expect.calls_succeed || failures.is_empty(),
             "calls failed: {failures:#?}"
         );
-        let mut changes = 0;
-        let every_change = expect.history_goes_on && !expect.history_is_cut;
+        let (mut changes, mut merged) = (0, 0);
         for follower in &self.followers {
             if expect.history_goes_on && failures.is_empty() {
                 follower.catches_up(&versions, CONVERGENCE).await;
             }
             let seen = follower.seen();
             changes += seen.changes;
+            merged += seen.merged;
             assert!(
-                !every_change || seen.wrong.is_empty(),
+                !expect.history_goes_on || seen.wrong.is_empty(),
                 "a watch is wrong: {:#?}",
                 seen.wrong
             );
@@ -149,6 +150,11 @@ impl Load {
             );
         }
         figures.add("changes seen", changes);
+        figures.add("times merged", merged);
+        assert!(
+            !expect.calls_succeed || merged == 0,
+            "a watch saw merged changes, {merged} times"
+        );
     }
 
     fn judge_writes(&self, figures: &mut Figures, expect: &Expectations) {
@@ -212,6 +218,11 @@ impl Load {
                 !expect.reads_go_on || failures.is_empty(),
                 "reads from the cache of replica {} failed: {failures:?}",
                 reader.replica
+            );
+            assert!(
+                !expect.history_goes_on || reads.missed == 0,
+                "{} reads did not find what is there",
+                reads.missed
             );
             let took = reads.slowest_linearizable;
             assert!(

@@ -16,6 +16,8 @@ use super::writes::{DEADLINE, reason};
 
 /// The key that is read; it exists.
 pub const KEY: &str = "load/read";
+/// How a read fails that does not find it.
+const MISSED: &str = "NotFound CONFIG_NOT_FOUND";
 /// How long a reader waits between two reads.
 const PAUSE: Duration = Duration::from_millis(25);
 /// How many reads from the cache there are for each linearizable one.
@@ -34,6 +36,8 @@ pub struct Reads {
     pub cached: usize,
     /// Reads from the cache that failed: code and reason, and when.
     pub cached_failures: Vec<(Instant, String)>,
+    /// Reads from the cache that did not find what was once written.
+    pub missed: usize,
     pub slowest_cached: Duration,
     /// The oldest answer from the cache.
     pub oldest: Duration,
@@ -77,6 +81,7 @@ async fn cached(reads: &Mutex<Reads>, channel: Channel) {
     reads.slowest_cached = reads.slowest_cached.max(begun.elapsed());
     match answer {
         Ok((_, age)) => reads.oldest = reads.oldest.max(age),
+        Err(error) if error == MISSED => reads.missed += 1,
         Err(error) => reads.cached_failures.push((begun, error)),
     }
 }

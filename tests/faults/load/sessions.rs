@@ -65,7 +65,11 @@ impl Program {
             if mine.is_some_and(|mine| mine.health() == Health::Healthy) {
                 return;
             }
-            assert!(begun.elapsed() < within, "{name} is not well in {found:?}");
+            let state = self.registration.state();
+            assert!(
+                begun.elapsed() < within,
+                "{name}, {state:?}, is not well in {found:?}"
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

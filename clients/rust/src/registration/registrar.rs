@@ -119,6 +119,8 @@ impl Registrar {
                 Happened::Lost(cause, client_id) => return self.lose(cause, client_id).await,
                 Happened::Doubtful => match self.still_owned(&held.session).await {
                     Some(true) | None => {}
+                    // The session may have taken it along, which is told a moment later.
+                    Some(false) if !held.session.outlives_now().await => {}
                     Some(false) => {
                         return self
                             .lose(InstanceLostCause::Unspecified, String::new())

@@ -106,14 +106,16 @@ impl Keepalive {
                     let Some(response) = message? else {
                         return Ok(Over::Final(Final::Unspecified));
                     };
-                    if !std::mem::replace(&mut answered, true) {
+                    let first = !std::mem::replace(&mut answered, true);
+                    if first {
                         backoff.reset();
-                        if interrupted {
-                            self.tell(SessionEvent::Resumed);
-                        }
                     }
                     if let Some(over) = self.take(response, &mut stream) {
                         return Ok(over);
+                    }
+                    // Not where the answer is that the session ended.
+                    if first && interrupted {
+                        self.tell(SessionEvent::Resumed);
                     }
                 }
                 () = tokio::time::sleep_until(next) => {

@@ -186,6 +186,18 @@ impl Session {
         }
     }
 
+    /// Waits for proof that the session lives after now, or has ended; says whether it lives.
+    pub(crate) async fn outlives_now(&self) -> bool {
+        let mut life = self.inner.life.subscribe();
+        // The first renewal may have been under way already.
+        for _ in 0..2 {
+            if life.borrow_and_update().ended.is_some() || life.changed().await.is_err() {
+                return false;
+            }
+        }
+        life.borrow().ended.is_none()
+    }
+
     /// The notices from now on.
     pub fn events(&self) -> SessionEvents {
         SessionEvents {
