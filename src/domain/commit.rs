@@ -6,8 +6,9 @@ use crate::store::{self, Operation, OperationResponse, Outcome, Txn, TxnResponse
 
 use super::{Core, error::Error, guard::Guard};
 
-/// How long the attempt that is always made may take, however late it is.
-const LAST_ATTEMPT: Duration = Duration::from_millis(500);
+/// How much later than the deadline an attempt may end: one that is cut off leaves its outcome
+/// unknown. Clients stop waiting after 3 s, and the deadline is after 2 s.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// The store's answer to a transaction.
 pub(super) struct Sent {
@@ -70,8 +71,8 @@ impl Core {
         self.send_again(txn, false, deadline).await
     }
 
-    /// Sends a transaction of which an earlier attempt may be `unknown`. No attempt begins or goes
-    /// on after `deadline`, but one is made.
+    /// Sends a transaction of which an earlier attempt may be `unknown`. No attempt begins after
+    /// `deadline`, but one is made.
     pub(super) async fn send_again(
         &self,
         txn: Txn,
@@ -103,7 +104,7 @@ impl Core {
         txn: Txn,
         deadline: Instant,
     ) -> Result<TxnResponse, store::Error> {
-        let limit = deadline.max(self.clock.now() + LAST_ATTEMPT);
+        let limit = deadline.max(self.clock.now()) + GRACE;
         tokio::select! {
             biased;
             answer = self.store.txn(txn) => answer,

@@ -30,8 +30,11 @@ impl Replica {
         let endpoints: Vec<_> = links.iter().map(|link| link.address.to_string()).collect();
         let store = format!("etcd://{}/{root}", endpoints.join(","));
         let mut arguments = vec!["--store".to_owned(), store, "--wait-for-store".to_owned()];
-        // What the members advertise leads past the links.
-        arguments.push("--etcd-sync-interval=off".to_owned());
+        let syncs = |setting: &String| setting.starts_with("--etcd-sync-interval");
+        if !settings.iter().any(syncs) {
+            // What the members advertise leads past the links.
+            arguments.push("--etcd-sync-interval=off".to_owned());
+        }
         arguments.extend_from_slice(settings);
         let mut replica = Self {
             members: links,

@@ -14,7 +14,10 @@ use super::{
     stall::{StallWatch, TOLERATED},
     world::World,
 };
-use crate::load::{Expectations, Load};
+use crate::{
+    load::{Expectations, Load},
+    support::etcd_binary::Binary,
+};
 
 /// How often a run is repeated whose machine stalled.
 const REPEATS: usize = 2;
@@ -30,6 +33,8 @@ static TURN: Mutex<()> = Mutex::const_new(());
 pub struct Scenario {
     /// What it is called in the report.
     pub name: &'static str,
+    /// The etcd that the members are.
+    pub binary: Binary,
     pub members: usize,
     pub replicas: usize,
     /// Whether each member has a host of its own.
@@ -53,6 +58,7 @@ impl Scenario {
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
+            binary: Binary::Current,
             members: 3,
             replicas: 2,
             apart: false,

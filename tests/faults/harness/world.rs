@@ -49,6 +49,7 @@ impl World {
         if let Some(hosts) = &hosts {
             launch.homes = (0..plan.members).map(|member| hosts.home(member)).collect();
         }
+        launch.binary = plan.binary;
         launch.synced = plan.synced;
         launch.flags = plan.flags.iter().map(|&flag| flag.to_owned()).collect();
         let root = "faults".to_owned();

@@ -3,6 +3,7 @@
 mod disks;
 mod links;
 mod members;
+mod membership;
 mod partitions;
 #[cfg(feature = "planted-bugs")]
 mod planted;

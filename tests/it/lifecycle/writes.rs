@@ -54,8 +54,11 @@ async fn acknowledged_writes_survive_kill_9_of_the_server() {
             writer.await.unwrap();
         }
 
-        let process = Process::serve(&[&store]).await;
+        let mut process = Process::serve(&[&store]).await;
         acknowledged.is_at(process.channel().await).await;
+        // The directory is free only then.
+        process.signal(Signal::KILL);
+        process.end().await;
     }
 }
 
