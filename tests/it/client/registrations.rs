@@ -10,6 +10,7 @@ use crate::support::server::{Backend, Server, eventually, on_both_stores};
 
 on_both_stores! {
     a_registration_comes_back_by_itself_after_its_session_was_lost,
+    a_registration_comes_back_after_its_session_ended_while_the_client_was_cut_off,
     a_registration_that_was_taken_over_is_not_made_again,
     a_registration_that_an_operator_removed_is_not_made_again,
     a_takeover_while_the_client_was_cut_off_is_found_out,
@@ -54,6 +55,31 @@ async fn a_registration_comes_back_by_itself_after_its_session_was_lost(backend:
     })
     .await;
     assert_ne!(client.session().await.unwrap().id(), session.id());
+}
+
+async fn a_registration_comes_back_after_its_session_ended_while_the_client_was_cut_off(
+    backend: Backend,
+) {
+    let server = backend.server().await;
+    let door = Door::to(server.address).await;
+    let client = client_at(&door);
+    let registration = client.register("shop", "10.0.0.1").start().await.unwrap();
+    door.shut();
+    // It takes the instance along, which is all that a look at the instance shows.
+    let request = CloseSessionRequest {
+        session_id: client.session().await.unwrap().id().to_owned(),
+        guard: None,
+    };
+    server.sessions().close_session(request).await.unwrap();
+    assert!(ids(&server).await.is_empty());
+    door.open(server.address);
+
+    eventually("the registration by another session", async || {
+        let state = registration.state();
+        assert!(!matches!(state, RegistrationState::Lost(..)), "{state:?}");
+        (ids(&server).await == [registration.instance_id()]).then_some(())
+    })
+    .await;
 }
 
 async fn a_registration_that_was_taken_over_is_not_made_again(backend: Backend) {
