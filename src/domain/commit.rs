@@ -81,12 +81,16 @@ impl Core {
     ) -> Result<Sent, Error> {
         let mut pause = Duration::from_millis(20);
         loop {
+            let begun = self.clock.now();
             let error = match self.attempt(txn.clone(), deadline).await {
                 Ok(response) => return Ok(Sent { response, unknown }),
                 Err(error) => error,
             };
             unknown |= error.outcome() == Outcome::Unknown;
-            if !error.is_transient() || self.clock.now() + pause >= deadline {
+            let now = self.clock.now();
+            // As long again would be cut off, and nobody would know any more that nothing happened.
+            let too_slow = !unknown && now + (now - begun) > deadline + GRACE;
+            if !error.is_transient() || now + pause >= deadline || too_slow {
                 return Err(give_up(error, unknown));
             }
             tracing::debug!(%error, "a transaction is sent again");

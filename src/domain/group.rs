@@ -74,6 +74,13 @@ struct Answer {
     shown: bool,
 }
 
+/// Members whose transactions were not carried out together.
+struct Failed {
+    members: Vec<Member>,
+    /// They may have been, all the same.
+    unknown: bool,
+}
+
 /// What becomes of one who comes.
 enum Joined {
     /// It waits for the next flight.
@@ -120,14 +127,13 @@ impl Group {
 
     async fn fly(self: Arc<Self>, core: Arc<Core>, members: Vec<Member>) {
         let mut next = Some(members);
-        let mut well = true;
         while let Some(members) = next {
-            well = if well {
-                together(&core, members).await
-            } else {
-                alone(&core, members, false).await
-            };
-            next = self.land(well);
+            if let Err(Failed { members, unknown }) = together(&core, members).await {
+                // Nobody waits for the failure of others.
+                tokio::spawn(alone(core.clone(), members, unknown));
+                tokio::spawn(alone(core.clone(), self.scatter(), false));
+            }
+            next = self.land();
         }
     }
 
@@ -145,19 +151,19 @@ impl Group {
         Joined::Flies(waiting.take())
     }
 
-    /// Notes that a flight is over; `Some`: these are to go now, all that wait if it did not end
-    /// well.
-    fn land(&self, well: bool) -> Option<Vec<Member>> {
+    /// Takes all who wait.
+    fn scatter(&self) -> Vec<Member> {
+        self.waiting().members.drain(..).collect()
+    }
+
+    /// Notes that a flight is over; `Some`: these are to go now.
+    fn land(&self) -> Option<Vec<Member>> {
         let mut waiting = self.waiting();
         if waiting.members.is_empty() {
             waiting.flights -= 1;
             return None;
         }
-        Some(if well {
-            waiting.take()
-        } else {
-            waiting.members.drain(..).collect()
-        })
+        Some(waiting.take())
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -165,29 +171,41 @@ impl Group {
     }
 }
 
-/// Sends members as one. Says whether the store answered.
-async fn together(core: &Arc<Core>, members: Vec<Member>) -> bool {
-    if members.len() < 2 {
-        return alone(core, members, false).await;
-    }
-    let nested = members.iter().map(|member| member.txn.clone());
-    let all = nested.fold(Txn::new(), |all, txn| all.then(Operation::Txn(txn)));
+/// Sends members as one, once.
+async fn together(core: &Arc<Core>, mut members: Vec<Member>) -> Result<(), Failed> {
     // The first one has waited longest.
-    let deadline = members[0].deadline;
-    let unknown = match core.attempt(all, deadline).await {
+    let Some(deadline) = members.first().map(|member| member.deadline) else {
+        return Ok(());
+    };
+    let txn = match members.as_slice() {
+        [one] => one.txn.clone(),
+        members => {
+            let nested = members.iter().map(|member| member.txn.clone());
+            nested.fold(Txn::new(), |all, txn| all.then(Operation::Txn(txn)))
+        }
+    };
+    let unknown = match core.attempt(txn, deadline).await {
+        Ok(response) if members.len() == 1 => {
+            members.remove(0).tell(Ok(response));
+            return Ok(());
+        }
         Ok(response) if response.responses.len() == members.len() => {
             // The next group need not wait for the cache.
             tokio::spawn(answer(core.clone(), members, response));
-            return true;
+            return Ok(());
         }
         Ok(_) => true,
+        Err(error) if members.len() == 1 && !error.is_transient() => {
+            members.remove(0).tell(Err(error.into()));
+            return Ok(());
+        }
         // What stops one (its lease is gone) stops all of them: each goes on by itself.
         Err(error) => {
             tracing::debug!(%error, "a group of transactions is sent one by one");
             error.outcome() == Outcome::Unknown
         }
     };
-    alone(core, members, unknown).await
+    Err(Failed { members, unknown })
 }
 
 /// Tells each member what came of it, once the cache shows what they did.
@@ -219,20 +237,15 @@ async fn answer(core: Arc<Core>, members: Vec<Member>, response: TxnResponse) {
     }
 }
 
-/// Sends members one by one, all at the same time; an earlier attempt may be `unknown`. Says
-/// whether the store answered any of them.
-async fn alone(core: &Core, members: Vec<Member>, unknown: bool) -> bool {
-    let sent = members.into_iter().map(|member| async move {
-        let sent = core.send_again(member.txn, unknown, member.deadline).await;
-        let well = sent.is_ok();
-        // A caller that gave up needs no answer.
-        let _ = member.answer.send(sent.map(|sent| Answer {
-            response: sent.response,
-            shown: false,
-        }));
-        well
+/// Sends members one by one, all at the same time; an earlier attempt may be `unknown`.
+async fn alone(core: Arc<Core>, members: Vec<Member>, unknown: bool) {
+    let core = &core;
+    let sent = members.into_iter().map(|mut member| async move {
+        let txn = std::mem::take(&mut member.txn);
+        let sent = core.send_again(txn, unknown, member.deadline).await;
+        member.tell(sent.map(|sent| sent.response));
     });
-    join_all(sent).await.contains(&true)
+    join_all(sent).await;
 }
 
 // === impl Waiting ===
@@ -274,6 +287,14 @@ impl Waiting {
 // === impl Member ===
 
 impl Member {
+    /// Tells the caller what came of it; one that gave up needs no answer.
+    fn tell(self, outcome: Result<TxnResponse, Error>) {
+        let _ = self.answer.send(outcome.map(|response| Answer {
+            response,
+            shown: false,
+        }));
+    }
+
     /// A member of a group; gives `txn` back if it is not one of few keys that it names.
     fn new(
         txn: Txn,
@@ -348,9 +369,9 @@ mod tests {
             assert!(matches!(group.join(member(put(key))), Joined::Waits));
         }
         // The second one who wants `c` has to see what came of the first.
-        assert_eq!(keys(&group.land(true).unwrap()), ["c", "d", "e"]);
-        assert_eq!(keys(&group.land(true).unwrap()), ["c"]);
-        assert!(group.land(true).is_none());
+        assert_eq!(keys(&group.land().unwrap()), ["c", "d", "e"]);
+        assert_eq!(keys(&group.land().unwrap()), ["c"]);
+        assert!(group.land().is_none());
         assert_eq!(group.waiting().flights, 0);
     }
 
@@ -361,8 +382,8 @@ mod tests {
             assert!(!matches!(group.join(member(put("a"))), Joined::Full(_)));
         }
         assert!(matches!(group.join(member(put("a"))), Joined::Full(_)));
-        assert_eq!(group.land(false).unwrap().len(), QUEUE);
-        assert!(group.land(false).is_none());
+        assert_eq!(group.scatter().len(), QUEUE);
+        assert!(group.land().is_none());
     }
 
     #[test]
