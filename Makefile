@@ -28,7 +28,7 @@ test-faults: ## Runs every fault, the long ones too, and prints what was measure
 	@rm -f target/faults/*.md
 	@tests/etcd/find --all >/dev/null
 	cargo test --all-features --test faults -- --include-ignored
-	@cat target/faults/*.md
+	@cat target/faults/HEAD target/faults/*.md
 
 lint: $(BUF) ## Checks format, lints, docs and protos (needs npm, for buf)
 	cargo fmt --all --check

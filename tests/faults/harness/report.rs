@@ -1,22 +1,33 @@
 //! What a scenario measured, kept for the table in the README.
 
 use std::{
-    fmt::Write as _,
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-/// Figures of one run.
+/// The figures that the table shows, in its order; scenarios measure more, which is printed.
+const COLUMNS: [&str; 7] = [
+    "etcd could not commit for",
+    "writes worked again after",
+    "longest time without a write",
+    "writes refused or unknown",
+    "calls failed",
+    "oldest answer",
+    "events judged",
+];
+
+/// Figures of one run, by name.
 #[derive(Debug, Default)]
-pub struct Figures(Vec<(String, String)>);
+pub struct Figures(BTreeMap<String, String>);
 
 // === impl Figures ===
 
 impl Figures {
     /// Adds a figure.
     pub fn add(&mut self, name: &str, value: impl ToString) {
-        self.0.push((name.to_owned(), value.to_string()));
+        self.0.insert(name.to_owned(), value.to_string());
     }
 
     /// Adds a time, which must not be longer than three times `stated`.
@@ -29,19 +40,19 @@ impl Figures {
         );
     }
 
-    /// Prints them, and keeps them where `make test-faults` collects them.
+    /// Prints them, and keeps a row of the table where `make test-faults` collects them.
     pub fn save(&self, scenario: &str, stalled: Duration) {
-        let mut line = format!("| {scenario} |");
-        for (name, value) in &self.0 {
-            write!(line, " {name} {value};").unwrap();
-        }
-        if line.ends_with(';') {
-            line.pop();
-        }
-        line.push_str(" |");
-        eprintln!("{line} (held up {stalled:?})");
+        eprintln!("{scenario} (the test was held up for {stalled:?}): {:#?}", self.0);
+        let of_column = |name| self.0.get(name).map_or("", String::as_str);
+        let row = format!("| {scenario} | {} |\n", COLUMNS.map(of_column).join(" | "));
         let name = scenario.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        fs::write(directory().join(name + ".md"), line + "\n").unwrap();
+        fs::write(directory().join(name + ".md"), row).unwrap();
+        let head = format!(
+            "| fault | {} |\n|---{}|\n",
+            COLUMNS.join(" | "),
+            "|---".repeat(COLUMNS.len())
+        );
+        fs::write(directory().join("HEAD"), head).unwrap();
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Expectations {
     pub writes_back: Duration,
     /// How long there may be no write at all, at any replica; none: that is up to the fault.
     pub longest_gap: Option<Duration>,
+    /// How soon after etcd tells of a change half of the watchers have heard of it.
+    pub told_after: Duration,
     /// Whether every replica stays reachable, so that no read from a cache fails and no write
     /// without a reason.
     pub reads_go_on: bool,
@@ -51,6 +53,7 @@ impl Default for Expectations {
         Self {
             writes_back: Duration::from_secs(3),
             longest_gap: None,
+            told_after: Duration::from_millis(100),
             reads_go_on: true,
             calls_succeed: false,
             sessions_live: true,

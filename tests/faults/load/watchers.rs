@@ -11,8 +11,6 @@ use crate::{
     witness::History,
 };
 
-/// How soon they hear of a change in the middle case.
-const HALF: Duration = Duration::from_millis(100);
 /// How long they may take until they know everything, once nothing is wrong any more.
 const CONVERGENCE: Duration = Duration::from_secs(10);
 
@@ -78,7 +76,7 @@ pub async fn judge(
     figures.add("resumed watches", resumes);
     delays.sort_unstable();
     if let (Some(half), Some(longest)) = (delays.get(delays.len() / 2), delays.last()) {
-        figures.bound("event seen after (half)", *half, HALF);
+        figures.bound("event seen after (half)", *half, plan.expect.told_after);
         figures.add("at the latest", format!("{:.2} s", longest.as_secs_f64()));
     }
     history

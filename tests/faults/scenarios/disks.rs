@@ -17,7 +17,9 @@ fn synced(name: &'static str) -> Scenario {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "one of `make test-faults`"]
 async fn the_disk_of_the_leader_is_slow_and_then_every_disk_is() {
-    let plan = synced("slow disk");
+    let mut plan = synced("slow disk");
+    // A follower with a slow disk is behind the leader.
+    plan.expect.told_after = Duration::from_secs(1);
     scenario(plan, async |world, _| {
         let leader = world.leader().await;
         world.note(format!("syncs of member {leader} take {SLOW:?} more"));

@@ -137,6 +137,7 @@ async fn connections_to_members_are_reset_again_and_again() {
 #[ignore = "one of `make test-faults`"]
 async fn the_way_to_the_members_is_long_and_narrow() {
     let mut plan = Scenario::new("slow network");
+    plan.expect.told_after = Duration::from_millis(200);
     plan.expect.longest_gap = Some(Duration::from_secs(2));
     scenario(plan, async |world, _| {
         world.note("100 ms each way, 50 ms of jitter, 1 MB/s");
