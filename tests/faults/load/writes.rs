@@ -148,10 +148,11 @@ impl Write {
             });
             match (answer, error) {
                 (Ok(answer), _) => {
-                    let answer = answer.into_inner();
+                    // The header says which state a repeated call found, not which one it made.
+                    let config = answer.into_inner().config.unwrap();
                     self.fate = Fate::Acknowledged {
-                        revision: answer.header.unwrap().revision,
-                        version: answer.config.unwrap().version,
+                        revision: config.revision,
+                        version: config.version,
                     };
                     return;
                 }

@@ -18,3 +18,11 @@ fn replicas(name: &'static str) -> Scenario {
     plan.expect.calls_succeed = true;
     plan
 }
+
+/// The same for long: who reads slowly must be able to follow.
+fn replicas_for_long(name: &'static str) -> Scenario {
+    Scenario {
+        watched: "load/writer-0-",
+        ..replicas(name)
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::replicas;
+use super::{replicas, replicas_for_long};
 use crate::{
     harness::scenario,
     load::{Stuck, prepare},
@@ -28,7 +28,7 @@ async fn replicas_are_drained_one_after_the_other_and_clients_do_not_notice() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "one of `make test-faults`"]
 async fn peers_that_do_nothing_hold_up_a_drain_no_longer_than_its_deadline() {
-    let plan = replicas("rolling drain with stuck peers");
+    let plan = replicas_for_long("rolling drain with stuck peers");
     scenario(plan, async |world, load| {
         prepare(&load.programs[0].client).await;
         for replica in 0..3 {

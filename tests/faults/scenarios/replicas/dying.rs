@@ -1,6 +1,6 @@
 //! Replicas that are killed or paused.
 
-use super::replicas;
+use super::{replicas, replicas_for_long};
 use crate::harness::{World, scenario};
 
 /// Kills one replica after the other, each as soon as the one before serves again.
@@ -23,7 +23,7 @@ async fn replicas_are_killed_and_clients_do_not_notice() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "one of `make test-faults`"]
 async fn replicas_are_killed_for_a_minute_and_clients_do_not_notice() {
-    let plan = replicas("replicas killed for long");
+    let plan = replicas_for_long("replicas killed for long");
     scenario(plan, async |world, _| kill_by_turns(world, 20).await).await;
 }
 

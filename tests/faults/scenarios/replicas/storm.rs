@@ -63,6 +63,8 @@ async fn storm(world: &mut World) -> Figures {
         in_storm.ranges <= in_quiet.ranges + 10.0 && in_storm.watches <= in_quiet.watches,
         "the storm reached the store: {in_storm:?}, without {in_quiet:?}"
     );
+    // Its watches are none of the replica's.
+    drop(world.watched.take());
     drop(watchers);
     before.is_restored(world, &mut figures).await;
     figures
