@@ -42,7 +42,10 @@ impl Figures {
 
     /// Prints them, and keeps a row of the table where `make test-faults` collects them.
     pub fn save(&self, scenario: &str, stalled: Duration) {
-        eprintln!("{scenario} (the test was held up for {stalled:?}): {:#?}", self.0);
+        eprintln!(
+            "{scenario} (the test was held up for {stalled:?}): {:#?}",
+            self.0
+        );
         let of_column = |name| self.0.get(name).map_or("", String::as_str);
         let row = format!("| {scenario} | {} |\n", COLUMNS.map(of_column).join(" | "));
         let name = scenario.replace(|c: char| !c.is_ascii_alphanumeric(), "-");

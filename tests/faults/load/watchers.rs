@@ -26,7 +26,7 @@ pub fn start(world: &mut World, prefix: &str) {
         ..watcher("configs at every replica in turn", View::configs(prefix))
     });
     watched.add(Watcher {
-        rest: Some((20, Duration::from_millis(400))),
+        rest: Some((40, Duration::from_millis(200))),
         first: 1,
         ..watcher("configs, slowly", View::configs(prefix))
     });

@@ -20,9 +20,14 @@ use crate::support::{
 
 /// An etcd that lets in only those with a certificate of `authority`.
 async fn closed(authority: &Authority) -> Etcd {
+    cluster(authority, 1).await
+}
+
+/// The same, of several members.
+async fn cluster(authority: &Authority, size: usize) -> Etcd {
     let launch = Launch {
         tls: Some(Files::new(authority, &authority.issue())),
-        ..Launch::of(1)
+        ..Launch::of(size)
     };
     Etcd::launch(launch).await
 }
@@ -81,7 +86,7 @@ async fn everything_goes_over_mutual_tls() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_certificates_of_a_new_authority_are_taken_up_without_a_restart() {
     let old = Authority::new();
-    let mut etcd = closed(&old).await;
+    let mut etcd = cluster(&old, 3).await;
     let files = Files::new(&old, &old.issue());
     let server = serve(&etcd, with(&files)).await;
     let watching = watch(&server, "last").await;
@@ -91,8 +96,10 @@ async fn new_certificates_of_a_new_authority_are_taken_up_without_a_restart() {
     let new = Authority::new();
     etcd.tls().replace(&new, &new.issue());
     files.replace(&new, &new.issue());
-    etcd.kill(0);
-    etcd.restart(0).await;
+    for member in 0..3 {
+        etcd.kill(member);
+        etcd.restart(member).await;
+    }
     let again = eventually("writes to succeed again", || async {
         put(&server, "again").await.ok()
     });

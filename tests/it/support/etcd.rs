@@ -171,7 +171,8 @@ impl Etcd {
         if learner {
             options = options.with_is_learner();
         }
-        let client = self.client(0).await;
+        let present = (0..self.members.len()).rev().find(|old| self.runs(*old));
+        let client = self.client(present.unwrap()).await;
         once_they_know_each_other(|| {
             let (mut client, options) = (client.clone(), options.clone());
             let peer = [peer.clone()];
