@@ -17,18 +17,20 @@
 //! While the store is away nobody waits for the failure of another: whoever waited for a flight
 //! that failed goes alone at once, and has as long as if it had not waited.
 
+mod member;
+
 use std::{
     collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
 };
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
-use crate::store::{Compare, KeyRange, Operation, OperationResponse, Outcome, Txn, TxnResponse};
+use crate::store::{Operation, OperationResponse, Outcome, Txn, TxnResponse};
 
+use self::member::{Answer, Member};
 use super::{Core, error::Error};
 
 /// How many transactions are on their way before others wait to go together. With two, a storm
@@ -52,26 +54,6 @@ pub(super) struct Group(Mutex<Waiting>);
 struct Waiting {
     flights: usize,
     members: VecDeque<Member>,
-}
-
-/// A transaction that can go together with others.
-struct Member {
-    txn: Txn,
-    /// The keys it reads or compares.
-    reads: Vec<Bytes>,
-    /// The keys it may write.
-    writes: Vec<Bytes>,
-    bytes: usize,
-    /// Until when it is tried.
-    deadline: Instant,
-    answer: oneshot::Sender<Result<Answer, Error>>,
-}
-
-/// What a member is told.
-struct Answer {
-    response: TxnResponse,
-    /// The cache was waited for already.
-    shown: bool,
 }
 
 /// Members whose transactions were not carried out together.
@@ -284,62 +266,12 @@ impl Waiting {
     }
 }
 
-// === impl Member ===
-
-impl Member {
-    /// Tells the caller what came of it; one that gave up needs no answer.
-    fn tell(self, outcome: Result<TxnResponse, Error>) {
-        let _ = self.answer.send(outcome.map(|response| Answer {
-            response,
-            shown: false,
-        }));
-    }
-
-    /// A member of a group; gives `txn` back if it is not one of few keys that it names.
-    fn new(
-        txn: Txn,
-        deadline: Instant,
-        answer: oneshot::Sender<Result<Answer, Error>>,
-    ) -> Result<Self, Txn> {
-        let (mut reads, mut writes, mut bytes) = (Vec::new(), Vec::new(), 0);
-        let steps = txn.success.iter().chain(&txn.failure);
-        let compared = txn.compares.iter().map(|Compare { keys, .. }| keys);
-        let read = steps.clone().filter_map(|step| match step {
-            Operation::Range(request) => Some(&request.keys),
-            _ => None,
-        });
-        for KeyRange { start, end } in compared.chain(read) {
-            if end.is_some() {
-                return Err(txn);
-            }
-            reads.push(start.clone());
-        }
-        for step in steps {
-            match step {
-                Operation::Put { key, value, .. } => {
-                    bytes += key.len() + value.len();
-                    writes.push(key.clone());
-                }
-                Operation::Range(_) => {}
-                Operation::Overwrite { .. } | Operation::Delete(_) | Operation::Txn(_) => {
-                    return Err(txn);
-                }
-            }
-        }
-        Ok(Self {
-            txn,
-            reads,
-            writes,
-            bytes,
-            deadline,
-            answer,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::store::Compare;
 
     fn put(key: &'static str) -> Txn {
         Txn::new()
@@ -409,18 +341,5 @@ mod tests {
         let large = |key| member(Txn::new().then(Operation::put(key, vec![0; BYTES])));
         waiting.members = [large("a"), large("b")].into();
         assert_eq!((waiting.take().len(), waiting.take().len()), (1, 1));
-    }
-
-    #[test]
-    fn what_is_about_more_than_single_keys_goes_alone() {
-        let range = KeyRange::prefix("a/");
-        for txn in [
-            put("a").when(Compare::empty(range.clone())),
-            put("a").then(Operation::Delete(range)),
-            put("a").then(Operation::Txn(put("b"))),
-            put("a").then(Operation::overwrite("b", "")),
-        ] {
-            assert!(Member::new(txn, Instant::now(), oneshot::channel().0).is_err());
-        }
     }
 }
