@@ -9,7 +9,9 @@
 //!   svc/<namespace>/<service>            settings of a service
 //!   reg/<namespace>/<service>/<instance> an instance; names its session, hangs on no lease
 //!   op/<namespace>/<service>/<instance>  what an operator said of it; outlives it
-//!   hlt/<namespace>/<service>/<instance> its health as checks found it
+//!   hlt/<namespace>/<service>/<instance> its health as checks and reports found it
+//!   tomb/<namespace>/<service>/<instance>            it was removed (on a short lease)
+//!   ack/<namespace>/<service>/<instance>/<replica>   who was told of its drain (on the replica's)
 //!   cfg/<namespace>/<key…>               the head of a config item
 //!   lock/<namespace>/<name>/<waiter>     a place in a lock's queue (on its session's lease)
 //!   rep/<replica>                        a replica that is up (on its lease)
@@ -52,14 +54,31 @@ pub enum StateKey {
     Operator(InstanceKey),
     /// `hlt/…`
     Health(InstanceKey),
+    /// `tomb/…`
+    Tombstone(InstanceKey),
+    /// `ack/…`
+    DrainAck(InstanceKey, ReplicaId),
+    /// `svc/…`
+    Service(ServiceKey),
+    /// `ns/…`
+    Namespace(Namespace),
     /// `cfg/…`
     Config(ConfigPath),
     /// `lock/…`: the lock and the waiter in it
     Waiter(LockPath, Bytes),
     /// `rep/…`
     Replica(ReplicaId),
-    /// Kinds that only stand for themselves: fences, settings of services and namespaces.
+    /// Kinds that only stand for themselves: fences.
     Other,
+}
+
+/// A service within its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The service.
+    pub service: ServiceName,
 }
 
 /// An instance within its service within its namespace.
@@ -136,6 +155,31 @@ impl Keyspace {
         self.at("state/op/", &key.path())
     }
 
+    /// The health of an instance as checks and reports found it.
+    pub fn health(&self, key: &InstanceKey) -> Bytes {
+        self.at("state/hlt/", &key.path())
+    }
+
+    /// The mark that an instance was removed.
+    pub fn tombstone(&self, key: &InstanceKey) -> Bytes {
+        self.at("state/tomb/", &key.path())
+    }
+
+    /// What the subscribers of one replica acknowledged of the drain of an instance.
+    pub fn drain_ack(&self, key: &InstanceKey, replica: &ReplicaId) -> Bytes {
+        self.at("state/ack/", &format!("{}/{replica}", key.path()))
+    }
+
+    /// The settings of a service.
+    pub fn service(&self, key: &ServiceKey) -> Bytes {
+        self.at("state/svc/", &key.path())
+    }
+
+    /// The settings of a namespace.
+    pub fn namespace(&self, namespace: &Namespace) -> Bytes {
+        self.at("state/ns/", namespace.as_str())
+    }
+
     /// The head of a config item.
     pub fn config(&self, path: &ConfigPath) -> Bytes {
         self.at("state/cfg/", &path.path())
@@ -199,6 +243,14 @@ impl Keyspace {
             "reg" => StateKey::Instance(InstanceKey::parse(path)?),
             "op" => StateKey::Operator(InstanceKey::parse(path)?),
             "hlt" => StateKey::Health(InstanceKey::parse(path)?),
+            "tomb" => StateKey::Tombstone(InstanceKey::parse(path)?),
+            "ack" => {
+                let (instance, replica) = path.rsplit_once('/')?;
+                let replica = ReplicaId::parse(replica).ok()?;
+                StateKey::DrainAck(InstanceKey::parse(instance)?, replica)
+            }
+            "svc" => StateKey::Service(ServiceKey::parse(path)?),
+            "ns" => StateKey::Namespace(Namespace::parse(path).ok()?),
             "cfg" => {
                 let (namespace, key) = path.split_once('/')?;
                 StateKey::Config(ConfigPath {
@@ -216,7 +268,7 @@ impl Keyspace {
                 StateKey::Waiter(lock, Bytes::copy_from_slice(waiter.as_bytes()))
             }
             "rep" => StateKey::Replica(ReplicaId::parse(path).ok()?),
-            "fence" | "svc" | "ns" => StateKey::Other,
+            "fence" => StateKey::Other,
             _ => return None,
         })
     }
@@ -226,9 +278,35 @@ impl Keyspace {
     }
 }
 
+// === impl ServiceKey ===
+
+impl ServiceKey {
+    /// `namespace/service`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.namespace, self.service)
+    }
+
+    /// Reads a path.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (namespace, service) = path.split_once('/')?;
+        Some(Self {
+            namespace: Namespace::parse(namespace).ok()?,
+            service: ServiceName::parse(service).ok()?,
+        })
+    }
+}
+
 // === impl InstanceKey ===
 
 impl InstanceKey {
+    /// The service it is one of.
+    pub fn service_key(&self) -> ServiceKey {
+        ServiceKey {
+            namespace: self.namespace.clone(),
+            service: self.service.clone(),
+        }
+    }
+
     /// `namespace/service/id`.
     pub fn path(&self) -> String {
         format!("{}/{}/{}", self.namespace, self.service, self.id)
@@ -299,7 +377,29 @@ mod tests {
         );
         assert_eq!(
             parse(keys.operator(&instance)),
-            Some(StateKey::Operator(instance))
+            Some(StateKey::Operator(instance.clone()))
+        );
+        assert_eq!(
+            parse(keys.health(&instance)),
+            Some(StateKey::Health(instance.clone()))
+        );
+        assert_eq!(
+            parse(keys.tombstone(&instance)),
+            Some(StateKey::Tombstone(instance.clone()))
+        );
+        let replica = ReplicaId::parse("r1").unwrap();
+        assert_eq!(
+            parse(keys.drain_ack(&instance, &replica)),
+            Some(StateKey::DrainAck(instance.clone(), replica))
+        );
+        let service = instance.service_key();
+        assert_eq!(
+            parse(keys.service(&service)),
+            Some(StateKey::Service(service))
+        );
+        assert_eq!(
+            parse(keys.namespace(&instance.namespace)),
+            Some(StateKey::Namespace(instance.namespace.clone()))
         );
         assert_eq!(
             parse(keys.config(&config)),

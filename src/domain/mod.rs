@@ -12,6 +12,7 @@ pub mod guard;
 pub mod keyspace;
 pub mod lock;
 pub mod names;
+pub mod namespace;
 pub mod presence;
 pub mod records;
 pub mod registry;

@@ -150,7 +150,8 @@ impl LockService for LockHandler {
         };
         let settings = &self.context.settings.watch;
         let watch = |held: &Arc<Claim>| claim(held);
-        watch::open(core, settings, selection, start, min_interval, watch)
+        let terms = watch::Terms::new(start, min_interval);
+        watch::open(core, settings, selection, terms, watch)
     }
 }
 

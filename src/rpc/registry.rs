@@ -18,7 +18,7 @@ use crate::{
     domain::{
         Error,
         registry::{Instance, Instances, Registered, Registry, Support},
-        state::View,
+        state::{State, View},
         watch::{Selection, Token},
     },
     proto::server::registry_service_server::RegistryService,
@@ -82,9 +82,12 @@ impl RegistryHandler {
             digest: whole.digest(selection),
             revision: view.revision,
         };
+        let (protected, braked) = protection(selection, view);
         let own = ListInstancesResponse {
             header: Some(self.context.header.of(view)),
             resume_token: resume.encode().into(),
+            protected,
+            braked,
             ..ListInstancesResponse::default()
         };
         (instances.len() <= page::MAX_BYTES).then(|| Written::new(&own, instances))
@@ -105,6 +108,7 @@ impl RegistryHandler {
             return Ok(answer);
         }
         let page = page::resumable(&view, &selection, &request.page_token, size)?;
+        let (protected, braked) = protection(&selection, &view);
         let answer = ListInstancesResponse {
             header: Some(self.context.header.of(&view)),
             instances: page.items.iter().map(wire_instance).collect(),
@@ -114,7 +118,8 @@ impl RegistryHandler {
                 .map(|token| token.encode())
                 .unwrap_or_default()
                 .into(),
-            protected: false,
+            protected,
+            braked,
         };
         Ok(Written::new(&answer, Bytes::new()))
     }
@@ -261,14 +266,16 @@ impl RegistryService for RegistryHandler {
             instance_selection(&mut v, &request.namespace, &request.service, request.view);
         let selection = v.give(selection)?;
         let Context { core, settings, .. } = &self.context;
-        watch::open(
-            core,
-            &settings.watch,
-            selection,
+        let protected = {
+            let selection = selection.clone();
+            move |state: &State| selection.service(state).is_some_and(|s| s.protected)
+        };
+        let terms = watch::Terms {
             start,
             min_interval,
-            wire_instance,
-        )
+            protected: Some(Arc::new(protected)),
+        };
+        watch::open(core, &settings.watch, selection, terms, wire_instance)
     }
 
     type WatchServicesStream = WatchStream<WatchServicesResponse>;
@@ -284,14 +291,8 @@ impl RegistryService for RegistryHandler {
         let selection = service_selection(&mut v, &request.namespace, &request.prefix);
         let selection = v.give(selection)?;
         let Context { core, settings, .. } = &self.context;
-        watch::open(
-            core,
-            &settings.watch,
-            selection,
-            start,
-            min_interval,
-            wire_service,
-        )
+        let terms = watch::Terms::new(start, min_interval);
+        watch::open(core, &settings.watch, selection, terms, wire_service)
     }
 }
 
@@ -299,7 +300,8 @@ watch::watch_response!(
     WatchInstancesResponse in watch_instances_response,
     InstanceSnapshot { instances },
     InstanceDelta,
-    InstanceEvent { instance: stanchion_client::proto::Instance }
+    InstanceEvent { instance: stanchion_client::proto::Instance },
+    protected
 );
 watch::watch_response!(
     WatchServicesResponse in watch_services_response,
@@ -307,6 +309,14 @@ watch::watch_response!(
     ServiceDelta,
     ServiceEvent { service: stanchion_client::proto::Service }
 );
+
+/// Whether a service is protected, and whether it is braked.
+fn protection(selection: &Instances, view: &View) -> (bool, bool) {
+    let service = selection.service(&view.state);
+    service.map_or((false, false), |service| {
+        (service.protected, service.braked)
+    })
+}
 
 /// The outcome of a registration of one instance.
 fn single(

@@ -20,7 +20,7 @@ use crate::{
     domain::{
         Core,
         epoch::Epoch,
-        state::{Cause, StateProjection},
+        state::{Cause, State, StateProjection},
         watch::{
             Action, Cursor, CursorOptions, FinalReason, Message, ResetReason, Selection, Start,
             Token, Told,
@@ -69,11 +69,41 @@ pub trait WatchResponse: prost::Message + Default + 'static {
     fn reset(reset: Reset) -> Self;
     /// Adds what every message has.
     fn sealed(self, header: ResponseHeader, resume_token: Bytes) -> Self;
+    /// Adds whether what is watched is protected, where messages say so.
+    fn protected(self, _protected: bool) -> Self {
+        self
+    }
+}
+
+/// How one watch is opened.
+pub struct Terms {
+    /// Where it begins.
+    pub start: Start,
+    /// How much is merged.
+    pub min_interval: Duration,
+    /// Whether what is watched is protected, where messages say so.
+    pub protected: Option<Arc<Protected>>,
+}
+
+/// Says whether something is protected in a state.
+pub type Protected = dyn Fn(&State) -> bool + Send + Sync;
+
+// === impl Terms ===
+
+impl Terms {
+    /// The terms of a watch of what is never protected.
+    pub fn new(start: Start, min_interval: Duration) -> Self {
+        Self {
+            start,
+            min_interval,
+            protected: None,
+        }
+    }
 }
 
 /// Implements [`WatchResponse`] for a generated response type.
 macro_rules! watch_response {
-    ($response:ident in $module:ident, $snapshot:ident { $items:ident }, $delta:ident, $event:ident { $field:ident: $item:ty }) => {
+    ($response:ident in $module:ident, $snapshot:ident { $items:ident }, $delta:ident, $event:ident { $field:ident: $item:ty } $(, $protected:ident)?) => {
         impl $crate::rpc::watch::WatchResponse for stanchion_client::proto::$response {
             type Item = $item;
 
@@ -150,6 +180,13 @@ macro_rules! watch_response {
                 self.resume_token = resume_token;
                 self
             }
+
+            $(
+                fn protected(mut self, protected: bool) -> Self {
+                    self.$protected = protected;
+                    self
+                }
+            )?
         }
     };
 }
@@ -160,6 +197,7 @@ struct WatchBody<S: Selection<StateProjection>, R: WatchResponse> {
     core: Arc<Core>,
     cursor: Cursor<S>,
     item: fn(&S::Item) -> R::Item,
+    protected: Option<Arc<Protected>>,
     stall_limit: Duration,
     /// What is left of a message that goes out in pieces.
     rest: VecDeque<Bytes>,
@@ -173,8 +211,7 @@ pub fn open<S, R>(
     core: &Arc<Core>,
     settings: &Settings,
     selection: S,
-    start: Start,
-    min_interval: Duration,
+    terms: Terms,
     item: fn(&S::Item) -> R::Item,
 ) -> Result<Response<WatchStream<R>>, Status>
 where
@@ -183,19 +220,20 @@ where
     R::Item: 'static,
 {
     let options = CursorOptions {
-        min_interval,
+        min_interval: terms.min_interval,
         bookmark_interval: settings.bookmark_interval,
         max_age: settings.max_age.mul_f64(rand::random_range(0.9..1.1)),
         part_bytes: settings.part_bytes,
     };
     let cursor = core
         .cache
-        .subscribe(selection, start, options)
+        .subscribe(selection, terms.start, options)
         .map_err(|error| status::of(error.into()))?;
     let body = WatchBody::<S, R> {
         core: core.clone(),
         cursor,
         item,
+        protected: terms.protected,
         stall_limit: settings.stall_limit,
         rest: VecDeque::new(),
         yielded: false,
@@ -245,7 +283,7 @@ impl<S: Selection<StateProjection>, R: WatchResponse> http_body::Body for WatchB
             }
             Some(Told::Items { items, revision }) => {
                 let shared = items.wire.get_or_make(|| this.snapshot(&items.items));
-                let own = R::default().sealed(this.header(revision), Bytes::new());
+                let own = this.seal(R::default(), revision, Bytes::new());
                 this.rest = framed::frame(&own, shared).into();
                 this.rest.pop_front().unwrap_or_default()
             }
@@ -332,7 +370,16 @@ impl<S: Selection<StateProjection>, R: WatchResponse> WatchBody<S, R> {
             ..self.cursor.token()
         });
         let token = token.map_or_else(Bytes::new, |token| token.encode().into());
-        response.sealed(self.header(revision), token)
+        self.seal(response, revision, token)
+    }
+
+    /// Adds what every message has.
+    fn seal(&self, response: R, revision: i64, token: Bytes) -> R {
+        let response = response.sealed(self.header(revision), token);
+        match (&self.protected, self.core.cache.view()) {
+            (Some(protected), Ok(view)) => response.protected(protected(&view.state)),
+            _ => response,
+        }
     }
 
     /// The header of a message at `revision`; 0: of one that says nothing of the state.

@@ -116,8 +116,7 @@ pub fn instance_stored(
     path: &str,
     record: &store::Instance,
     revision: i64,
-    operator_state: proto::OperatorState,
-    health: proto::Health,
+    (operator_state, health, serving): (proto::OperatorState, proto::Health, bool),
 ) -> Look {
     let mut names = path.split('/').map(str::to_owned);
     let port = |port: &store::Port| proto::Port {
@@ -142,6 +141,7 @@ pub fn instance_stored(
         client_id: record.client_id.clone(),
         register_time: record.register_time,
         revision,
+        serving,
     };
     format!("{instance:?}")
 }

@@ -1,21 +1,37 @@
-//! The stored form of instances, and of what others say of them.
+//! The stored form of instances.
 
 use bytes::Bytes;
 
 use crate::{
     domain::{
         keyspace::InstanceKey,
-        registry::{Health, InstanceRecord, InstanceSpec, OperatorState, Port},
+        registry::{InstanceRecord, InstanceSpec, Port},
     },
     proto::store as wire,
-    store::KeyValue,
+    store::{KeyValue, Revision},
 };
 
-use super::{DecodeError, FORMAT, decode, encode, label, session_id, time};
+use super::{
+    DecodeError, FORMAT,
+    check::{checks, wire_checks},
+    decode, encode, label, session_id, time,
+};
 
 /// Reads an instance.
 pub fn instance(key: InstanceKey, kv: &KeyValue) -> Result<InstanceRecord, DecodeError> {
-    let record: wire::Instance = decode(kv)?;
+    from_wire(key, decode(kv)?, (kv.create_revision, kv.mod_revision))
+}
+
+/// Writes an instance.
+pub fn encode_instance(record: &InstanceRecord) -> Bytes {
+    encode(&to_wire(record))
+}
+
+pub(super) fn from_wire(
+    key: InstanceKey,
+    record: wire::Instance,
+    (create_revision, mod_revision): (Revision, Revision),
+) -> Result<InstanceRecord, DecodeError> {
     let ports = record
         .ports
         .into_iter()
@@ -35,6 +51,7 @@ pub fn instance(key: InstanceKey, kv: &KeyValue) -> Result<InstanceRecord, Decod
             region: record.region,
             zone: record.zone,
             metadata: record.metadata,
+            checks: checks(record.checks)?,
         },
         session,
         client_id: label(&record.client_id, "client_id")?,
@@ -43,20 +60,19 @@ pub fn instance(key: InstanceKey, kv: &KeyValue) -> Result<InstanceRecord, Decod
         actor: label(&record.actor, "actor")?,
         register_time: time(record.register_time, "register_time")?,
         format: record.format,
-        create_revision: kv.create_revision,
-        mod_revision: kv.mod_revision,
+        create_revision,
+        mod_revision,
     })
 }
 
-/// Writes an instance.
-pub fn encode_instance(record: &InstanceRecord) -> Bytes {
+pub(super) fn to_wire(record: &InstanceRecord) -> wire::Instance {
     let spec = &record.spec;
     let port = |port: &Port| wire::Port {
         name: port.name.clone(),
         port: i32::from(port.port),
         protocol: port.protocol.clone(),
     };
-    encode(&wire::Instance {
+    wire::Instance {
         format: FORMAT,
         session_id: record.session.map(|id| id.to_text()).unwrap_or_default(),
         client_id: record.client_id.to_string(),
@@ -71,27 +87,8 @@ pub fn encode_instance(record: &InstanceRecord) -> Bytes {
         metadata: spec.metadata.clone(),
         register_time: Some(record.register_time.into()),
         actor: record.actor.to_string(),
-    })
-}
-
-/// Reads what an operator decided. A state of the future leaves the instance as it is.
-pub fn operator(kv: &KeyValue) -> Result<OperatorState, DecodeError> {
-    let record: wire::Operator = decode(kv)?;
-    Ok(match record.state() {
-        wire::OperatorState::Active | wire::OperatorState::Unspecified => OperatorState::Active,
-        wire::OperatorState::Draining => OperatorState::Draining,
-        wire::OperatorState::Isolated => OperatorState::Isolated,
-    })
-}
-
-/// Reads what checks found.
-pub fn health(kv: &KeyValue) -> Result<Health, DecodeError> {
-    let record: wire::Health = decode(kv)?;
-    Ok(match record.state() {
-        wire::HealthState::Healthy => Health::Healthy,
-        wire::HealthState::Unhealthy => Health::Unhealthy,
-        wire::HealthState::Unspecified => Health::Unknown,
-    })
+        checks: wire_checks(&spec.checks),
+    }
 }
 
 fn port(port: wire::Port) -> Result<Port, DecodeError> {

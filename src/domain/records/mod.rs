@@ -3,9 +3,14 @@
 //! Every record says its `format`. One above [`FORMAT`] is served as far as it is understood and
 //! never rewritten ([`writable`]), because decoding drops what we do not know.
 
+mod check;
 mod config;
+mod health;
 mod instance;
 mod lock;
+mod operator;
+mod removed;
+mod service;
 mod session;
 
 use std::time::{Duration, SystemTime};
@@ -28,8 +33,12 @@ use crate::{
 
 pub use self::{
     config::{config_head, config_version, encode_config_head, encode_config_version},
-    instance::{encode_instance, health, instance, operator},
+    health::{encode_findings, findings},
+    instance::{encode_instance, instance},
     lock::{encode_waiter, waiter},
+    operator::{encode_operator, operator},
+    removed::{drain_ack, encode_drain_ack, encode_tombstone, tombstone},
+    service::{encode_namespace, encode_service, namespace, service},
     session::{encode_session, session},
 };
 
@@ -141,6 +150,16 @@ fn time(
     value
         .and_then(|value| SystemTime::try_from(value).ok())
         .ok_or(DecodeError::Field(field))
+}
+
+fn optional_time(
+    value: Option<prost_types::Timestamp>,
+    field: &'static str,
+) -> Result<Option<SystemTime>, DecodeError> {
+    match value {
+        None => Ok(None),
+        value => time(value, field).map(Some),
+    }
 }
 
 fn duration(

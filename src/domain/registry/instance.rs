@@ -7,6 +7,8 @@ use crate::{
     store::Revision,
 };
 
+use super::{Health, HealthCheck, OperatorState, Registration};
+
 /// What a caller registers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InstanceSpec {
@@ -24,6 +26,8 @@ pub struct InstanceSpec {
     pub zone: String,
     /// Anything else.
     pub metadata: BTreeMap<String, String>,
+    /// How its health is checked; empty: as its service says.
+    pub checks: Vec<HealthCheck>,
 }
 
 /// A port of an instance.
@@ -69,50 +73,14 @@ pub struct InstanceRecord {
 pub struct Instance {
     /// The record.
     pub record: Arc<InstanceRecord>,
+    /// What is shown instead of what was registered, if an operator wants so.
+    pub overlaid: Option<Arc<InstanceSpec>>,
     /// What an operator decided.
     pub operator: OperatorState,
     /// How it is.
     pub health: Health,
-    /// The revision at which any of this last changed.
-    pub visible_revision: Revision,
-}
-
-/// What an operator, or a drain, decided about an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OperatorState {
-    /// Nothing.
-    #[default]
-    Active,
-    /// It is being taken out; ends with the registration.
-    Draining,
-    /// It is kept out until an operator brings it back, re-registration or not.
-    Isolated,
-}
-
-/// How an instance is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    /// Its session lives and no check objects.
-    Healthy,
-    /// A check objects.
-    Unhealthy,
-    /// Its session ended: it will be removed after the grace.
-    Suspect,
-    /// Persistent, and not checked yet.
-    Unknown,
-}
-
-/// A service: it exists while it has instances.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    /// The namespace and name, `namespace/name`.
-    pub path: String,
-    /// How many instances it has.
-    pub instances: usize,
-    /// How many of them are in the serving view.
-    pub serving: usize,
-    /// The revision at which the service appeared.
-    pub create_revision: Revision,
+    /// Whether clients that ask for nothing special get it.
+    pub serving: bool,
     /// The revision at which any of this last changed.
     pub visible_revision: Revision,
 }
@@ -120,25 +88,40 @@ pub struct Service {
 // === impl Instance ===
 
 impl Instance {
-    /// Says whether clients that ask for nothing special get it.
-    pub fn is_serving(&self) -> bool {
-        self.operator == OperatorState::Active
-            && matches!(self.health, Health::Healthy | Health::Unknown)
+    /// What is shown of it.
+    pub fn spec(&self) -> &InstanceSpec {
+        self.overlaid.as_deref().unwrap_or(&self.record.spec)
+    }
+
+    /// Says whether nothing speaks against sending it traffic, but for what an operator decided.
+    pub fn works(&self) -> bool {
+        matches!(self.health, Health::Healthy | Health::Unknown)
+    }
+
+    /// Shows it to clients that ask for nothing special if it is fit, or if its service is
+    /// protected: then not being fit says more of us than of it.
+    pub fn serve(&mut self, protected: bool) {
+        self.serving = self.operator == OperatorState::Active && (protected || self.works());
     }
 
     /// Says whether a watcher would see no difference.
     pub fn looks_like(&self, other: &Self) -> bool {
         self.operator == other.operator
             && self.health == other.health
+            && self.serving == other.serving
+            && self.overlaid == other.overlaid
             && (Arc::ptr_eq(&self.record, &other.record) || self.record == other.record)
     }
 }
 
-// === impl Service ===
+// === impl InstanceRecord ===
 
-impl Service {
-    /// The namespace and the name.
-    pub fn names(&self) -> (&str, &str) {
-        self.path.split_once('/').unwrap_or(("", &self.path))
+impl InstanceRecord {
+    /// Names this registration.
+    pub fn registration(&self) -> Registration {
+        Registration {
+            create_revision: self.create_revision,
+            session: self.session,
+        }
     }
 }

@@ -6,12 +6,18 @@
 
 mod attempt;
 mod backing;
+mod check;
 mod claim;
 mod deregister;
+mod drain_ack;
+mod health;
 mod instance;
+mod operator;
 mod register;
 mod removal;
+mod removed;
 mod selection;
+mod service;
 mod suspects;
 mod update;
 
@@ -34,11 +40,17 @@ use super::{
 
 pub use self::{
     backing::Support,
+    check::{CheckKind, CheckPort, CheckTls, HealthCheck},
     deregister::{Deregistered, Deregistration},
-    instance::{Health, Instance, InstanceRecord, InstanceSpec, OperatorState, Port, Service},
+    drain_ack::{DrainAck, Laggard},
+    health::{Damping, Finding, Findings, Health, Registration, Source},
+    instance::{Instance, InstanceRecord, InstanceSpec, Port},
+    operator::{Drain, Operator, OperatorState, Overlay},
     register::{Liveness, NewInstance, Registered, Terms},
     removal::Removal,
+    removed::{RemovalCause, Tombstone},
     selection::{InstanceView, Instances, Roster, Services},
+    service::{Counts, Export, Service, ServiceSettings},
     update::{InstancePatch, Update, Updated},
 };
 

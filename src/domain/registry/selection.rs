@@ -72,15 +72,19 @@ impl Instances {
         }
     }
 
+    /// The service, if it has instances.
+    pub fn service<'a>(&self, state: &'a State) -> Option<&'a Arc<Service>> {
+        state.services.get(self.prefix.strip_suffix(b"/")?)
+    }
+
     /// What is kept of everything it selects, if that is something, and not more than `limit`
     /// instances.
     pub fn whole<'a>(&self, state: &'a State, limit: usize) -> Option<&'a Whole> {
-        let path = self.prefix.strip_suffix(b"/")?;
-        let service = state.services.get(path)?;
-        let roster = state.rosters.get(path)?;
+        let service = self.service(state)?;
+        let roster = state.rosters.get(service.path.as_bytes())?;
         let (count, whole) = match self.view {
-            InstanceView::Serving => (service.serving, &roster.serving),
-            InstanceView::All => (service.instances, &roster.all),
+            InstanceView::Serving => (service.counts.serving, &roster.serving),
+            InstanceView::All => (service.counts.instances, &roster.all),
         };
         (count <= limit).then_some(whole)
     }
@@ -120,7 +124,7 @@ impl Selection<StateProjection> for Instances {
 
     fn select(&self, item: &Item) -> Option<Arc<Instance>> {
         match item {
-            Item::Instance(instance) if self.view == InstanceView::All || instance.is_serving() => {
+            Item::Instance(instance) if self.view == InstanceView::All || instance.serving => {
                 Some(instance.clone())
             }
             _ => None,

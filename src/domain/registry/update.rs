@@ -10,7 +10,9 @@ use crate::{
     store::{Compare, Operation, Revision, Txn},
 };
 
-use super::{Instance, InstanceRecord, InstanceSpec, Port, ROUNDS, Registry, claim::mismatch};
+use super::{
+    HealthCheck, Instance, InstanceRecord, InstanceSpec, Port, ROUNDS, Registry, claim::mismatch,
+};
 
 /// New values; `None` leaves what is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub struct InstancePatch {
     pub zone: Option<String>,
     /// The metadata, all of it.
     pub metadata: Option<BTreeMap<String, String>>,
+    /// The checks, all of them.
+    pub checks: Option<Vec<HealthCheck>>,
 }
 
 /// A change of an instance.
@@ -201,6 +205,7 @@ impl InstancePatch {
             region: pick(&self.region, &spec.region),
             zone: pick(&self.zone, &spec.zone),
             metadata: pick(&self.metadata, &spec.metadata),
+            checks: pick(&self.checks, &spec.checks),
         }
     }
 }

@@ -1,6 +1,9 @@
-//! Instances and services in the state.
+//! Instances in the state.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -8,12 +11,12 @@ use crate::{
     cache::Change,
     domain::{
         keyspace::InstanceKey,
-        registry::{Health, Instance, InstanceRecord, Service},
+        registry::{Counts, Findings, Health, HealthCheck, Instance, InstanceRecord},
     },
     store::Revision,
 };
 
-use super::{Cause, Item, Kind, Owned, State, StateProjection, Touched};
+use super::{Cause, Item, Kind, Owned, State, StateProjection, Touched, services};
 
 /// The instances a revision touched, with their new record where it changed.
 #[derive(Default)]
@@ -24,13 +27,6 @@ enum Touch {
     Deleted,
     /// Something it depends on changed.
     LookAt,
-}
-
-/// By how much the counts of a service change.
-#[derive(Default)]
-struct Counts {
-    instances: isize,
-    serving: isize,
 }
 
 // === impl TouchedInstances ===
@@ -72,75 +68,110 @@ pub(super) fn settle(
     changes: &mut Vec<Change<StateProjection>>,
     revision: Revision,
 ) {
-    let mut services: BTreeMap<Bytes, Counts> = BTreeMap::new();
+    let mut seen = Seen::default();
     for (path, touch) in std::mem::take(&mut touched.instances.0) {
         let before = state.instances.get(&path).cloned();
-        let after = match (touch, &before) {
+        let record = match (touch, &before) {
             (Touch::Written(record), _) => Some(record),
             (Touch::LookAt, Some(before)) => Some(before.record.clone()),
             (Touch::Deleted, _) | (Touch::LookAt, None) => None,
-        }
-        .map(|record| derive(state, record, before.as_deref(), revision));
-        match &after {
-            Some(after) => {
-                state.instances.insert(path.clone(), after.clone());
-            }
-            None => {
-                state.instances.remove(&path);
-                if let Some(session) = before.as_ref().and_then(|before| before.record.session) {
-                    state.disown(session, &Owned::Instance(path.clone()));
-                }
-            }
-        }
-        let service = path
-            .iter()
-            .rposition(|&byte| byte == b'/')
-            .map(|end| path.slice(..end));
-        if let Some(service) = &service
-            && (before.is_some() || after.is_some())
+        };
+        if record.is_none()
+            && let Some(session) = before.as_ref().and_then(|before| before.record.session)
         {
-            state.rosters.insert(service.clone(), Arc::default());
+            state.disown(session, &Owned::Instance(path.clone()));
         }
+        let after = record.map(|record| Arc::new(state.instance_of(record, revision)));
+        seen.change(state, path, before, after);
+    }
+    let services = services::settle(state, touched, &mut seen, revision);
+    for (path, (before, after)) in seen.instances {
+        let cause = cause(touched, before.as_deref());
         let unseen = match (&before, &after) {
             (Some(before), Some(after)) => before.looks_like(after),
             (None, None) => true,
             _ => false,
         };
-        if unseen {
-            continue;
+        if !unseen {
+            changes.push(Change {
+                kind: Kind::Instance as usize,
+                key: path,
+                before: before.map(Item::Instance),
+                after: after.map(Item::Instance),
+                cause,
+            });
         }
-        if let Some(service) = service {
-            let counts = services.entry(service).or_default();
-            counts.add(before.as_deref(), -1);
-            counts.add(after.as_deref(), 1);
-        }
-        let cause = cause(touched, before.as_deref());
-        changes.push(Change {
-            kind: Kind::Instance as usize,
-            key: path,
-            before: before.map(Item::Instance),
-            after: after.map(Item::Instance),
-            cause,
-        });
     }
-    for (path, counts) in services {
-        settle_service(state, changes, path, counts, revision);
+    changes.extend(services);
+}
+
+/// How an instance looks; `None`: it is not there.
+type Look = Option<Arc<Instance>>;
+
+/// The instances a revision changes, as they were and as they are.
+#[derive(Default)]
+pub(super) struct Seen {
+    instances: BTreeMap<Bytes, (Look, Look)>,
+    /// Their services, in numbers.
+    pub(super) services: BTreeMap<Bytes, Counts>,
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// Notes how an instance changes, and has the state show it.
+    pub(super) fn change(
+        &mut self,
+        state: &mut State,
+        path: Bytes,
+        before: Option<Arc<Instance>>,
+        mut after: Option<Arc<Instance>>,
+    ) {
+        let Some(service) = service_of(&path) else {
+            return;
+        };
+        if let Some((first, _)) = self.instances.get(&path) {
+            revise(first.as_deref(), after.as_mut());
+        } else {
+            revise(before.as_deref(), after.as_mut());
+        }
+        if before.is_some() || after.is_some() {
+            let counts = self.services.entry(service.clone()).or_insert_with(|| {
+                state
+                    .services
+                    .get(&service)
+                    .map_or_else(Counts::default, |s| s.counts)
+            });
+            before.iter().for_each(|before| counts.remove(before));
+            after.iter().for_each(|after| counts.add(after));
+            state.rosters.insert(service, Arc::default());
+        }
+        match &after {
+            Some(after) => state.instances.insert(path.clone(), after.clone()),
+            None => state.instances.remove(&path),
+        };
+        match self.instances.entry(path) {
+            Entry::Vacant(entry) => {
+                entry.insert((before, after));
+            }
+            Entry::Occupied(mut entry) => entry.get_mut().1 = after,
+        }
     }
 }
 
-fn derive(
-    state: &State,
-    record: Arc<InstanceRecord>,
-    before: Option<&Instance>,
-    revision: Revision,
-) -> Arc<Instance> {
-    let mut instance = state.instance_of(record, revision);
-    if let Some(before) = before
-        && before.looks_like(&instance)
+/// What looks as before changed when it did before.
+fn revise(before: Option<&Instance>, after: Option<&mut Arc<Instance>>) {
+    if let (Some(before), Some(after)) = (before, after)
+        && before.looks_like(after)
+        && before.visible_revision != after.visible_revision
     {
-        instance.visible_revision = before.visible_revision;
+        Arc::make_mut(after).visible_revision = before.visible_revision;
     }
-    Arc::new(instance)
+}
+
+fn service_of(path: &Bytes) -> Option<Bytes> {
+    let end = path.iter().rposition(|&byte| byte == b'/')?;
+    Some(path.slice(..end))
 }
 
 fn cause(touched: &Touched, before: Option<&Instance>) -> Cause {
@@ -158,50 +189,6 @@ fn cause(touched: &Touched, before: Option<&Instance>) -> Cause {
     }
 }
 
-fn settle_service(
-    state: &mut State,
-    changes: &mut Vec<Change<StateProjection>>,
-    path: Bytes,
-    counts: Counts,
-    revision: Revision,
-) {
-    let before = state.services.get(&path).cloned();
-    let (mut instances, mut serving) = before.as_ref().map_or((0, 0), |s| (s.instances, s.serving));
-    instances = instances.saturating_add_signed(counts.instances);
-    serving = serving.saturating_add_signed(counts.serving);
-    let after = (instances > 0).then(|| {
-        Arc::new(Service {
-            path: String::from_utf8_lossy(&path).into_owned(),
-            instances,
-            serving,
-            create_revision: before.as_ref().map_or(revision, |s| s.create_revision),
-            visible_revision: revision,
-        })
-    });
-    match (&before, &after) {
-        (None, None) => return,
-        (Some(before), Some(after))
-            if before.instances == after.instances && before.serving == after.serving =>
-        {
-            return;
-        }
-        (_, Some(after)) => {
-            state.services.insert(path.clone(), after.clone());
-        }
-        (Some(_), None) => {
-            state.services.remove(&path);
-            state.rosters.remove(&path);
-        }
-    }
-    changes.push(Change {
-        kind: Kind::Service as usize,
-        key: path,
-        before: before.map(Item::Service),
-        after: after.map(Item::Service),
-        cause: Cause::Empty,
-    });
-}
-
 // === impl State ===
 
 impl State {
@@ -215,27 +202,40 @@ impl State {
         let path = path.as_bytes();
         let health = match record.session {
             Some(session) if !self.sessions.contains_key(&session) => Health::Suspect,
-            Some(_) => *self.health.get(path).unwrap_or(&Health::Healthy),
-            None => *self.health.get(path).unwrap_or(&Health::Unknown),
-        };
-        Instance {
-            record,
-            operator: self.operators.get(path).copied().unwrap_or_default(),
-            health,
-            visible_revision: revision,
-        }
-    }
-}
-
-// === impl Counts ===
-
-impl Counts {
-    fn add(&mut self, instance: Option<&Instance>, by: isize) {
-        if let Some(instance) = instance {
-            self.instances += by;
-            if instance.is_serving() {
-                self.serving += by;
+            _ => {
+                let findings = self.health.get(path).map(Arc::as_ref);
+                Findings::health(findings, &record, self.checks_of(&record))
             }
+        };
+        let operator = self.operators.get(path);
+        let overlaid = operator
+            .filter(|operator| !operator.overlay.is_empty())
+            .map(|operator| Arc::new(operator.overlay.over(&record.spec)));
+        let mut instance = Instance {
+            overlaid,
+            operator: operator.map_or_else(Default::default, |o| o.state(&record)),
+            health,
+            serving: false,
+            visible_revision: revision,
+            record,
+        };
+        let service = service_of(&Bytes::copy_from_slice(path));
+        let service = service.and_then(|service| self.services.get(&service));
+        instance.serve(service.is_some_and(|service| service.protected));
+        instance
+    }
+
+    /// How an instance is checked.
+    pub fn checks_of<'a>(&'a self, record: &'a InstanceRecord) -> &'a [HealthCheck] {
+        if !record.spec.checks.is_empty() {
+            return &record.spec.checks;
         }
+        // Spares a lookup where nobody sets anything.
+        if self.settings.is_empty() {
+            return &[];
+        }
+        let service = record.key.service_key().path();
+        let settings = self.settings.get(service.as_bytes());
+        settings.map_or(&[], |settings| &settings.checks)
     }
 }

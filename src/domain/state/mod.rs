@@ -6,6 +6,7 @@
 mod configs;
 mod instances;
 mod locks;
+mod services;
 mod sessions;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -23,11 +24,14 @@ pub(super) use self::locks::claim_key;
 use super::{
     config::ConfigHead,
     epoch::Epoch,
-    keyspace::{Keyspace, StateKey},
+    keyspace::{InstanceKey, Keyspace, StateKey},
     lock::{Claim, Closed, LockQueue},
-    names::ReplicaId,
+    names::{Namespace, ReplicaId},
+    namespace::NamespaceSettings,
     records,
-    registry::{Health, Instance, OperatorState, Roster, Service},
+    registry::{
+        DrainAck, Findings, Instance, Operator, Roster, Service, ServiceSettings, Tombstone,
+    },
     replica::Replica,
     session::{Session, SessionPlace},
     session_id::SessionId,
@@ -52,6 +56,10 @@ pub enum Kind {
     Config,
     /// [`Claim`]
     Lock,
+    /// [`ServiceSettings`]
+    Settings,
+    /// [`DrainAck`]
+    DrainAck,
 }
 
 /// Everything that is current. The maps are keyed by path (`namespace/service/id`,
@@ -75,9 +83,17 @@ pub struct State {
     /// All services that have instances.
     pub services: OrdMap<Bytes, Arc<Service>>,
     /// What operators said of instances, whether registered or not.
-    pub operators: OrdMap<Bytes, OperatorState>,
-    /// What checks found of instances.
-    pub health: OrdMap<Bytes, Health>,
+    pub operators: OrdMap<Bytes, Arc<Operator>>,
+    /// What checks and reports found of instances, whether registered or not.
+    pub health: OrdMap<Bytes, Arc<Findings>>,
+    /// Instances that were removed a moment ago.
+    pub tombstones: OrdMap<Bytes, Arc<Tombstone>>,
+    /// What replicas acknowledged of drains, by the instance's path and the replica.
+    pub drain_acks: OrdMap<Bytes, Arc<DrainAck>>,
+    /// What was set for services, whether they exist or not.
+    pub settings: OrdMap<Bytes, Arc<ServiceSettings>>,
+    /// What was set for namespaces.
+    pub namespaces: OrdMap<Namespace, Arc<NamespaceSettings>>,
     /// All config items, deleted ones included.
     pub configs: OrdMap<Bytes, Arc<ConfigHead>>,
     /// All locks that somebody wants.
@@ -117,6 +133,10 @@ pub enum Item {
     Lock(Arc<LockQueue>),
     /// A claim on a lock, in watches.
     Claim(Arc<Claim>),
+    /// What was set for a service.
+    Settings(Arc<ServiceSettings>),
+    /// What a replica acknowledged of a drain, and when.
+    DrainAck(Arc<DrainAck>, Revision),
 }
 
 /// Why a thing disappeared.
@@ -147,6 +167,7 @@ pub struct StateProjection {
 #[derive(Default)]
 struct Touched {
     instances: instances::TouchedInstances,
+    services: services::TouchedServices,
     locks: locks::TouchedLocks,
     closed: BTreeSet<SessionId>,
 }
@@ -196,13 +217,32 @@ impl StateProjection {
             }
             Some(StateKey::Operator(key)) => {
                 let path = Bytes::from(key.path());
-                state.operators.insert(path.clone(), records::operator(kv)?);
+                let operator = Arc::new(records::operator(kv)?);
+                state.operators.insert(path.clone(), operator);
                 touched.instances.look_at(path);
             }
             Some(StateKey::Health(key)) => {
                 let path = Bytes::from(key.path());
-                state.health.insert(path.clone(), records::health(kv)?);
+                let findings = Arc::new(records::findings(kv)?);
+                state.health.insert(path.clone(), findings);
                 touched.instances.look_at(path);
+            }
+            Some(StateKey::Tombstone(key)) => {
+                let path = Bytes::from(key.path());
+                let tombstone = Arc::new(records::tombstone(key, kv)?);
+                state.tombstones.insert(path, tombstone);
+            }
+            Some(StateKey::DrainAck(key, replica)) => {
+                let ack = Arc::new(records::drain_ack(kv)?);
+                services::put_ack(state, changes, ack_path(&key, &replica), ack, kv);
+            }
+            Some(StateKey::Service(key)) => {
+                let settings = records::service(key, kv)?;
+                services::put_settings(state, touched, changes, settings);
+            }
+            Some(StateKey::Namespace(namespace)) => {
+                let settings = records::namespace(namespace.clone(), kv)?;
+                state.namespaces.insert(namespace, Arc::new(settings));
             }
             Some(StateKey::Config(path)) => {
                 configs::put(state, changes, records::config_head(path, kv)?);
@@ -245,6 +285,18 @@ impl StateProjection {
                 state.health.remove(&path);
                 touched.instances.look_at(path);
             }
+            Some(StateKey::Tombstone(key)) => {
+                state.tombstones.remove(key.path().as_bytes());
+            }
+            Some(StateKey::DrainAck(key, replica)) => {
+                services::delete_ack(state, changes, ack_path(&key, &replica));
+            }
+            Some(StateKey::Service(key)) => {
+                services::delete_settings(state, touched, changes, &key);
+            }
+            Some(StateKey::Namespace(namespace)) => {
+                state.namespaces.remove(&namespace);
+            }
             Some(StateKey::Config(path)) => configs::delete(state, changes, &path),
             Some(StateKey::Waiter(lock, _)) => {
                 locks::delete(state, &mut touched.locks, &touched.closed, &lock, key);
@@ -262,7 +314,7 @@ impl Projection for StateProjection {
     type Item = Item;
     type Cause = Cause;
 
-    const KINDS: usize = 5;
+    const KINDS: usize = 7;
 
     fn apply(&self, state: &mut State, revision: Revision, events: &[Event]) -> Vec<Change<Self>> {
         let mut touched = Touched::default();
@@ -294,6 +346,7 @@ impl Projection for StateProjection {
                 }
             }
         }
+        services::look_at_instances(state, &mut touched);
         instances::settle(state, &mut touched, &mut changes, revision);
         let Touched { locks, closed, .. } = touched;
         locks::settle(state, locks, &closed, &mut changes, revision);
@@ -312,6 +365,8 @@ impl Projection for StateProjection {
             Item::Config(head) => head.mod_revision,
             Item::Lock(queue) => queue.visible_revision,
             Item::Claim(claim) => claim.visible_revision,
+            Item::Settings(settings) => settings.mod_revision,
+            Item::DrainAck(_, revision) => *revision,
         }
     }
 
@@ -323,6 +378,8 @@ impl Projection for StateProjection {
             Item::Config(head) => head.create_revision,
             Item::Lock(queue) => queue.visible_revision,
             Item::Claim(claim) => claim.waiter.create_revision,
+            Item::Settings(settings) => settings.create_revision,
+            Item::DrainAck(_, revision) => *revision,
         }
     }
 
@@ -330,7 +387,7 @@ impl Projection for StateProjection {
         match item {
             Item::Session(session) => 128 + map_weight(&session.metadata),
             Item::Instance(instance) => {
-                let spec = &instance.record.spec;
+                let spec = instance.spec();
                 200 + spec.ports.len() * 24 + map_weight(&spec.metadata)
             }
             Item::Service(service) => 32 + service.path.len(),
@@ -339,6 +396,10 @@ impl Projection for StateProjection {
             }
             Item::Lock(queue) => 64 + queue.claims.len() * 160,
             Item::Claim(claim) => 96 + map_weight(&claim.waiter.metadata),
+            Item::Settings(settings) => {
+                200 + settings.checks.len() * 64 + map_weight(&settings.labels)
+            }
+            Item::DrainAck(ack, _) => 32 + ack.laggards.len() * 48,
         }
     }
 
@@ -390,6 +451,10 @@ impl State {
             }
         }
     }
+}
+
+fn ack_path(key: &InstanceKey, replica: &ReplicaId) -> Bytes {
+    format!("{}/{replica}", key.path()).into()
 }
 
 fn map_weight(map: &std::collections::BTreeMap<String, String>) -> usize {

@@ -198,7 +198,8 @@ impl ConfigService for ConfigHandler {
         let selection = fields.give(selection)?;
         let Context { core, settings, .. } = &self.context;
         let watch = &settings.watch;
-        watch::open(core, watch, selection, start, min_interval, encode::whole)
+        let terms = watch::Terms::new(start, min_interval);
+        watch::open(core, watch, selection, terms, encode::whole)
     }
 
     async fn list_config_versions(

@@ -15,7 +15,7 @@ use crate::{
 /// Writes an instance.
 pub(super) fn wire_instance(instance: &Arc<Instance>) -> proto::Instance {
     let record = &instance.record;
-    let spec = &record.spec;
+    let spec = instance.spec();
     let operator_state = match instance.operator {
         OperatorState::Active => proto::OperatorState::Active,
         OperatorState::Draining => proto::OperatorState::Draining,
@@ -49,6 +49,7 @@ pub(super) fn wire_instance(instance: &Arc<Instance>) -> proto::Instance {
         client_id: record.client_id.to_string(),
         register_time: Some(record.register_time.into()),
         revision: record.mod_revision,
+        serving: instance.serving,
     }
 }
 
@@ -58,10 +59,13 @@ pub(super) fn wire_service(service: &Arc<Service>) -> proto::Service {
     proto::Service {
         namespace: namespace.to_owned(),
         service: name.to_owned(),
-        instance_count: wire_count(service.instances),
-        serving_count: wire_count(service.serving),
-        protected: false,
+        instance_count: wire_count(service.counts.instances),
+        serving_count: wire_count(service.counts.serving),
+        protected: service.protected,
         revision: service.visible_revision,
+        suspect_count: wire_count(service.counts.suspect),
+        unhealthy_count: wire_count(service.counts.unhealthy),
+        braked: service.braked,
     }
 }
 

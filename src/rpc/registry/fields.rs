@@ -45,6 +45,7 @@ pub(super) fn spec(v: &mut Violations, prefix: &str, instance: proto::Instance) 
             MAX_METADATA,
             MAX_METADATA_BYTES,
         ),
+        checks: Vec::new(),
     }
 }
 

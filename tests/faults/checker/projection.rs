@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stanchion::proto::store;
-use stanchion_client::proto::{self, DeleteCause};
+use stanchion_client::proto::{DeleteCause, Health, OperatorState};
 
 use crate::{
     view::{Look, View, config_stored, instance_stored},
@@ -29,9 +29,9 @@ pub struct Projection {
     /// What is shown now.
     pub shown: BTreeMap<String, Look>,
     sessions: BTreeSet<String>,
-    records: BTreeMap<String, (store::Instance, i64)>,
-    operators: BTreeMap<String, proto::OperatorState>,
-    findings: BTreeMap<String, store::HealthState>,
+    records: BTreeMap<String, (store::Instance, Put)>,
+    operators: BTreeMap<String, store::Operator>,
+    findings: BTreeMap<String, store::Health>,
 }
 
 // === impl Projection ===
@@ -97,8 +97,14 @@ impl Projection {
             self.note(key, change.put.as_ref())?;
         }
         let before = std::mem::take(&mut self.shown);
-        for (path, (record, revision)) in &self.records {
-            if let Some(look) = self.look(path, record, *revision) {
+        let protected = self.is_protected();
+        for (path, (record, put)) in &self.records {
+            let (operator, health) = self.standing(path, record, put);
+            let works = matches!(health, Health::Healthy | Health::Unknown);
+            let serving = operator == OperatorState::Active && (works || protected);
+            if serving || !matches!(self.view, View::Instances { serving: true, .. }) {
+                let standing = (operator, health, serving);
+                let look = instance_stored(path, record, put.mod_revision, standing);
                 self.shown.insert(path.clone(), look);
             }
         }
@@ -133,20 +139,16 @@ impl Projection {
         let path = path.to_owned();
         match (kind, put) {
             ("reg", Some(put)) => {
-                let record = (decoded(key, put)?, put.mod_revision);
+                let record = (decoded(key, put)?, put.clone());
                 self.records.insert(path, record);
             }
             ("reg", None) => drop(self.records.remove(&path)),
             ("op", Some(put)) => {
-                let record: store::Operator = decoded(key, put)?;
-                let state = proto::OperatorState::try_from(record.state);
-                self.operators
-                    .insert(path, state.map_err(|e| e.to_string())?);
+                self.operators.insert(path, decoded(key, put)?);
             }
             ("op", None) => drop(self.operators.remove(&path)),
             ("hlt", Some(put)) => {
-                let record: store::Health = decoded(key, put)?;
-                self.findings.insert(path, record.state());
+                self.findings.insert(path, decoded(key, put)?);
             }
             ("hlt", None) => drop(self.findings.remove(&path)),
             _ => {}
@@ -159,22 +161,49 @@ impl Projection {
         !record.session_id.is_empty() && !self.sessions.contains(&record.session_id)
     }
 
-    /// How an instance looks; `None` if the selection does not show it.
-    fn look(&self, path: &str, record: &store::Instance, revision: i64) -> Option<Look> {
-        use proto::{Health, OperatorState};
-        let operator = self.operators.get(path).copied();
-        let operator = operator.unwrap_or(OperatorState::Active);
-        let health = match self.findings.get(path) {
-            _ if self.is_suspect(record) => Health::Suspect,
-            Some(store::HealthState::Unhealthy) => Health::Unhealthy,
-            Some(store::HealthState::Healthy) => Health::Healthy,
-            _ if record.session_id.is_empty() => Health::Unknown,
-            _ => Health::Healthy,
+    /// So few of its active instances work that the service shows all of them.
+    fn is_protected(&self) -> bool {
+        let standings = self.records.iter();
+        let active: Vec<_> = standings
+            .map(|(path, (record, put))| self.standing(path, record, put))
+            .filter(|(operator, _)| *operator == OperatorState::Active)
+            .collect();
+        let works = |health: Health| matches!(health, Health::Healthy | Health::Unknown);
+        let working = active.iter().filter(|(_, health)| works(*health)).count();
+        working * 100 < active.len() * 30
+    }
+
+    /// What an operator decided of an instance, and how it is.
+    fn standing(&self, path: &str, record: &store::Instance, put: &Put) -> (OperatorState, Health) {
+        let registration = store::Registration {
+            create_revision: put.create_revision,
+            session_id: record.session_id.clone(),
         };
-        let serves = operator == OperatorState::Active
-            && matches!(health, Health::Healthy | Health::Unknown);
-        let serving = matches!(self.view, View::Instances { serving: true, .. });
-        (serves || !serving).then(|| instance_stored(path, record, revision, operator, health))
+        let operator = self.operators.get(path);
+        let operator = operator.map_or(OperatorState::Active, |operator| {
+            let drain = operator.drain.as_ref();
+            match operator.state() {
+                store::OperatorState::Isolated => OperatorState::Isolated,
+                _ if drain.is_some_and(|d| d.registration.as_ref() == Some(&registration)) => {
+                    OperatorState::Draining
+                }
+                _ => OperatorState::Active,
+            }
+        });
+        let found = self.findings.get(path);
+        let found = found.filter(|found| found.registration.as_ref() == Some(&registration));
+        let found = found.map_or(&[][..], |found| &found.findings);
+        let objects = |finding: &store::Finding| finding.state() == store::HealthState::Unhealthy;
+        let health = if self.is_suspect(record) {
+            Health::Suspect
+        } else if found.iter().any(objects) {
+            Health::Unhealthy
+        } else if record.session_id.is_empty() && found.is_empty() {
+            Health::Unknown
+        } else {
+            Health::Healthy
+        };
+        (operator, health)
     }
 
     /// What the end of an instance may be put down to. A session that is closed takes more
@@ -306,6 +335,8 @@ mod tests {
             (reg, put(&instance("s1"), 2)),
         ];
         for projection in [&mut all, &mut serving] {
+            // Another one, so that losing the first one does not protect the service.
+            steps(projection, &[("reg/default/web/j", put(&instance(""), 1))]);
             assert_eq!(steps(projection, &open), ["default/web/i - Healthy"]);
             assert!(steps(projection, &[("reg/default/web2/i", put(&instance(""), 3))]).is_empty());
         }
@@ -327,12 +358,25 @@ mod tests {
     fn checks_and_operators_decide_who_serves() {
         let mut serving = Projection::new(&View::serving("web"));
         let (reg, op, hlt) = ("reg/default/web/i", "op/default/web/i", "hlt/default/web/i");
+        steps(
+            &mut serving,
+            &[("reg/default/web/j", put(&instance(""), 1))],
+        );
         assert_eq!(
             steps(&mut serving, &[(reg, put(&instance(""), 2))]),
             ["default/web/i - Unknown"]
         );
+        let registration = Some(store::Registration {
+            create_revision: 2,
+            ..store::Registration::default()
+        });
         let unhealthy = store::Health {
-            state: store::HealthState::Unhealthy.into(),
+            registration: registration.clone(),
+            findings: vec![store::Finding {
+                source: store::FindingSource::Report.into(),
+                state: store::HealthState::Unhealthy.into(),
+                ..store::Finding::default()
+            }],
             ..store::Health::default()
         };
         assert_eq!(

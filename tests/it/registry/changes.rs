@@ -1,14 +1,5 @@
 //! Updating and deregistering, also by those who come late.
 
-use prost::Message as _;
-use stanchion::{
-    domain::{
-        keyspace::InstanceKey,
-        names::{InstanceId, Namespace, ServiceName},
-    },
-    proto::store as stored,
-    store::{Operation, Txn},
-};
 use stanchion_client::proto::{
     DeregisterInstanceRequest, Health, Instance, OperatorState, RegisterInstanceRequest,
     UpdateInstanceRequest,
@@ -19,8 +10,8 @@ use tonic_types::StatusExt;
 use crate::support::server::{Backend, assert_invalid, assert_status, on_both_stores};
 
 use super::{
-    ALL, SERVING, Watcher, deregister, expire, get, ids, instance, list, mask, modified, open,
-    patient_server, register, register_on, registration, watching,
+    ALL, SERVING, Watcher, deregister, expire, get, ids, instance, isolate, list, mask, modified,
+    open, patient_server, register, register_on, registration, watching,
 };
 
 on_both_stores! {
@@ -177,19 +168,7 @@ async fn an_undone_registration_does_not_arrive_late(backend: Backend) {
 
 async fn what_an_operator_decided_survives_a_new_registration(backend: Backend) {
     let server = patient_server(&backend).await;
-    let core = &server.app().core;
-    let key = InstanceKey {
-        namespace: Namespace::parse("default").unwrap(),
-        service: ServiceName::parse("web").unwrap(),
-        id: InstanceId::parse("a").unwrap(),
-    };
-    let isolated = stored::Operator {
-        format: 1,
-        state: stored::OperatorState::Isolated.into(),
-        ..stored::Operator::default()
-    };
-    let put = Operation::put(core.keys.operator(&key), isolated.encode_to_vec());
-    core.store.txn(Txn::new().then(put)).await.unwrap();
+    isolate(&server, "a").await;
 
     let session = open(&server, "pod-1").await;
     for session in [session, open(&server, "pod-1").await] {

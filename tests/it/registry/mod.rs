@@ -1,6 +1,7 @@
 //! The registry, through its API, on both stores.
 
 mod changes;
+mod protection;
 mod refusals;
 mod registration;
 mod removal;
@@ -10,7 +11,16 @@ mod watches;
 use std::time::Duration;
 
 use bytes::Bytes;
-use stanchion::domain::session_id::SessionId;
+use prost::Message as _;
+use stanchion::{
+    domain::{
+        keyspace::InstanceKey,
+        names::{InstanceId, Namespace, ServiceName},
+        session_id::SessionId,
+    },
+    proto::store as stored,
+    store::{Operation, Txn},
+};
 use stanchion_client::proto::{
     Consistency, DeleteCause, DeregisterInstanceRequest, EventType, GetInstanceRequest, Instance,
     InstanceDelta, InstanceView, ListInstancesRequest, ListInstancesResponse, OpenSessionRequest,
@@ -207,6 +217,24 @@ fn deleted(id: &str, cause: DeleteCause) -> (EventType, String, DeleteCause) {
 
 fn seconds(seconds: i64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos: 0 }
+}
+
+/// Has an operator keep an instance of `web` out.
+async fn isolate(server: &Server, id: &str) {
+    let core = &server.app().core;
+    let key = InstanceKey {
+        namespace: Namespace::parse("default").unwrap(),
+        service: ServiceName::parse("web").unwrap(),
+        id: InstanceId::parse(id).unwrap(),
+    };
+    let isolated = stored::Operator {
+        format: 1,
+        state: stored::OperatorState::Isolated.into(),
+        update_time: Some(prost_types::Timestamp::default()),
+        ..stored::Operator::default()
+    };
+    let put = Operation::put(core.keys.operator(&key), isolated.encode_to_vec());
+    core.store.txn(Txn::new().then(put)).await.unwrap();
 }
 
 const SERVING: InstanceView = InstanceView::Serving;

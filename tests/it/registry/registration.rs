@@ -65,6 +65,7 @@ async fn an_instance_is_registered_listed_watched_and_deregistered(backend: Back
         client_id: "pod-1".into(),
         health: Health::Healthy.into(),
         operator_state: OperatorState::Active.into(),
+        serving: true,
         persistent: false,
         revision: registered.revision,
         register_time: registered.register_time,

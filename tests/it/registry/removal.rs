@@ -74,7 +74,7 @@ async fn a_suspect_that_registers_again_in_time_stays(backend: Backend) {
     let session = open(&server, "").await;
     register_on(&server, &session, "a").await;
     expire(&server, &session).await;
-    assert!(ids(&server, SERVING).await.is_empty());
+    assert!(list(&server, SERVING).await.protected);
     let listed = list(&server, ALL).await.instances;
     assert_eq!(listed[0].health(), Health::Suspect);
 

@@ -2179,6 +2179,10 @@ pub struct Instance {
     /// and operator state do not move it.
     #[prost(int64, tag = "16")]
     pub revision: i64,
+    /// Output only. Whether the serving view shows it: active, and either not known
+    /// to be unfit or of a protected service.
+    #[prost(bool, tag = "17")]
+    pub serving: bool,
 }
 /// A port of an instance.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2210,14 +2214,25 @@ pub struct Service {
     /// Output only. Number of instances in the serving view.
     #[prost(int32, tag = "4")]
     pub serving_count: i32,
-    /// Output only. Whether so few instances are healthy that the serving view
-    /// also shows suspect and unhealthy ones.
+    /// Output only. Whether so few of its active instances are healthy or unknown
+    /// (strictly less than 30 % by default) that the serving view shows all active
+    /// ones, whatever their health.
     #[prost(bool, tag = "5")]
     pub protected: bool,
     /// Output only. Revision at which this message last changed, as far as the
     /// replica knows: one that started later may say a later one.
     #[prost(int64, tag = "6")]
     pub revision: i64,
+    /// Output only. Number of instances whose session ended.
+    #[prost(int32, tag = "7")]
+    pub suspect_count: i32,
+    /// Output only. Number of instances that a check or a report objects to.
+    #[prost(int32, tag = "8")]
+    pub unhealthy_count: i32,
+    /// Output only. Whether so many sessions ended (more than half of at least four)
+    /// that removals are held, for 10 min at most by default.
+    #[prost(bool, tag = "9")]
+    pub braked: bool,
 }
 /// Asks to register an instance.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2544,10 +2559,13 @@ pub struct ListInstancesResponse {
     /// change since the first page is missed. Only on the last page.
     #[prost(bytes = "bytes", tag = "4")]
     pub resume_token: ::prost::bytes::Bytes,
-    /// Output only. Whether so few instances are healthy that the serving view
-    /// also shows suspect and unhealthy ones.
+    /// Output only. Whether so few active instances are healthy or unknown that the
+    /// serving view shows all active ones. Each one's health stays as it is.
     #[prost(bool, tag = "5")]
     pub protected: bool,
+    /// Output only. Whether so many sessions ended that removals are held.
+    #[prost(bool, tag = "6")]
+    pub braked: bool,
 }
 /// Asks for the services of a namespace.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2623,8 +2641,8 @@ pub struct WatchInstancesResponse {
     /// snapshot and on all but the last part of a delta.
     #[prost(bytes = "bytes", tag = "7")]
     pub resume_token: ::prost::bytes::Bytes,
-    /// Output only. Whether, as of this message, so few instances are healthy that
-    /// the serving view also shows suspect and unhealthy ones.
+    /// Output only. Whether so few active instances are healthy or unknown that the
+    /// serving view shows all active ones, as known when the message was written.
     #[prost(bool, tag = "8")]
     pub protected: bool,
     /// What the message says.
@@ -2799,7 +2817,7 @@ pub enum InstanceView {
     /// Means `INSTANCE_VIEW_SERVING`.
     Unspecified = 0,
     /// Instances to send traffic to: operator state active, health healthy or
-    /// unknown. Of a protected service also suspect and unhealthy ones.
+    /// unknown. Of a protected service all active ones.
     Serving = 1,
     /// All instances.
     All = 2,

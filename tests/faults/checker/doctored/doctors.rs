@@ -284,6 +284,12 @@ pub fn cut_off(_: &Truth, seen: &mut Observation, _: &mut StdRng) -> bool {
     let Some(at) = wholes(seen, |_| true).pop() else {
         return false;
     };
+    // What several changes come to may be what was there before.
+    let conflated = wholes(seen, |delta| delta.conflated).contains(&at);
+    let mut later = seen.entries[at + 1..].iter();
+    if conflated || later.any(|entry| matches!(told(entry), Some(Body::Delta(_)))) {
+        return false;
+    }
     let resets = seen.entries[at..].iter();
     let started_over = resets
         .filter(|entry| matches!(told(entry), Some(Body::Reset(_))))

@@ -20,6 +20,8 @@ struct Writer<'a> {
     revision: i64,
     state: BTreeMap<String, i64>,
     sessions: Vec<String>,
+    /// The session behind each instance.
+    owners: BTreeMap<String, String>,
     versions: BTreeMap<&'static str, i64>,
 }
 
@@ -41,6 +43,7 @@ fn part(rng: &mut StdRng, number: usize) -> Part {
         revision: 1,
         state: BTreeMap::new(),
         sessions: Vec::new(),
+        owners: BTreeMap::new(),
         versions: BTreeMap::new(),
     };
     let epoch = store::Epoch {
@@ -88,19 +91,27 @@ impl Writer<'_> {
             7..10 => vec![self.register()],
             10 => {
                 let state = self.rng.random_range(1..4);
-                let record = store::Operator {
+                self.decide("op", |registration| store::Operator {
                     state,
+                    drain: Some(store::Drain {
+                        registration,
+                        ..store::Drain::default()
+                    }),
                     ..store::Operator::default()
-                };
-                self.decide("op", &record)
+                })
             }
             _ => {
                 let state = self.rng.random_range(1..3);
-                let record = store::Health {
+                let finding = store::Finding {
+                    source: store::FindingSource::Report.into(),
                     state,
-                    ..store::Health::default()
+                    ..store::Finding::default()
                 };
-                self.decide("hlt", &record)
+                self.decide("hlt", |registration| store::Health {
+                    registration,
+                    findings: vec![finding],
+                    ..store::Health::default()
+                })
             }
         }
     }
@@ -146,6 +157,7 @@ impl Writer<'_> {
             return (key, None);
         }
         let session_id = self.sessions.choose(self.rng).cloned().unwrap_or_default();
+        self.owners.insert(key.clone(), session_id.clone());
         let record = store::Instance {
             session_id,
             address: format!("10.0.0.{}", self.rng.random_range(0..255)),
@@ -154,12 +166,24 @@ impl Writer<'_> {
         (key, Some(record.encode_to_vec()))
     }
 
-    fn decide(&mut self, kind: &str, record: &impl prost::Message) -> Vec<Write> {
-        let key = format!("{kind}/default/{}", INSTANCES.choose(self.rng).unwrap());
+    /// Says something of the current registration of an instance, or takes it back.
+    fn decide<R: prost::Message>(
+        &mut self,
+        kind: &str,
+        record: impl FnOnce(Option<store::Registration>) -> R,
+    ) -> Vec<Write> {
+        let instance = INSTANCES.choose(self.rng).unwrap();
+        let key = format!("{kind}/default/{instance}");
         if self.state.contains_key(&key) {
             return vec![(key, None)];
         }
-        vec![(key, Some(record.encode_to_vec()))]
+        let registered = format!("reg/default/{instance}");
+        let created = self.state.get(&registered).copied();
+        let registration = created.map(|create_revision| store::Registration {
+            create_revision,
+            session_id: self.owners.get(&registered).cloned().unwrap_or_default(),
+        });
+        vec![(key, Some(record(registration).encode_to_vec()))]
     }
 
     fn commit(&mut self, writes: Vec<Write>) {
