@@ -149,7 +149,8 @@ pub struct KeyValue {
 pub struct Renewal {
     /// The time to live it has again.
     pub ttl: Duration,
-    /// When the renewal was sent: the lease cannot end before `sent + ttl`.
+    /// The lease cannot end before `sent + ttl`, unless it is revoked. When the renewal was sent;
+    /// earlier where that proves less, because it is not known that a leader of etcd still led.
     pub sent: Instant,
 }
 

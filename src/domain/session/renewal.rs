@@ -346,7 +346,8 @@ impl Entry {
 
     fn renewed(&mut self, ttl: Duration, sent: Instant) {
         self.ttl = ttl;
-        self.sent = Some(sent);
+        // One that proves less than one before takes nothing back.
+        self.sent = self.sent.max(Some(sent));
         self.due = sent + (ttl / 3).mul_f64(rand::random_range(JITTER));
     }
 

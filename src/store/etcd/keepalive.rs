@@ -3,7 +3,8 @@
 //! A lease always uses the same stream, so that two renewals of it cannot overtake each other.
 //! etcd answers a stream's renewals one after the other, and one of an expired lease only once its
 //! keys are gone: a stream that falls silent is given up and everything unanswered is sent again,
-//! elsewhere, the one it hung on last.
+//! elsewhere, the one it hung on last. An answer counts once it is known that its leader leads
+//! (`leadership`).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -24,7 +25,9 @@ use tonic::{Request, Streaming, client::Grpc};
 use tonic_prost::ProstCodec;
 
 use super::{
+    answer::{Answer, Verdict},
     error::{self, unavailable},
+    leadership::Leadership,
     member::Member,
     pool::{Backoff, Pool, Prefer, blame},
 };
@@ -60,6 +63,7 @@ struct Renew {
 struct Shard {
     pool: Arc<Pool>,
     clock: Arc<dyn Clock>,
+    leadership: Leadership,
     renew: mpsc::Receiver<Renew>,
     last_error: Arc<Mutex<Option<Error>>>,
     /// Every lease that somebody waits for, or that was sent on the open stream: an answer must
@@ -69,6 +73,8 @@ struct Shard {
     queue: VecDeque<LeaseId>,
     /// Those of them that were sent, in order.
     in_flight: VecDeque<LeaseId>,
+    /// Those of them that were answered, in order, by a leader that may be deposed.
+    held: VecDeque<Answer>,
 }
 
 struct Waiting {
@@ -92,17 +98,20 @@ impl Renewals {
         clock: &Arc<dyn Clock>,
         stop: &CancellationToken,
     ) -> Self {
+        let leadership = Leadership::spawn(pool, clock, stop);
         let shards = (0..pool.settings.renewal_streams.max(1)).map(|_| {
             let (renew, receiver) = mpsc::channel(MAX_QUEUED);
             let last_error = Arc::default();
             let shard = Shard {
                 pool: Arc::clone(pool),
                 clock: Arc::clone(clock),
+                leadership: leadership.clone(),
                 renew: receiver,
                 last_error: Arc::clone(&last_error),
                 leases: HashMap::new(),
                 queue: VecDeque::new(),
                 in_flight: VecDeque::new(),
+                held: VecDeque::new(),
             };
             tokio::spawn(stop.clone().run_until_cancelled_owned(shard.run()));
             Handle { renew, last_error }
@@ -261,23 +270,29 @@ impl Shard {
                 deadline = Instant::now() + allowed;
             }
             self.send(&requests);
+            let held_until = self.held.front().map_or(deadline, |answer| answer.until);
             tokio::select! {
                 renew = self.renew.recv() => self.take(renew?),
                 answer = answers.message() => match answer {
                     Ok(Some(answer)) => {
                         *answered = true;
                         deadline = Instant::now() + allowed;
-                        self.answer(&answer);
+                        self.hold(Answer::new(&answer));
                     }
                     Ok(None) => return Some(unavailable("etcd ended the stream", Outcome::Unknown)),
                     Err(status) => return Some(error::from_status(&status)),
                 },
+                () = self.leadership.proven() => {}
+                () = sleep_until(held_until), if !self.held.is_empty() => {}
                 () = member.left.cancelled() => {
                     return Some(unavailable("the member is not used any more", Outcome::Unknown));
                 }
                 () = sleep_until(deadline), if !self.in_flight.is_empty() => {
                     return Some(silence());
                 }
+            }
+            if let Err(error) = self.settle() {
+                return Some(error);
             }
         }
     }
@@ -297,28 +312,47 @@ impl Shard {
             if let Some(waiting) = self.leases.get_mut(&id) {
                 waiting.sent = Some(sent);
             }
+            self.leadership.prove();
         }
     }
 
-    fn answer(&mut self, answer: &PbLeaseKeepAliveResponse) {
+    fn hold(&mut self, answer: Answer) {
+        let in_flight = self.in_flight.len();
         self.in_flight.retain(|id| *id != answer.id);
-        let Some(sent) = self.leases.get(&answer.id).and_then(|lease| lease.sent) else {
-            return;
-        };
-        let Some(waiting) = self.leases.remove(&answer.id) else {
+        if self.in_flight.len() < in_flight {
+            self.held.push_back(answer);
+        }
+    }
+
+    /// Passes on the answers that hold; an error when one came from a leader that may be none.
+    fn settle(&mut self) -> Result<(), Error> {
+        for _ in 0..self.held.len() {
+            let Some(answer) = self.held.pop_front() else {
+                break;
+            };
+            let Some(sent) = self.leases.get(&answer.id).and_then(|lease| lease.sent) else {
+                continue;
+            };
+            match answer.verdict(&self.leadership, &*self.clock, sent) {
+                Verdict::Open => self.held.push_back(answer),
+                Verdict::Holds(result) => self.pass_on(answer.id, &result),
+                Verdict::Void(error) => {
+                    self.held.push_back(answer);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pass_on(&mut self, id: LeaseId, result: &Result<Renewal, Error>) {
+        let Some(waiting) = self.leases.remove(&id) else {
             return;
         };
         *self
             .last_error
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = None;
-        let result = match u64::try_from(answer.ttl) {
-            Ok(ttl) if ttl > 0 => Ok(Renewal {
-                ttl: Duration::from_secs(ttl),
-                sent,
-            }),
-            _ => Err(Error::LeaseNotFound),
-        };
         for caller in waiting.callers {
             // A caller that gave up needs no answer.
             let _ = caller.send(result.clone());
@@ -333,6 +367,8 @@ impl Shard {
             unanswered.rotate_left(1);
         }
         self.queue.extend(unanswered);
+        self.queue
+            .extend(self.held.drain(..).map(|answer| answer.id));
         for waiting in self.leases.values_mut() {
             waiting.sent = None;
             if !again {

@@ -1,9 +1,14 @@
 //! Reads and compaction: the port's words in etcd's.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use etcd_client::{GetOptions, SortOrder, SortTarget, proto::PbKeyValue, proto::PbRangeResponse};
 
-use super::pool::{Call, Pool, Prefer, Repeat};
+use super::{
+    member::Member,
+    pool::{Call, Pool, Prefer, Repeat},
+};
 use crate::store::{Error, Extent, KeyRange, KeyValue, RangeRequest, RangeResponse, Revision};
 
 /// Reads keys, on any member: for a linearizable read it asks the leader how far it has to be.
@@ -38,6 +43,17 @@ pub(super) async fn current_revision(
         .limit(1)
         .keys_only();
     Ok(range(pool, prefer, request).await?.revision)
+}
+
+/// The raft term in which a majority let a member answer a read of `key`.
+pub(super) async fn term(member: &Member, key: &str, within: Duration) -> Result<u64, Error> {
+    let read = || {
+        let mut kv = member.kv.clone();
+        let options = GetOptions::new().with_limit(1).with_keys_only();
+        async move { kv.get(key, Some(options)).await }
+    };
+    let answer = member.ask(within, read).await?;
+    Ok(answer.header().map_or(0, |header| header.raft_term()))
 }
 
 /// What the keys that start with `prefix` amount to, with the newest write after `since`.

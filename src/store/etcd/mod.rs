@@ -6,11 +6,13 @@
 //! Calls that fail go to another member when repeating them is safe; watches (`watch`) and renewals
 //! (`keepalive`) reopen their streams by themselves. Nothing of the client library leaves this module.
 
+mod answer;
 mod error;
 mod events;
 mod keepalive;
 mod kv;
 mod lane;
+mod leadership;
 mod lease;
 mod link;
 mod login;

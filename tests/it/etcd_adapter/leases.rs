@@ -92,6 +92,69 @@ async fn a_renewal_moves_on_when_the_leader_hangs() {
     store.keep_alive(7).await.unwrap();
 }
 
+/// A leader that hung and goes on answers renewals until it hears that it was deposed. Whether it
+/// does in a round is a matter of milliseconds, so there are some rounds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deposed_leader_extends_no_lease() {
+    let etcd = Etcd::start_cluster(3).await;
+    let settings = Settings {
+        // The streams stay with the leader that hangs.
+        renewal_silence: PATIENCE,
+        ..Settings::new(etcd.endpoints())
+    };
+    let store = connect_with(settings.clone()).await;
+    let ids = 1..=40;
+    for id in ids.clone() {
+        store.grant(id, Duration::from_secs(60)).await.unwrap();
+    }
+    for _ in 0..4 {
+        let store = Arc::new(connect_with(settings.clone()).await);
+        for id in ids.clone() {
+            store.keep_alive(id).await.unwrap();
+        }
+        let deposed = etcd.leader().await;
+        etcd.pause(deposed);
+        let leader = another_leader(&etcd, deposed).await;
+        // A new leader adds an election timeout to each lease, which must not hide the error.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let mut renewals = tokio::task::JoinSet::new();
+        for id in ids.clone() {
+            let store = Arc::clone(&store);
+            renewals.spawn(async move { (id, store.keep_alive(id).await.unwrap()) });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        etcd.resume(deposed);
+        let mut client = etcd.client(leader).await;
+        while let Some(renewal) = renewals.join_next().await {
+            let (id, renewal) = renewal.unwrap();
+            let left = client.lease_time_to_live(id, None).await.unwrap().ttl();
+            // In whole seconds, rounded down.
+            let ends = Instant::now() + Duration::from_secs(u64::try_from(left).unwrap() + 1);
+            let believed = renewal.sent + renewal.ttl;
+            assert!(
+                believed <= ends,
+                "lease {id} is believed in for {:?} too long",
+                believed - ends
+            );
+        }
+    }
+}
+
+/// The member that leads once `deposed` does not.
+async fn another_leader(etcd: &Etcd, deposed: usize) -> usize {
+    let started = Instant::now();
+    loop {
+        for member in (0..etcd.size()).filter(|member| *member != deposed) {
+            let status = etcd.client(member).await.status().await.unwrap();
+            if status.leader() == status.header().unwrap().member_id() {
+                return member;
+            }
+        }
+        assert!(started.elapsed() < PATIENCE, "no other member leads");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Streams of a method that were started and not ended, as etcd counts them.
 fn open_streams(etcd: &Etcd, method: &str) -> f64 {
     let label = format!("grpc_method=\"{method}\"");

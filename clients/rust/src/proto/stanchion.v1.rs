@@ -3887,7 +3887,8 @@ pub enum SessionLostReason {
     Unspecified = 0,
     /// No heartbeat arrived for a whole TTL, or the id never existed.
     Expired = 1,
-    /// The session was closed.
+    /// It was closed, or the store ended it before its time: an etcd whose leader
+    /// hung may do that when the leader goes on.
     Closed = 2,
     /// The store lost data.
     EpochChanged = 3,
