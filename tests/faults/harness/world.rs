@@ -33,6 +33,8 @@ pub struct World {
     pub watched: Option<Watched>,
     /// Below which the replicas keep their keys.
     pub root: String,
+    /// The members that were paused, and how many leases each had ended before.
+    paused: Vec<(usize, f64)>,
     random: StdRng,
     started: Instant,
     /// What was done, and when.
@@ -60,6 +62,7 @@ impl World {
             hosts,
             replicas: Vec::new(),
             root,
+            paused: Vec::new(),
             random: StdRng::seed_from_u64(seed),
             started,
             done: Vec::new(),
@@ -170,6 +173,7 @@ impl World {
     }
 
     pub fn pause_member(&mut self, member: usize) {
+        self.paused.push((member, self.leases_ended(member)));
         self.note(format!("pause member {member}"));
         self.etcd.pause(member);
     }
@@ -177,6 +181,18 @@ impl World {
     pub fn resume_member(&mut self, member: usize) {
         self.note(format!("resume member {member}"));
         self.etcd.resume(member);
+    }
+
+    /// How many leases the members that were paused have ended since.
+    pub fn leases_ended_by_the_paused(&self) -> usize {
+        let paused = self.paused.iter();
+        let ended = paused.map(|(member, before)| self.leases_ended(*member) - before);
+        ended.sum::<f64>() as usize
+    }
+
+    fn leases_ended(&self, member: usize) -> f64 {
+        self.etcd
+            .metric_at(member, "etcd_debugging_server_lease_expired_total", "")
     }
 
     pub async fn kill_replica(&mut self, replica: usize) {

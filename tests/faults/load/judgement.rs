@@ -36,7 +36,8 @@ pub struct Expectations {
     /// Whether no call fails of a client that may use any replica, and no watch of it has changes
     /// merged.
     pub calls_succeed: bool,
-    /// Whether live clients keep their sessions; else they get new ones and everything back.
+    /// Whether live clients keep their sessions, but for those that a member ended when it woke up;
+    /// else they get new ones and everything back.
     pub sessions_live: bool,
     /// Whether the store keeps what was acknowledged; watches then miss and repeat nothing.
     pub history_goes_on: bool,
@@ -85,18 +86,15 @@ impl Load {
         let expect = &plan.expect;
         let mut figures = std::mem::take(&mut *self.figures());
         self.writes_again(3 * CONVERGENCE).await;
-        for program in &self.programs {
-            if expect.sessions_live {
-                program.lives();
-            }
-            program.is_registered(3 * CONVERGENCE).await;
-        }
+        let ended = self.judge_sessions(world, expect).await;
+        figures.add("sessions ended by a member that woke up", ended);
         self.judge_writes(&mut figures, expect);
         self.judge_reads(&mut figures, expect);
         let turns: Vec<_> = self.lockers.iter().map(|locker| locker.turns()).collect();
         let count = locks::judge(&turns, expect.history_goes_on);
         figures.add("turns under the lock", count);
-        self.judge_calls(&mut figures, expect).await;
+        let kept = expect.sessions_live && ended == 0;
+        self.judge_calls(&mut figures, expect, kept).await;
         let last = self.last_word(plan.watched).await;
         let writes = self.writers.iter().flat_map(Writer::log).collect();
         let before = self.end();
@@ -106,8 +104,31 @@ impl Load {
         figures
     }
 
-    /// Judges those who may use any replica.
-    async fn judge_calls(&self, figures: &mut Figures, expect: &Expectations) {
+    /// Judges the programs; returns how many sessions etcd ended although their clients were alive,
+    /// which it may only as a leader that was paused, deposed and let go on.
+    async fn judge_sessions(&self, world: &World, expect: &Expectations) -> usize {
+        let mut ended = 0;
+        for program in &self.programs {
+            if expect.sessions_live && program.session.ended().is_some() {
+                ended += 1;
+                let begun = Instant::now();
+                // It counts a lease once it has heard itself that it is gone.
+                while world.leases_ended_by_the_paused() < ended {
+                    if begun.elapsed() > CONVERGENCE {
+                        program.lives();
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            } else if expect.sessions_live {
+                program.lives();
+            }
+            program.is_registered(3 * CONVERGENCE).await;
+        }
+        ended
+    }
+
+    /// Judges those who may use any replica. `kept` says whether all sessions lived.
+    async fn judge_calls(&self, figures: &mut Figures, expect: &Expectations, kept: bool) {
         let (mut made, mut slowest, mut failures) = (0, Duration::ZERO, Vec::new());
         let mut versions = HashMap::new();
         for (number, caller) in self.callers.iter().enumerate() {
@@ -149,7 +170,7 @@ impl Load {
                 seen.wrong
             );
             assert!(
-                !expect.sessions_live || seen.absent.is_empty(),
+                !kept || seen.absent.is_empty(),
                 "a program was not to be seen: {:#?}",
                 seen.absent
             );
