@@ -61,11 +61,15 @@ impl Watched {
         run: &str,
         expect: Expect,
     ) -> Result<(History, Vec<Verdict>), Suspect> {
-        let history = self.witness.finish().await?;
-        let mut verdicts = Vec::new();
+        let mut observations = Vec::new();
         for recorder in self.recorders {
             let watcher = recorder.watcher().clone();
-            let observation = recorder.stop().await;
+            observations.push((watcher, recorder.stop().await));
+        }
+        // After them, so that it knows whatever they saw.
+        let history = self.witness.finish().await?;
+        let mut verdicts = Vec::new();
+        for (watcher, observation) in observations {
             let truth = Truth::of(&history, &watcher.view).unwrap();
             let result = check(&truth, &observation, expect);
             if let Err(violations) = &result {
