@@ -190,3 +190,14 @@ fn a_session_that_ends_before_its_lease_can_have_expired_was_ended_by_somebody()
     assert!(!fixture.renewals.ended(&fixture.id));
     assert!(!Fixture::new().renewals.ended(&SessionId::random()));
 }
+
+#[test]
+fn a_renewal_that_proves_less_than_one_before_takes_nothing_back() {
+    let fixture = Fixture::opened();
+    let renewal = Renewal {
+        ttl: TTL,
+        sent: fixture.clock.now() - TTL / 9,
+    };
+    fixture.renewals.landed(fixture.id, Ok(renewal));
+    assert_eq!(fixture.valid_for(), Some(TTL));
+}
