@@ -166,6 +166,7 @@ impl Etcd {
             async move { client.member_remove(id).await }
         })
         .await;
+        self.members[member].removed = true;
     }
 
     /// `host:port` of each member.
@@ -336,7 +337,7 @@ impl Etcd {
     }
 
     fn initial_cluster(&self) -> String {
-        let members = self.members.iter();
+        let members = self.members.iter().filter(|member| !member.removed);
         let urls = members.map(|member| format!("{}={}", member.name, member.peer_url()));
         urls.collect::<Vec<_>>().join(",")
     }

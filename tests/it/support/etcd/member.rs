@@ -31,6 +31,8 @@ pub(super) struct Member {
     pub(super) binary: Binary,
     /// It was added to a cluster that ran already.
     pub(super) joins: bool,
+    /// It was taken out of its cluster: who starts later must not know it.
+    pub(super) removed: bool,
     pub(super) name: String,
     home: Home,
     pub(super) dir: PathBuf,
@@ -59,6 +61,7 @@ impl Member {
         Self {
             binary,
             joins: false,
+            removed: false,
             name,
             home,
             dir,
