@@ -35,6 +35,8 @@ impl<P: Projection> Mirror<P> {
         self.shared.set_unconfirmed(true);
         self.shared.probe_wanted.notify_one();
         self.cut = true;
+        // Or it could not say that it is there again.
+        self.held = None;
         self.begin_confirming();
     }
 
@@ -42,7 +44,36 @@ impl<P: Projection> Mirror<P> {
     pub(super) fn resumed(&mut self) {
         if std::mem::take(&mut self.cut) {
             self.begin_confirming();
+            self.hold();
         }
+    }
+
+    /// Takes nothing from the watch until its store shows the witness that we know, at a revision
+    /// that we have not passed: one read, because the whole confirmation can take as long as a
+    /// member that is down lets it.
+    fn hold(&mut self) {
+        let Some(key) = self.lineage.witness() else {
+            return;
+        };
+        let (store, witness) = (self.store.clone(), self.witness.clone());
+        let seen = self.working.as_of;
+        self.held = Some(Box::pin(async move {
+            let found = store.range(RangeRequest::new(KeyRange::key(key))).await;
+            let vouches = found.is_ok_and(|found| {
+                found.revision >= seen && same(found.kvs.first(), witness.as_ref())
+            });
+            if !vouches {
+                // The confirmation decides.
+                std::future::pending().await
+            }
+        }));
+    }
+
+    /// Goes on with the watch.
+    pub(super) fn release(&mut self) {
+        self.held = None;
+        let now = self.shared.now();
+        self.heard(now);
     }
 
     fn begin_confirming(&mut self) {
@@ -132,6 +163,14 @@ pub(super) async fn confirmed(
     let found = running.await;
     *confirming = None;
     found
+}
+
+/// Completes when the store has shown the witness, if that is waited for.
+pub(super) async fn vouched(held: &mut Option<BoxFuture<'static, ()>>) {
+    match held {
+        Some(looking) => looking.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// When a key was written; `0`: it is not there.

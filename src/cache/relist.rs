@@ -121,6 +121,7 @@ impl<P: Projection> Mirror<P> {
     fn replace_with(&mut self, listing: Listing) {
         self.shared.counters.replacements.add(1);
         self.confirming = None;
+        self.held = None;
         self.load(listing, self.working.generation + 1);
         tracing::warn!(
             revision = self.working.revision,

@@ -20,7 +20,7 @@ use crate::{
 
 use super::{
     Lineage, Projection,
-    history::confirmed,
+    history::{confirmed, vouched},
     level::{Measured, unexplained},
     listing::{Listing, Reader, current_revision, ended, list_at, list_now, oldest_revision},
     log::Bounds,
@@ -56,6 +56,9 @@ pub(super) struct Mirror<P: Projection> {
     pub(super) confirming: Option<BoxFuture<'static, Option<RangeResponse>>>,
     /// The watch broke and is not there again.
     pub(super) cut: bool,
+    /// Runs when the watch is there again: until then nothing is taken from it, because it may tell
+    /// of another history.
+    pub(super) held: Option<BoxFuture<'static, ()>>,
     /// What a quorum says of the keys, where the watch does not say how far it is.
     pub(super) measured: Option<Measured>,
     backoff: Duration,
@@ -95,6 +98,7 @@ impl<P: Projection> Mirror<P> {
             witness: None,
             confirming: None,
             cut: false,
+            held: None,
             measured: None,
             backoff: MIN_BACKOFF,
         }
@@ -258,6 +262,7 @@ impl<P: Projection> Mirror<P> {
         let clock = self.shared.clock.clone();
         loop {
             let generation = self.working.generation;
+            let held = self.held.is_some();
             let item = tokio::select! {
                 biased;
                 _ = doubts.wait_for(|doubted| *doubted == Some(generation)) => {
@@ -270,19 +275,24 @@ impl<P: Projection> Mirror<P> {
                     // Else it is confirmed again once the watch is there.
                     if !self.cut {
                         self.shared.set_unconfirmed(false);
+                        self.release();
                     }
                     continue;
                 }
+                () = vouched(&mut self.held), if held => {
+                    self.release();
+                    continue;
+                }
                 // The sender is ours, so it cannot be gone.
-                _ = extents.changed() => {
+                _ = extents.changed(), if !held => {
                     if self.measure(*extents.borrow_and_update()) {
                         self.publish();
                         self.shared.pulse.reached(self.working.as_of);
                     }
                     continue;
                 }
-                item = watch.items.recv() => item,
-                () = unexplained(clock.as_ref(), &self.measured) => return End::Wrong,
+                item = watch.items.recv(), if !held => item,
+                () = unexplained(clock.as_ref(), &self.measured), if !held => return End::Wrong,
             };
             let at = self.shared.now();
             let mut next = item.unwrap_or_else(|| Err(ended()));
@@ -309,6 +319,9 @@ impl<P: Projection> Mirror<P> {
                             error => End::Lost(error),
                         };
                     }
+                }
+                if self.held.is_some() {
+                    break;
                 }
                 match watch.items.try_recv() {
                     Ok(item) => next = item,

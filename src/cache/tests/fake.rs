@@ -87,6 +87,11 @@ impl Fake {
         self.inner().revision
     }
 
+    pub(crate) fn get(&self, key: &str) -> Option<KeyValue> {
+        let inner = self.inner();
+        inner.at(inner.revision).remove(key.as_bytes())
+    }
+
     pub(crate) fn put(&self, key: &str, value: &str) -> Revision {
         self.write(&[(key, Some(value))])
     }

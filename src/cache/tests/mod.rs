@@ -8,6 +8,7 @@ mod fake;
 mod flaky;
 mod follow;
 mod freshness;
+mod history;
 mod level;
 mod mirror;
 mod model;
