@@ -4,7 +4,12 @@ use std::time::{Duration, Instant};
 
 use crate::store::{self, Operation, OperationResponse, Outcome, Txn, TxnResponse};
 
-use super::{Core, error::Error, guard::Guard};
+use super::{
+    Core,
+    error::Error,
+    guard::Guard,
+    look_back::{look, would_write},
+};
 
 /// How much later than the deadline an attempt may end: one that is cut off leaves its outcome
 /// unknown. Clients stop waiting after 3 s, and the deadline is after 2 s.
@@ -26,7 +31,8 @@ impl Core {
     /// When an answer is lost, the same transaction is sent again: its compares must make sure
     /// that it cannot happen twice, and its `otherwise` branch must read enough to recognise that
     /// it has happened. It runs inside the guard's transaction, so that `otherwise` means that the
-    /// guard holds and the mutation's own conditions do not.
+    /// guard holds and the mutation's own conditions do not. A full store that refuses it is asked
+    /// the same.
     ///
     /// Errors: [`Error::GuardFailed`], [`Error::LeaseExpired`] for a put under a dead lease,
     /// [`Error::CommitUnknown`] when the mutation may have happened and nothing tells.
@@ -68,22 +74,31 @@ impl Core {
     async fn send(&self, txn: Txn) -> Result<Sent, Error> {
         txn.check_size()?;
         let deadline = self.clock.now() + self.settings.commit_timeout;
-        self.send_again(txn, false, deadline).await
+        self.send_again(txn, None, deadline).await
     }
 
-    /// Sends a transaction of which an earlier attempt may be `unknown`. No attempt begins after
+    /// Sends a transaction of which an earlier attempt may have `failed`. No attempt begins after
     /// `deadline`, but one is made.
     pub(super) async fn send_again(
         &self,
         txn: Txn,
-        mut unknown: bool,
+        failed: Option<store::Error>,
         deadline: Instant,
     ) -> Result<Sent, Error> {
+        let mut unknown = match failed {
+            Some(error @ store::Error::Full { .. }) => {
+                return self.look_back(&txn, error, false, deadline).await;
+            }
+            failed => failed.is_some_and(|error| error.outcome() == Outcome::Unknown),
+        };
         let mut pause = Duration::from_millis(20);
         loop {
             let begun = self.clock.now();
             let error = match self.attempt(txn.clone(), deadline).await {
                 Ok(response) => return Ok(Sent { response, unknown }),
+                Err(error @ store::Error::Full { .. }) => {
+                    return self.look_back(&txn, error, unknown, deadline).await;
+                }
                 Err(error) => error,
             };
             unknown |= error.outcome() == Outcome::Unknown;
@@ -99,6 +114,33 @@ impl Core {
                 .await;
             pause = (pause * 2).min(Duration::from_millis(500));
         }
+    }
+
+    /// Finds out whether a store without room carried out a transaction all the same; an earlier
+    /// attempt may be `unknown`.
+    async fn look_back(
+        &self,
+        txn: &Txn,
+        full: store::Error,
+        unknown: bool,
+        deadline: Instant,
+    ) -> Result<Sent, Error> {
+        let message = full.to_string();
+        if full.outcome() == Outcome::NotDone {
+            return Err(give_up(full, unknown));
+        }
+        // A look finds the store neither full nor in need of a look.
+        let looked = Box::pin(self.send_again(look(txn), None, deadline))
+            .await
+            .map_err(|_| Error::CommitUnknown(message.clone()))?;
+        if would_write(txn, &looked.response) {
+            let outcome = Outcome::NotDone;
+            return Err(give_up(store::Error::Full { message, outcome }, unknown));
+        }
+        Ok(Sent {
+            unknown: true,
+            ..looked
+        })
     }
 
     /// Sends a transaction once. A member that has lost its leader may sit on it for longer than

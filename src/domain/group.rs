@@ -28,7 +28,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
-use crate::store::{Operation, OperationResponse, Outcome, Txn, TxnResponse};
+use crate::store::{self, Operation, OperationResponse, Outcome, Txn, TxnResponse};
 
 use self::member::{Answer, Member};
 use super::{Core, error::Error};
@@ -59,8 +59,8 @@ struct Waiting {
 /// Members whose transactions were not carried out together.
 struct Failed {
     members: Vec<Member>,
-    /// They may have been, all the same.
-    unknown: bool,
+    /// Which says if they may have been, all the same.
+    error: store::Error,
 }
 
 /// What becomes of one who comes.
@@ -110,10 +110,10 @@ impl Group {
     async fn fly(self: Arc<Self>, core: Arc<Core>, members: Vec<Member>) {
         let mut next = Some(members);
         while let Some(members) = next {
-            if let Err(Failed { members, unknown }) = together(&core, members).await {
+            if let Err(Failed { members, error }) = together(&core, members).await {
                 // Nobody waits for the failure of others.
-                tokio::spawn(alone(core.clone(), members, unknown));
-                tokio::spawn(alone(core.clone(), self.scatter(), false));
+                tokio::spawn(alone(core.clone(), members, Some(error)));
+                tokio::spawn(alone(core.clone(), self.scatter(), None));
             }
             next = self.land();
         }
@@ -166,7 +166,7 @@ async fn together(core: &Arc<Core>, mut members: Vec<Member>) -> Result<(), Fail
             nested.fold(Txn::new(), |all, txn| all.then(Operation::Txn(txn)))
         }
     };
-    let unknown = match core.attempt(txn, deadline).await {
+    let error = match core.attempt(txn, deadline).await {
         Ok(response) if members.len() == 1 => {
             members.remove(0).tell(Ok(response));
             return Ok(());
@@ -176,18 +176,26 @@ async fn together(core: &Arc<Core>, mut members: Vec<Member>) -> Result<(), Fail
             tokio::spawn(answer(core.clone(), members, response));
             return Ok(());
         }
-        Ok(_) => true,
-        Err(error) if members.len() == 1 && !error.is_transient() => {
+        Ok(_) => store::Error::Unavailable {
+            message: "the store answered a part of a group".to_owned(),
+            outcome: Outcome::Unknown,
+        },
+        Err(error) if is_final(&error) && members.len() == 1 => {
             members.remove(0).tell(Err(error.into()));
             return Ok(());
         }
         // What stops one (its lease is gone) stops all of them: each goes on by itself.
         Err(error) => {
             tracing::debug!(%error, "a group of transactions is sent one by one");
-            error.outcome() == Outcome::Unknown
+            error
         }
     };
-    Err(Failed { members, unknown })
+    Err(Failed { members, error })
+}
+
+/// Whether nothing is to be found out any more.
+fn is_final(error: &store::Error) -> bool {
+    !error.is_transient() && error.outcome() == Outcome::NotDone
 }
 
 /// Tells each member what came of it, once the cache shows what they did.
@@ -219,12 +227,12 @@ async fn answer(core: Arc<Core>, members: Vec<Member>, response: TxnResponse) {
     }
 }
 
-/// Sends members one by one, all at the same time; an earlier attempt may be `unknown`.
-async fn alone(core: Arc<Core>, members: Vec<Member>, unknown: bool) {
-    let core = &core;
+/// Sends members one by one, all at the same time; an earlier attempt may have `failed`.
+async fn alone(core: Arc<Core>, members: Vec<Member>, failed: Option<store::Error>) {
+    let (core, failed) = (&core, &failed);
     let sent = members.into_iter().map(|mut member| async move {
         let txn = std::mem::take(&mut member.txn);
-        let sent = core.send_again(txn, unknown, member.deadline).await;
+        let sent = core.send_again(txn, failed.clone(), member.deadline).await;
         member.tell(sent.map(|sent| sent.response));
     });
     join_all(sent).await;

@@ -24,6 +24,7 @@ pub mod watch;
 
 mod commit;
 mod group;
+mod look_back;
 
 use std::{sync::Arc, time::Duration};
 

@@ -181,7 +181,7 @@ fn outcome(error: &Error) -> &'static str {
         Error::Compacted { .. } => "compacted",
         Error::FutureRevision => "future_revision",
         Error::LeaseNotFound => "lease_not_found",
-        Error::Full(_) => "full",
+        Error::Full { .. } => "full",
         Error::Overloaded(_) => "overloaded",
         Error::Denied(_) => "denied",
         Error::Invalid(_) => "invalid",

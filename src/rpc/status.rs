@@ -227,7 +227,7 @@ fn store_row(error: &store::Error) -> Row {
         store::Error::Compacted { .. } => Row::new(Code::OutOfRange, R::CursorCompacted),
         store::Error::FutureRevision => Row::new(Code::Unavailable, R::RevisionNotReached).retry(),
         store::Error::LeaseNotFound => Row::new(Code::FailedPrecondition, R::LeaseExpired),
-        store::Error::Full(_) => Row::new(Code::ResourceExhausted, R::StoreFull),
+        store::Error::Full { .. } => Row::new(Code::ResourceExhausted, R::StoreFull),
         store::Error::Overloaded(_) => {
             Row::new(Code::ResourceExhausted, R::StoreOverloaded).retry()
         }

@@ -39,9 +39,14 @@ pub enum Error {
     /// The lease expired, was revoked, or never was.
     #[error("the lease does not exist")]
     LeaseNotFound,
-    /// The store accepts no more data; deletions still work.
-    #[error("the store is full: {0}")]
-    Full(String),
+    /// The store accepts no more data; reads and deletions still work.
+    #[error("the store is full: {message}")]
+    Full {
+        /// What the member said.
+        message: String,
+        /// Whether the request was carried out all the same. Unlike elsewhere, it will not be later.
+        outcome: Outcome,
+    },
     /// The store asks us to slow down.
     #[error("the store is overloaded: {0}")]
     Overloaded(String),
@@ -73,11 +78,11 @@ impl Error {
         match self {
             Self::Unavailable { outcome, .. }
             | Self::NoQuorum { outcome, .. }
+            | Self::Full { outcome, .. }
             | Self::Timeout { outcome } => *outcome,
             Self::Compacted { .. }
             | Self::FutureRevision
             | Self::LeaseNotFound
-            | Self::Full(_)
             | Self::Overloaded(_)
             | Self::Denied(_)
             | Self::Invalid(_)

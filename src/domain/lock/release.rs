@@ -125,7 +125,7 @@ impl Locks {
                 revision: fenced.revision.max(gone.revision),
             }),
             // What has no room for the mark has none for the claim either.
-            Err(Error::Store(store::Error::Full(_)) | Error::LeaseExpired) => Ok(gone),
+            Err(Error::Store(store::Error::Full { .. }) | Error::LeaseExpired) => Ok(gone),
             Err(error) => Err(error),
         }
     }

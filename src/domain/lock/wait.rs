@@ -133,7 +133,7 @@ impl Locks {
             .when_all(self.core.open_compares(view))
             .then(Operation::get(place.key.clone()));
         let deadline = self.core.clock.now() + self.core.settings.commit_timeout;
-        let response = self.core.send_again(look, false, deadline).await?.response;
+        let response = self.core.send_again(look, None, deadline).await?.response;
         if let Some(kv) = response.found(0) {
             return Ok(Some(Granted {
                 claim: Arc::new(Claim::held(request.lock.clone(), read(kv)?)),

@@ -9,7 +9,7 @@ use crate::{
         error::Error, guard::Guard, keyspace::InstanceKey, names::Label, records,
         session_id::SessionId, state::Owned,
     },
-    store::{self, Compare, LeaseId, Operation, Revision, Txn},
+    store::{self, Compare, LeaseId, Operation, Revision, Txn, TxnResponse},
 };
 
 use super::{InstanceRecord, ROUNDS, Registry, claim::mismatch};
@@ -83,8 +83,11 @@ impl Registry {
                 }
                 committed => committed?,
             };
-            let revision = response.revision;
-            if settles && response.succeeded {
+            // The mark tells of an attempt whose answer was lost.
+            let earlier = fence.as_ref().and_then(|fence| fence.left_by(&response));
+            if let Some(revision) =
+                earlier.or((settles && response.succeeded).then_some(response.revision))
+            {
                 return Ok(Deregistered {
                     removed: removes,
                     revision,
@@ -129,7 +132,7 @@ impl Registry {
 /// A store that has no room for the mark has none for the registration either.
 fn needless(error: Error) -> Result<Option<Fence>, Error> {
     match error {
-        Error::Store(store::Error::Full(_)) => Ok(None),
+        Error::Store(store::Error::Full { .. }) => Ok(None),
         error => Err(error),
     }
 }
@@ -138,6 +141,16 @@ fn needless(error: Error) -> Result<Option<Fence>, Error> {
 struct Fence {
     key: Bytes,
     lease: LeaseId,
+}
+
+// === impl Fence ===
+
+impl Fence {
+    /// The revision at which this very mark was left, if a [`removal`] that failed says that it was.
+    fn left_by(&self, response: &TxnResponse) -> Option<Revision> {
+        let mark = response.found(1).filter(|mark| mark.lease == self.lease)?;
+        Some(mark.mod_revision)
+    }
 }
 
 // === impl Deregistration ===
@@ -178,11 +191,10 @@ fn removal(
         txn = txn.then(Operation::delete(key.clone()));
     }
     if let Some(fence) = fence {
-        txn = txn.then(Operation::put_leased(
-            fence.key.clone(),
-            records::encode_fence(),
-            fence.lease,
-        ));
+        let mark = records::encode_fence();
+        txn = txn
+            .then(Operation::put_leased(fence.key.clone(), mark, fence.lease))
+            .otherwise(Operation::get(fence.key.clone()));
     }
     txn
 }

@@ -62,7 +62,11 @@ pub(super) fn from_status(status: &Status) -> Error {
         Code::Unauthenticated | Code::PermissionDenied => Error::Denied(message),
         _ if is_about_credentials(&message) => Error::Denied(message),
         Code::NotFound if says("lease not found") => Error::LeaseNotFound,
-        Code::ResourceExhausted if says("space exceeded") => Error::Full(message),
+        // Said of what is refused at once, and of what is carried out and finds no room left.
+        Code::ResourceExhausted if says("space exceeded") => Error::Full {
+            message,
+            outcome: Outcome::Unknown,
+        },
         Code::ResourceExhausted if says("too many requests") => Error::Overloaded(message),
         Code::DataLoss => Error::Corrupt(message),
         // A connection that breaks under a call shows as any of these.
@@ -101,6 +105,12 @@ pub(super) fn is_lease_exists(error: &etcd_client::Error) -> bool {
             && status.message().contains("lease already exists"))
 }
 
+/// Says whether a request found no room.
+pub(super) fn is_full(error: &etcd_client::Error) -> bool {
+    matches!(error, etcd_client::Error::GRpcStatus(status)
+        if matches!(from_status(status), Error::Full { .. }))
+}
+
 pub(super) fn unavailable(message: impl Into<String>, outcome: Outcome) -> Error {
     Error::Unavailable {
         message: message.into(),
@@ -114,6 +124,7 @@ pub(super) fn with_outcome(error: Error, outcome: Outcome) -> Error {
         Error::Unavailable { message, .. } => Error::Unavailable { message, outcome },
         Error::NoQuorum { message, .. } => Error::NoQuorum { message, outcome },
         Error::Timeout { .. } => Error::Timeout { outcome },
+        Error::Full { message, .. } => Error::Full { message, outcome },
         other => other,
     }
 }
@@ -234,7 +245,7 @@ mod tests {
             (
                 Code::ResourceExhausted,
                 "etcdserver: mvcc: database space exceeded",
-                "full",
+                "full?",
             ),
             (
                 Code::ResourceExhausted,
@@ -262,7 +273,7 @@ mod tests {
                 Error::Compacted { .. } => "compacted",
                 Error::FutureRevision => "future",
                 Error::LeaseNotFound => "lease",
-                Error::Full(_) => "full",
+                Error::Full { .. } => "full",
                 Error::Overloaded(_) => "overloaded",
                 Error::Denied(_) => "denied",
                 Error::Invalid(_) => "invalid",

@@ -5,10 +5,10 @@ use std::time::Duration;
 use etcd_client::LeaseGrantOptions;
 
 use super::{
-    error::is_lease_exists,
+    error::{is_full, is_lease_exists, with_outcome},
     pool::{Call, Pool, Prefer, Repeat},
 };
-use crate::store::{Error, LeaseId};
+use crate::store::{Error, LeaseId, Outcome};
 
 /// Creates a lease, or finds it, and returns its granted time to live.
 pub(super) async fn grant(pool: &Pool, id: LeaseId, ttl: Duration) -> Result<Duration, Error> {
@@ -30,11 +30,24 @@ pub(super) async fn grant(pool: &Pool, id: LeaseId, ttl: Duration) -> Result<Dur
                         let found = lease.time_to_live(id, None).await?;
                         Ok(found.granted_ttl())
                     }
+                    // A full etcd may refuse what it has granted.
+                    Err(error) if is_full(&error) => {
+                        let found = lease.time_to_live(id, None).await?;
+                        match found.granted_ttl() {
+                            0 => Err(error),
+                            granted => Ok(granted),
+                        }
+                    }
                     Err(error) => Err(error),
                 }
             }
         })
-        .await?;
+        .await
+        .map_err(|error| match error {
+            // An earlier attempt may be granted late: a lease that nobody knows ends by itself.
+            full @ Error::Full { .. } => with_outcome(full, Outcome::NotDone),
+            error => error,
+        })?;
     match u64::try_from(granted) {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         // It was there and ended before it could be looked at.

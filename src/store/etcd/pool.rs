@@ -337,7 +337,7 @@ pub(super) fn blame(member: &Member, error: &Error) {
         Error::Compacted { .. }
         | Error::FutureRevision
         | Error::LeaseNotFound
-        | Error::Full(_)
+        | Error::Full { .. }
         | Error::Overloaded(_)
         | Error::Denied(_)
         | Error::Invalid(_) => {}

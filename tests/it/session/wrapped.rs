@@ -67,7 +67,10 @@ impl Overlay for Wrapped {
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
         if self.full.load(Ordering::SeqCst) && puts(&txn) {
-            return Err(Error::Full("no space".to_owned()));
+            return Err(Error::Full {
+                message: "no space".to_owned(),
+                outcome: Outcome::Unknown,
+            });
         }
         self.inner.txn(txn).await
     }
