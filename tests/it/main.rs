@@ -14,6 +14,7 @@ mod embedded_durability;
 mod embedded_store;
 mod etcd_access;
 mod etcd_adapter;
+mod full_store;
 mod generated;
 mod lifecycle;
 mod limits;

@@ -17,7 +17,6 @@ use crate::{
 const FILLER: &str = "filler/";
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "one of `make test-faults`"]
 async fn the_store_is_full() {
     let mut plan = Scenario {
         flags: &["--quota-backend-bytes=16777216"],
@@ -124,7 +123,6 @@ async fn history_is_compacted_all_the_time_while_watches_lag_and_a_replica_start
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "one of `make test-faults`"]
 async fn all_data_is_lost() {
     scenario(loss("all data lost"), async |world, _| {
         let before = Era::of(world).await;

@@ -1,0 +1,143 @@
+//! A store that becomes full: what it carried out is not called refused.
+
+mod brim;
+mod kinds;
+mod side_by_side;
+
+use futures_util::future::join_all;
+use stanchion_client::proto::{
+    AcquireLockRequest, DeregisterInstanceRequest, ReleaseLockRequest, release_lock_request::Claim,
+};
+use tonic::Code;
+
+use self::{
+    brim::{Brim, Room},
+    kinds::{KINDS, Kind, Writer},
+};
+use crate::support::server::{Backend, assert_status, eventually};
+
+crate::support::server::on_both_stores! {
+    the_write_that_takes_the_last_room_succeeds_and_the_next_one_is_refused,
+    those_who_go_together_are_each_told_what_came_of_it,
+    a_deregistration_that_takes_the_last_room_has_removed_something,
+    giving_up_a_place_needs_no_room,
+    what_may_have_been_written_before_is_not_called_refused,
+}
+
+async fn the_write_that_takes_the_last_room_succeeds_and_the_next_one_is_refused(backend: Backend) {
+    let (brim, server) = Brim::server(&backend).await;
+    let writer = Writer::new(&server).await;
+    for kind in KINDS {
+        let (last, next) = (writer.mark(), writer.mark());
+        writer.prepare(kind, &last).await.unwrap();
+        writer.prepare(kind, &next).await.unwrap();
+        brim.has(Room::Last(last.clone()));
+        let written = writer.write(kind, &last).await;
+        assert!(written.is_ok(), "{kind:?}: {written:?}");
+        assert!(writer.is_there(&last).await, "{kind:?}");
+        let refused = writer.write(kind, &next).await.unwrap_err();
+        assert_status(&refused, Code::ResourceExhausted, "STORE_FULL");
+        assert!(!writer.is_there(&next).await, "{kind:?}");
+        brim.has(Room::Plenty);
+    }
+    server.stop().await;
+}
+
+async fn those_who_go_together_are_each_told_what_came_of_it(backend: Backend) {
+    let (brim, server) = Brim::server(&backend).await;
+    let writer = Writer::new(&server).await;
+    let first = writer.mark();
+    let others: Vec<_> = (0..40).map(|_| writer.mark()).collect();
+    // The last of those who may go with others.
+    brim.has(Room::Last(others[30].clone()));
+    brim.is_slow(&first);
+    let marks = std::iter::once(&first).chain(&others);
+    let written = join_all(marks.map(async |mark| {
+        let written = writer.write(Kind::RegisterOnSession, mark).await;
+        (mark, written)
+    }));
+    for (mark, written) in written.await {
+        let is_there = writer.is_there(mark).await;
+        match written {
+            Ok(()) => assert!(is_there, "{mark} was acknowledged"),
+            Err(refused) => {
+                assert_status(&refused, Code::ResourceExhausted, "STORE_FULL");
+                assert!(!is_there, "{mark} was refused");
+            }
+        }
+    }
+    assert!(brim.together() > 1, "nobody went with another");
+    server.stop().await;
+}
+
+async fn a_deregistration_that_takes_the_last_room_has_removed_something(backend: Backend) {
+    let (brim, server) = Brim::server(&backend).await;
+    let writer = Writer::new(&server).await;
+    for room in [Room::Last as fn(String) -> Room, |_| Room::Nothing] {
+        let mark = writer.mark();
+        writer.write(Kind::RegisterOnSession, &mark).await.unwrap();
+        brim.has(room(mark.clone()));
+        // With the mark of the request that it undoes.
+        let deregister = DeregisterInstanceRequest {
+            service: "web".into(),
+            instance_id: mark.clone(),
+            session_id: writer.session.clone(),
+            request_id: "undone".into(),
+            ..DeregisterInstanceRequest::default()
+        };
+        let mut registry = server.registry();
+        let gone = registry.deregister_instance(deregister).await.unwrap();
+        assert!(gone.into_inner().deregistered);
+        brim.has(Room::Plenty);
+    }
+    server.stop().await;
+}
+
+async fn giving_up_a_place_needs_no_room(backend: Backend) {
+    let (brim, server) = Brim::server(&backend).await;
+    let writer = Writer::new(&server).await;
+    for room in [Room::Last as fn(String) -> Room, |_| Room::Nothing] {
+        let mark = writer.mark();
+        writer.write(Kind::TryLock, &mark).await.unwrap();
+        let acquire = AcquireLockRequest {
+            lock: mark.clone(),
+            session_id: writer.session.clone(),
+            // Undone for the whole session.
+            request_id: mark.clone(),
+            ..AcquireLockRequest::default()
+        };
+        let mut locks = server.locks();
+        let waiting = tokio::spawn(async move { locks.acquire_lock(acquire).await });
+        eventually("a place", async || {
+            let view = server.app().core.cache.view().unwrap();
+            let mut queues = view.state.locks.values();
+            queues.any(|queue| queue.claims.len() == 2).then_some(())
+        })
+        .await;
+        brim.has(room(mark.clone()));
+        let release = ReleaseLockRequest {
+            lock: mark.clone(),
+            session_id: writer.session.clone(),
+            claim: Some(Claim::RequestId(mark)),
+            ..ReleaseLockRequest::default()
+        };
+        let released = server.locks().release_lock(release).await.unwrap();
+        assert!(released.into_inner().released);
+        assert!(waiting.await.unwrap().is_err());
+        brim.has(Room::Plenty);
+    }
+    server.stop().await;
+}
+
+async fn what_may_have_been_written_before_is_not_called_refused(backend: Backend) {
+    let (brim, server) = Brim::server(&backend).await;
+    let writer = Writer::new(&server).await;
+    for kind in [Kind::PutConfig, Kind::RegisterOnSession, Kind::TryLock] {
+        let mark = writer.mark();
+        brim.has(Room::LostOnTheWay(mark.clone()));
+        let unknown = writer.write(kind, &mark).await.unwrap_err();
+        assert_status(&unknown, Code::Unknown, "COMMIT_UNKNOWN");
+        brim.has(Room::Plenty);
+    }
+    server.stop().await;
+}
