@@ -13,10 +13,13 @@ use stanchion::{
     settings::{Settings, StoreChoice},
     store::Store,
 };
+use tokio::{task::JoinHandle, time::timeout};
 
 use crate::support::{
     etcd::Etcd,
-    server::{Backend, Server},
+    server::{Backend, Server, eventually},
+    store::PATIENCE,
+    traffic::put,
 };
 
 /// Starts a replica that reaches etcd as `access` says.
@@ -44,6 +47,23 @@ fn settings(etcd: &Etcd, access: impl FnOnce(&mut Settings)) -> (Backend, Settin
     access(&mut settings);
     settings.check().unwrap();
     (backend, settings)
+}
+
+/// Writes as soon as it is possible; returns the revision.
+async fn put_again(server: &Server) -> i64 {
+    eventually("writes to succeed again", || async {
+        put(server, "again").await.ok()
+    })
+    .await
+}
+
+/// Writes `last`, up to which somebody watches, and asserts that they saw whatever was written.
+async fn saw_all(watching: JoinHandle<Vec<i64>>, server: &Server, mut written: Vec<i64>) {
+    written.push(put(server, "last").await.unwrap());
+    let seen = timeout(PATIENCE, watching).await.unwrap().unwrap();
+    for revision in written {
+        assert!(seen.contains(&revision), "{revision} is not in {seen:?}");
+    }
 }
 
 fn over_tls(settings: &mut Settings) {

@@ -1,5 +1,6 @@
 //! The world a scenario plays in, and its faults.
 
+mod access;
 mod disk;
 mod namespaces;
 mod proxy;
@@ -11,6 +12,7 @@ mod tools;
 mod world;
 
 pub use self::{
+    access::Tokens,
     disk::SlowDisk,
     proxy::{Flow, Proxy},
     report::Figures,

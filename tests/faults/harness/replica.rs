@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use rustix::process::Signal;
 use tonic::transport::{Channel, Endpoint};
 
-use super::proxy::Proxy;
+use super::{access::Access, proxy::Proxy};
 use crate::support::{process::Process, scrape};
 
 /// A replica of the service.
@@ -21,15 +21,22 @@ pub struct Replica {
 // === impl Replica ===
 
 impl Replica {
-    /// Starts a replica that reaches `members` over links of its own.
-    pub async fn start(members: &[SocketAddr], root: &str, settings: &[String]) -> Self {
+    /// Starts a replica that reaches `members` over links of its own, and shows them what they want.
+    pub async fn start(
+        members: &[SocketAddr],
+        root: &str,
+        access: Option<&Access>,
+        settings: &[String],
+    ) -> Self {
         let mut links = Vec::new();
         for member in members {
             links.push(Proxy::to(*member).await);
         }
         let endpoints: Vec<_> = links.iter().map(|link| link.address.to_string()).collect();
-        let store = format!("etcd://{}/{root}", endpoints.join(","));
+        let scheme = if access.is_some() { "etcds" } else { "etcd" };
+        let store = format!("{scheme}://{}/{root}", endpoints.join(","));
         let mut arguments = vec!["--store".to_owned(), store, "--wait-for-store".to_owned()];
+        arguments.extend(access.into_iter().flat_map(Access::arguments));
         let syncs = |setting: &String| setting.starts_with("--etcd-sync-interval");
         if !settings.iter().any(syncs) {
             // What the members advertise leads past the links.

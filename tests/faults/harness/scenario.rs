@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
+    access::Tokens,
     report::{self, Figures},
     stall::{StallWatch, TOLERATED},
     world::World,
@@ -41,6 +42,9 @@ pub struct Scenario {
     pub apart: bool,
     /// Whether writes of members wait for the disk.
     pub synced: bool,
+    /// Whether members want TLS, a certificate and a password, and how they then know again who
+    /// gave one.
+    pub guard: Option<Tokens>,
     /// Flags of the members.
     pub flags: &'static [&'static str],
     /// Flags of the replicas.
@@ -63,6 +67,7 @@ impl Scenario {
             replicas: 2,
             apart: false,
             synced: false,
+            guard: None,
             flags: &[],
             settings: &[],
             watched: "load/",

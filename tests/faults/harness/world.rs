@@ -11,7 +11,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use rustix::process::Signal;
 use tokio::time::{sleep, timeout};
 
-use super::{namespaces::Namespaces, replica::Replica, scenario::Scenario};
+use super::{access::Access, namespaces::Namespaces, replica::Replica, scenario::Scenario};
 use crate::{
     support::etcd::{Etcd, Launch},
     watched::Watched,
@@ -28,6 +28,8 @@ pub struct World {
     pub etcd: Etcd,
     /// The hosts of the members, where they have some of their own.
     pub hosts: Option<Namespaces>,
+    /// What replicas show to members, where those want something.
+    pub access: Option<Access>,
     pub replicas: Vec<Replica>,
     /// What etcd does, from its first revision, and what watchers see of it, until it is judged.
     pub watched: Option<Watched>,
@@ -54,12 +56,21 @@ impl World {
         launch.binary = plan.binary;
         launch.synced = plan.synced;
         launch.flags = plan.flags.iter().map(|&flag| flag.to_owned()).collect();
+        let access = plan.guard.map(|tokens| {
+            let access = Access::new();
+            access.prepare(&mut launch, tokens);
+            access
+        });
         let root = "faults".to_owned();
-        let etcd = Etcd::launch(launch).await;
+        let mut etcd = Etcd::launch(launch).await;
+        if access.is_some() {
+            etcd.guard(&format!("/{root}/")).await;
+        }
         let mut world = Self {
-            watched: Some(Watched::start(Reach::plain(etcd.endpoints()), &root)),
+            watched: Some(Watched::start(Reach::of(&etcd), &root)),
             etcd,
             hosts,
+            access,
             replicas: Vec::new(),
             root,
             paused: Vec::new(),
@@ -78,7 +89,7 @@ impl World {
         let endpoints = self.etcd.endpoints();
         let members: Vec<SocketAddr> = endpoints.iter().map(|m| m.parse().unwrap()).collect();
         let settings: Vec<_> = settings.iter().map(|&s| s.to_owned()).collect();
-        let replica = Replica::start(&members, &self.root, &settings).await;
+        let replica = Replica::start(&members, &self.root, self.access.as_ref(), &settings).await;
         self.replicas.push(replica);
     }
 
@@ -134,8 +145,7 @@ impl World {
 
     async fn leads(&self, member: usize) -> bool {
         let asked = timeout(ASKING, async {
-            let endpoint = self.etcd.endpoints()[member].clone();
-            let mut client = etcd_client::Client::connect([endpoint], None).await.ok()?;
+            let mut client = Reach::of(&self.etcd).client(member).await.ok()?;
             let status = client.status().await.ok()?;
             Some(status.leader() == status.header()?.member_id())
         });
@@ -168,7 +178,7 @@ impl World {
         for member in 0..self.etcd.size() {
             self.etcd.serves(member).await;
         }
-        let reach = Reach::plain(self.etcd.endpoints());
+        let reach = Reach::of(&self.etcd);
         self.watched.as_mut().unwrap().witness.restart(reach);
     }
 
@@ -226,6 +236,11 @@ impl World {
         assert!(clean, "replica {replica} did not end with 0");
         self.note(format!("replica {replica} has ended"));
         begun.elapsed()
+    }
+
+    /// What replicas show to members.
+    pub fn access(&self) -> &Access {
+        self.access.as_ref().expect("a scenario of guarded members")
     }
 
     /// The hosts of the members.

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use tokio::{sync::watch, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::witness::Reach;
+
 /// How often it is tried.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// How long a member may take, before the next one is asked.
@@ -28,14 +30,13 @@ pub struct Outage {
 // === impl Canary ===
 
 impl Canary {
-    pub fn start(members: Vec<String>) -> Self {
+    pub fn start(reach: Reach) -> Self {
         let (told, outages) = watch::channel(Vec::new());
         let task = tokio::spawn(async move {
             let mut asked = 0;
             let mut last = Instant::now();
             loop {
-                let member = &members[asked % members.len()];
-                if put(member).await {
+                if put(&reach, asked % reach.members.len()).await {
                     told.send_modify(|outages: &mut Vec<Outage>| match outages.last_mut() {
                         Some(outage) if outage.to.is_none() => outage.to = Some(Instant::now()),
                         _ => {}
@@ -68,9 +69,9 @@ impl Canary {
     }
 }
 
-async fn put(member: &str) -> bool {
+async fn put(reach: &Reach, member: usize) -> bool {
     let put = timeout(PATIENCE, async {
-        let mut client = etcd_client::Client::connect([member], None).await?;
+        let mut client = reach.client(member).await?;
         client.put("canary", "", None).await
     });
     matches!(put.await, Ok(Ok(_)))

@@ -79,7 +79,7 @@ impl Before {
             }
         }
         let mut watchers = 0.0;
-        let endpoints = world.etcd.endpoints().into_iter().enumerate();
+        let endpoints = world.etcd.plain_endpoints().into_iter().enumerate();
         for (_, member) in endpoints.filter(|(member, _)| world.etcd.runs(*member)) {
             let page = scrape::get(member.parse().unwrap(), "/metrics");
             let page = page.map_err(|error| format!("member {member}: {error}"))?;

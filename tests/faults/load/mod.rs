@@ -30,7 +30,10 @@ pub use self::{
     stuck::{Stuck, prepare},
     writes::Writer,
 };
-use crate::harness::{Figures, World};
+use crate::{
+    harness::{Figures, World},
+    witness::Reach,
+};
 
 /// How many writers each replica has.
 const WRITERS: usize = 2;
@@ -82,7 +85,7 @@ impl Load {
             followers.push(Follower::start(client(), PROGRAMS).await);
         }
         Self {
-            canary: Canary::start(world.etcd.endpoints()),
+            canary: Canary::start(Reach::of(&world.etcd)),
             writers: writers.collect(),
             readers: readers.collect(),
             lockers: lockers

@@ -1,5 +1,6 @@
 //! One fault each.
 
+mod access;
 mod disks;
 mod links;
 mod members;

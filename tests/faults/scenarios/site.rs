@@ -54,7 +54,7 @@ impl Site {
         let etcd = Etcd::start_cluster(members).await;
         let root = format!("faults-{:016x}", rand::random::<u64>());
         Self {
-            watched: Watched::start(Reach::plain(etcd.endpoints()), &root),
+            watched: Watched::start(Reach::of(&etcd), &root),
             etcd,
             root,
             _turn: turn,
@@ -80,9 +80,7 @@ impl Site {
         self.etcd.kill(0);
         self.etcd.wipe(0);
         self.etcd.restart(0).await;
-        self.watched
-            .witness
-            .restart(Reach::plain(self.etcd.endpoints()));
+        self.watched.witness.restart(Reach::of(&self.etcd));
     }
 
     /// Everything has been written: judges what the watchers saw of it.

@@ -8,7 +8,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use etcd_client::ConnectOptions;
+use etcd_client::{Client, ConnectOptions, Error};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout},
@@ -20,7 +20,7 @@ pub use self::{
 };
 
 use self::{log::Log, member::Member};
-use crate::support::store::PATIENCE;
+use crate::support::{etcd::Etcd, store::PATIENCE};
 
 /// How much longer than the first member the others may take until they have told everything.
 const LAGGARDS: Duration = Duration::from_secs(5);
@@ -30,9 +30,9 @@ const ASK: Duration = Duration::from_millis(50);
 /// Where the members of a cluster are reached.
 #[derive(Debug, Clone)]
 pub struct Reach {
-    /// The members' own addresses, `host:port` or `https://host:port`. Best two or more.
+    /// `host:port` of each. Best two or more.
     pub members: Vec<String>,
-    /// Users, passwords and certificates, where etcd wants them.
+    /// User and password, where etcd wants them.
     pub options: ConnectOptions,
 }
 
@@ -52,12 +52,17 @@ struct Watching {
 // === impl Reach ===
 
 impl Reach {
-    /// Members that want neither password nor certificate.
-    pub fn plain(members: Vec<String>) -> Self {
+    /// All members, past every link and as one who may do everything.
+    pub fn of(etcd: &Etcd) -> Self {
         Self {
-            members,
-            options: ConnectOptions::new(),
+            members: etcd.plain_endpoints(),
+            options: etcd.options.clone(),
         }
+    }
+
+    /// A client of one of them.
+    pub async fn client(&self, member: usize) -> Result<Client, Error> {
+        Client::connect([&self.members[member]], Some(self.options.clone())).await
     }
 }
 

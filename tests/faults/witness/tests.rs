@@ -30,7 +30,7 @@ fn value_at(history: &History, part: usize, key: &str, revision: i64) -> Option<
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_witness_misses_nothing_while_its_members_come_and_go() {
     let mut etcd = Etcd::start_cluster(3).await;
-    let witness = Witness::start(Reach::plain(etcd.endpoints()), ROOT);
+    let witness = Witness::start(Reach::of(&etcd), ROOT);
     let mut written = Vec::new();
     for (round, dead) in [0, 1, 2, 0].into_iter().enumerate() {
         etcd.kill(dead);
@@ -58,7 +58,7 @@ async fn a_witness_of_a_compacted_store_begins_with_what_is_left() {
     }
     let compacted = etcd.compact().await;
     let last = put(&etcd, 0, "a", "4").await;
-    let witness = Witness::start(Reach::plain(etcd.endpoints()), ROOT);
+    let witness = Witness::start(Reach::of(&etcd), ROOT);
     let history = witness.finish().await.unwrap();
     assert_eq!(history.parts[0].start, compacted);
     assert_eq!(value_at(&history, 0, "a", last - 1).unwrap(), "3");
@@ -68,14 +68,14 @@ async fn a_witness_of_a_compacted_store_begins_with_what_is_left() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_lost_its_data_begins_another_part() {
     let mut etcd = Etcd::start().await;
-    let mut witness = Witness::start(Reach::plain(etcd.endpoints()), ROOT);
+    let mut witness = Witness::start(Reach::of(&etcd), ROOT);
     let before = put(&etcd, 0, "a", "before").await;
     witness.catch_up().await;
     witness.part().unwrap();
     etcd.kill(0);
     etcd.wipe(0);
     etcd.restart(0).await;
-    witness.restart(Reach::plain(etcd.endpoints()));
+    witness.restart(Reach::of(&etcd));
     let after = put(&etcd, 0, "a", "after").await;
     let history = witness.finish().await.unwrap();
     assert_eq!(before, after);

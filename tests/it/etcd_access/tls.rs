@@ -8,7 +8,7 @@ use stanchion_client::proto::{
 };
 use tokio::time::timeout;
 
-use super::{over_tls, serve};
+use super::{over_tls, put_again, saw_all, serve};
 use crate::support::{
     etcd::{Etcd, Launch},
     pki::{Authority, Files},
@@ -100,15 +100,8 @@ async fn new_certificates_of_a_new_authority_are_taken_up_without_a_restart() {
         etcd.kill(member);
         etcd.restart(member).await;
     }
-    let again = eventually("writes to succeed again", || async {
-        put(&server, "again").await.ok()
-    });
-    written.push(again.await);
-    written.push(put(&server, "last").await.unwrap());
-    let seen = timeout(PATIENCE, watching).await.unwrap().unwrap();
-    for revision in written {
-        assert!(seen.contains(&revision), "{revision} is not in {seen:?}");
-    }
+    written.push(put_again(&server).await);
+    saw_all(watching, &server, written).await;
     session.lives_on(&server).await;
     server.stop().await;
 }

@@ -6,13 +6,9 @@ use stanchion_client::proto::Consistency;
 use tempfile::NamedTempFile;
 use tokio::time::{sleep, timeout};
 
-use super::{
-    open, serve,
-    users::{Guarded, PASSWORD, USER},
-};
+use super::{open, put_again, saw_all, serve, users::Guarded};
 use crate::support::{
-    etcd::Launch,
-    server::eventually,
+    etcd::{Launch, PASSWORD, USER},
     store::PATIENCE,
     traffic::{Session, get, put, watch},
 };
@@ -84,16 +80,9 @@ async fn a_restart_that_forgets_all_tokens_costs_no_session_and_no_event() {
         written.push(put(&server, &format!("a-{round}")).await.unwrap());
         guarded.etcd.kill(0);
         guarded.etcd.restart(0).await;
-        let again = eventually("writes to succeed again", || async {
-            put(&server, "again").await.ok()
-        });
-        written.push(again.await);
+        written.push(put_again(&server).await);
     }
-    written.push(put(&server, "last").await.unwrap());
-    let seen = timeout(PATIENCE, watching).await.unwrap().unwrap();
-    for revision in written {
-        assert!(seen.contains(&revision), "{revision} is not in {seen:?}");
-    }
+    saw_all(watching, &server, written).await;
     session.lives_on(&server).await;
     server.stop().await;
 }
@@ -103,7 +92,7 @@ async fn calls_that_are_refused_together_share_one_new_token() {
     let guarded = Guarded::start(Launch::of(1)).await;
     let server = serve(&guarded.etcd, guarded.access()).await;
     put(&server, "a").await.unwrap();
-    let mut root = guarded.root().await;
+    let mut root = guarded.etcd.client(0).await;
     let before = guarded.tokens_asked(0);
     // The tokens of the user end, and its password stays what it was.
     root.user_change_password(USER, PASSWORD).await.unwrap();
@@ -132,7 +121,7 @@ async fn tokens_that_end_in_use_or_with_a_change_of_users_are_replaced_without_a
         written.push(put(&server, &format!("a-{round}")).await.unwrap());
     }
     assert!(guarded.tokens_asked(0) - before >= 2.0, "no token ended");
-    let mut root = guarded.root().await;
+    let mut root = guarded.etcd.client(0).await;
     root.user_change_password(USER, PASSWORD).await.unwrap();
     written.push(put(&server, "last").await.unwrap());
     let seen = timeout(PATIENCE, watching).await.unwrap().unwrap();

@@ -9,18 +9,15 @@ use tokio::time::{sleep, timeout};
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use super::{open, over_tls, serve};
+use super::{open, over_tls, put_again, saw_all, serve};
 use crate::support::{
-    etcd::{Etcd, Launch},
+    etcd::{Etcd, Launch, PASSWORD, USER},
     pki::{Authority, Files},
     process::run,
     server::{assert_status, eventually},
     store::PATIENCE,
     traffic::{Session, get, health, put, watch},
 };
-
-pub const USER: &str = "stanchion";
-pub const PASSWORD: &str = "correct horse";
 
 /// An etcd with users; one of them may do what it likes below the roots of the tests.
 pub struct Guarded {
@@ -32,34 +29,19 @@ pub struct Guarded {
 
 impl Guarded {
     pub async fn start(launch: Launch) -> Self {
-        let etcd = Etcd::launch(launch).await;
-        let mut client = etcd.client(0).await;
-        client.role_add("root").await.unwrap();
-        client.user_add("root", "root", None).await.unwrap();
-        client.user_grant_role("root", "root").await.unwrap();
-        let below = etcd_client::Permission::read_write("/test-").with_prefix();
-        client.role_add("tenant").await.unwrap();
-        client.role_grant_permission("tenant", below).await.unwrap();
+        let mut etcd = Etcd::launch(launch).await;
+        etcd.guard("/test-").await;
         let guarded = Self {
             etcd,
             password: NamedTempFile::new().unwrap(),
         };
         guarded.set_password(PASSWORD);
-        add_user(&mut client).await;
-        client.auth_enable().await.unwrap();
         guarded
     }
 
     /// What the replica finds in its file.
     pub fn set_password(&self, password: &str) {
         std::fs::write(self.password.path(), format!("{password}\n")).unwrap();
-    }
-
-    pub async fn root(&self) -> etcd_client::Client {
-        let options = etcd_client::ConnectOptions::new().with_user("root", "root");
-        etcd_client::Client::connect([self.etcd.endpoint()], Some(options))
-            .await
-            .unwrap()
     }
 
     /// How often a member was asked for a token so far.
@@ -83,11 +65,6 @@ impl Guarded {
     }
 }
 
-pub async fn add_user(client: &mut etcd_client::Client) {
-    client.user_add(USER, PASSWORD, None).await.unwrap();
-    client.user_grant_role(USER, "tenant").await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_that_is_removed_stops_writes_until_it_is_back_and_nothing_is_lost() {
     let guarded = Guarded::start(Launch::of(3)).await;
@@ -95,8 +72,7 @@ async fn a_user_that_is_removed_stops_writes_until_it_is_back_and_nothing_is_los
     let watching = watch(&server, "last").await;
     let mut written = vec![put(&server, "before").await.unwrap()];
 
-    let mut root = guarded.root().await;
-    root.user_delete(USER).await.unwrap();
+    guarded.etcd.remove_user().await;
     // At once: nothing waits for a way that there is not.
     for _ in 0..20 {
         let begun = Instant::now();
@@ -119,12 +95,9 @@ async fn a_user_that_is_removed_stops_writes_until_it_is_back_and_nothing_is_los
     let times = guarded.tokens_asked_of_all() - before;
     assert!(times <= 30.0, "asked {times} times in 3 s");
 
-    add_user(&mut root).await;
+    guarded.etcd.add_user().await;
     let begun = Instant::now();
-    let again = eventually("writes to succeed again", || async {
-        put(&server, "again").await.ok()
-    })
-    .await;
+    let again = put_again(&server).await;
     // Three times what it may take: the machine may be busy.
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(9), "it took {took:?}");
@@ -133,11 +106,7 @@ async fn a_user_that_is_removed_stops_writes_until_it_is_back_and_nothing_is_los
         (health(&server, "/write").await == ServingStatus::Serving).then_some(())
     })
     .await;
-    written.push(put(&server, "last").await.unwrap());
-    let seen = timeout(PATIENCE, watching).await.unwrap().unwrap();
-    for revision in written {
-        assert!(seen.contains(&revision), "{revision} is not in {seen:?}");
-    }
+    saw_all(watching, &server, written).await;
     server.stop().await;
 }
 
@@ -146,11 +115,10 @@ async fn a_user_that_is_removed_for_a_moment_costs_no_session() {
     let guarded = Guarded::start(Launch::of(3)).await;
     let server = serve(&guarded.etcd, guarded.access()).await;
     let session = Session::open(&server).await;
-    let mut root = guarded.root().await;
-    root.user_delete(USER).await.unwrap();
+    guarded.etcd.remove_user().await;
     put(&server, "a").await.unwrap_err();
     sleep(Duration::from_secs(1)).await;
-    add_user(&mut root).await;
+    guarded.etcd.add_user().await;
     session.lives_on(&server).await;
     server.stop().await;
 }
@@ -163,7 +131,7 @@ async fn a_new_password_is_read_from_the_file() {
     put(&server, "a").await.unwrap();
     guarded.set_password("new");
     // Which ends the tokens of the user.
-    let mut root = guarded.root().await;
+    let mut root = guarded.etcd.client(0).await;
     root.user_change_password(USER, "new").await.unwrap();
     put(&server, "b").await.unwrap();
     session.lives_on(&server).await;

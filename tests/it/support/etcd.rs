@@ -4,6 +4,7 @@
 //! ended, and removes its data.
 
 mod member;
+mod users;
 
 use std::{
     fs::File,
@@ -15,10 +16,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use etcd_client::ConnectOptions;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use self::member::Member;
+pub use self::users::{PASSWORD, USER};
 use super::{etcd_binary::Binary, pki, scrape};
 
 /// How long a member may take until it serves: generous, for busy machines.
@@ -27,6 +30,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// One etcd cluster, gone with its data when dropped.
 pub struct Etcd {
     members: Vec<Member>,
+    /// How the tests themselves get in.
+    pub options: ConnectOptions,
     /// Holds for the members that are started from now on.
     pub launch: Launch,
 }
@@ -43,7 +48,8 @@ pub struct Launch {
     pub advertised: Option<String>,
     /// Flags of every member beside the usual ones.
     pub flags: Vec<String>,
-    /// Lets in only clients with a certificate that the trusted authority signed.
+    /// Lets in only clients with a certificate that the trusted authority signed; but for the
+    /// tests there is a [side door](Etcd::plain_endpoints).
     pub tls: Option<pki::Files>,
 }
 
@@ -92,6 +98,7 @@ impl Etcd {
             .map(|(index, home)| Member::new(launch.binary, format!("m{index}"), home.clone()));
         let mut etcd = Etcd {
             members: members.collect(),
+            options: ConnectOptions::new(),
             launch,
         };
         let cluster = etcd.initial_cluster();
@@ -172,6 +179,12 @@ impl Etcd {
     /// `host:port` of each member.
     pub fn endpoints(&self) -> Vec<String> {
         self.members.iter().map(Member::endpoint).collect()
+    }
+
+    /// `host:port` at which each member talks plainly, TLS or not.
+    pub fn plain_endpoints(&self) -> Vec<String> {
+        let members = self.members.iter();
+        members.map(|m| m.plain_endpoint(&self.launch)).collect()
     }
 
     /// The files with which it talks TLS.
@@ -292,9 +305,10 @@ impl Etcd {
         self.members[member].signal("-CONT");
     }
 
-    /// A plain client of one member.
+    /// A client of one member that may do everything.
     pub async fn client(&self, member: usize) -> etcd_client::Client {
-        etcd_client::Client::connect([self.members[member].endpoint()], None)
+        let endpoint = self.members[member].plain_endpoint(&self.launch);
+        etcd_client::Client::connect([endpoint], Some(self.options.clone()))
             .await
             .unwrap()
     }

@@ -47,6 +47,11 @@ impl Authority {
         }
     }
 
+    /// Its own certificate, in PEM.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
     /// A pair for 127.0.0.1 that servers and clients can use.
     pub fn issue(&self) -> Pair {
         self.sign("stanchion", &["127.0.0.1"], 2100)

@@ -37,6 +37,8 @@ pub(super) struct Member {
     home: Home,
     pub(super) dir: PathBuf,
     client_port: u16,
+    /// Where it listens without TLS beside where it wants it.
+    side_port: u16,
     peer_port: u16,
     metrics_port: u16,
     pub(super) process: Option<Process>,
@@ -66,6 +68,7 @@ impl Member {
             home,
             dir,
             client_port: free_port(),
+            side_port: free_port(),
             peer_port: free_port(),
             metrics_port: free_port(),
             process: None,
@@ -74,6 +77,14 @@ impl Member {
 
     pub(super) fn endpoint(&self) -> String {
         format!("{}:{}", self.home.address, self.client_port)
+    }
+
+    /// `host:port` at which it talks plainly.
+    pub(super) fn plain_endpoint(&self, launch: &Launch) -> String {
+        match launch.tls {
+            Some(_) => format!("{}:{}", self.home.address, self.side_port),
+            None => self.endpoint(),
+        }
     }
 
     pub(super) fn peer_url(&self) -> String {
@@ -88,6 +99,11 @@ impl Member {
             "http"
         };
         let client = format!("{scheme}://{}:{}", self.home.address, self.client_port);
+        let plain = format!("http://{}", self.plain_endpoint(launch));
+        let listened = match launch.tls {
+            Some(_) => format!("{client},{plain}"),
+            None => client.clone(),
+        };
         let advertised = launch.advertised.as_ref().unwrap_or(&client);
         let metrics = format!("http://{}:{}", self.home.address, self.metrics_port);
         let peer = self.peer_url();
@@ -103,7 +119,7 @@ impl Member {
             .arg(self.binary.path())
             .args(["--name", &self.name, "--data-dir"])
             .arg(self.dir.join("data"))
-            .args(["--listen-client-urls", &client])
+            .args(["--listen-client-urls", &listened])
             .args(["--advertise-client-urls", advertised])
             .args(["--listen-metrics-urls", &metrics])
             .args(["--listen-peer-urls", &peer])
