@@ -207,21 +207,36 @@ pub fn wrong_cause(_: &Truth, seen: &mut Observation, rng: &mut StdRng) -> bool 
         return false;
     };
     let events = &mut delta_at(seen, at).events;
-    events
-        .iter_mut()
-        .find(|event| deletes(event))
-        .unwrap()
-        .cause = DeleteCause::Empty;
+    let event = events.iter_mut().find(|event| deletes(event)).unwrap();
+    event.cause = match event.cause {
+        DeleteCause::Empty => DeleteCause::Released,
+        _ => DeleteCause::Empty,
+    };
     true
 }
 
 pub fn wrong_look(_: &Truth, seen: &mut Observation, rng: &mut StdRng) -> bool {
-    let Some(at) = pick(seen, rng, |delta| delta.events.iter().any(stays)) else {
+    replace(seen, rng, "revision: ", "revision: 1")
+}
+
+/// Who waits is told as one who holds the lock.
+pub fn two_holders(_: &Truth, seen: &mut Observation, rng: &mut StdRng) -> bool {
+    replace(seen, rng, "held: false", "held: true")
+}
+
+pub fn miscount(_: &Truth, seen: &mut Observation, rng: &mut StdRng) -> bool {
+    replace(seen, rng, "serving_count: ", "serving_count: 1")
+}
+
+/// An item is told with other words in its look.
+fn replace(seen: &mut Observation, rng: &mut StdRng, words: &str, others: &str) -> bool {
+    let says = |event: &Event| stays(event) && event.look.contains(words);
+    let Some(at) = pick(seen, rng, |delta| delta.events.iter().any(says)) else {
         return false;
     };
     let events = &mut delta_at(seen, at).events;
-    let event = events.iter_mut().find(|event| stays(event)).unwrap();
-    event.look = event.look.replace("revision: ", "revision: 1");
+    let event = events.iter_mut().find(|event| says(event)).unwrap();
+    event.look = event.look.replace(words, others);
     true
 }
 

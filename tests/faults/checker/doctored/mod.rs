@@ -9,7 +9,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use super::{Expect, Kind, Summary, Violation, check, truth::Truth};
 use crate::{recorder::Observation, view::View};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 500;
 /// On so many of the seeds there has to be something that the doctor can spoil.
 const LEAST: usize = 40;
 
@@ -23,8 +23,10 @@ fn case(seed: u64) -> (Truth, Observation, StdRng) {
         View::configs("in/"),
         View::instances("web"),
         View::serving("web"),
+        View::services("web"),
+        View::lock("l"),
     ];
-    let view = &views[usize::try_from(seed % 3).unwrap()];
+    let view = &views[usize::try_from(seed).unwrap() % views.len()];
     let truth = Truth::of(&history, view).unwrap();
     let observation = watcher::observe(&truth, &mut rng);
     (truth, observation, rng)
@@ -153,6 +155,16 @@ fn a_deletion_of_another_cause_is_caught() {
 #[test]
 fn an_item_that_looks_otherwise_is_caught() {
     caught(doctors::wrong_look, &[Kind::Look]);
+}
+
+#[test]
+fn a_lock_that_has_two_holders_is_caught() {
+    caught(doctors::two_holders, &[Kind::Look]);
+}
+
+#[test]
+fn a_service_that_is_miscounted_is_caught() {
+    caught(doctors::miscount, &[Kind::Look]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::witness::{Change, History, Part, Put, Revision};
 
 const ROOT: &str = "random";
 const KEYS: [&str; 6] = ["in/a", "in/b", "in/c", "in/d", "out/a", "inn"];
+const LOCKS: [&str; 3] = ["l", "l", "ll"];
 const INSTANCES: [&str; 5] = ["web/a", "web/b", "web/c", "web2/a", "db/a"];
 
 /// Writes one part of a history.
@@ -36,7 +37,7 @@ pub fn history(rng: &mut StdRng) -> History {
 }
 
 fn part(rng: &mut StdRng, number: usize) -> Part {
-    let length = rng.random_range(20..60);
+    let length = rng.random_range(30..90);
     let mut writer = Writer {
         rng,
         part: Part::default(),
@@ -68,7 +69,7 @@ type Write = (String, Option<Vec<u8>>);
 
 impl Writer<'_> {
     fn transaction(&mut self) -> Vec<Write> {
-        match self.rng.random_range(0..12) {
+        match self.rng.random_range(0..18) {
             0..3 => vec![self.config()],
             3 => {
                 let mut all = BTreeMap::new();
@@ -100,7 +101,7 @@ impl Writer<'_> {
                     ..store::Operator::default()
                 })
             }
-            _ => {
+            11 => {
                 let state = self.rng.random_range(1..3);
                 let finding = store::Finding {
                     source: store::FindingSource::Report.into(),
@@ -113,6 +114,9 @@ impl Writer<'_> {
                     ..store::Health::default()
                 })
             }
+            12..16 => vec![self.queue()],
+            16 => self.dequeue(),
+            _ => self.close(),
         }
     }
 
@@ -144,6 +148,11 @@ impl Writer<'_> {
             return Vec::new();
         };
         let mut changes = vec![(format!("ses/{id}"), None)];
+        if self.rng.random_bool(0.5) {
+            changes.splice(0..0, self.claims_of(&id));
+        } else {
+            changes.extend(self.claims_of(&id));
+        }
         let instance = format!("reg/default/{}", INSTANCES.choose(self.rng).unwrap());
         if self.rng.random_bool(0.5) && self.state.contains_key(&instance) {
             changes.push((instance, None));
@@ -164,6 +173,38 @@ impl Writer<'_> {
             ..store::Instance::default()
         };
         (key, Some(record.encode_to_vec()))
+    }
+
+    fn queue(&mut self) -> Write {
+        let session_id = self.sessions.choose(self.rng).cloned().unwrap_or_default();
+        let lock = LOCKS.choose(self.rng).unwrap();
+        let record = store::LockWaiter {
+            owner: format!("owner {}", self.rng.random_range(0..3)),
+            era: 7,
+            session_id: session_id.clone(),
+            ..store::LockWaiter::default()
+        };
+        let id = self.rng.random_range(0..3);
+        let key = format!("lock/default/{lock}/{session_id}.{id}");
+        (key, Some(record.encode_to_vec()))
+    }
+
+    fn claims_of(&self, session: &str) -> Vec<Write> {
+        let keys = self.state.keys().filter(|key| key.starts_with("lock/"));
+        let own = keys.filter(|key| key.contains(&format!("/{session}")));
+        own.map(|key| (key.clone(), None)).collect()
+    }
+
+    fn dequeue(&mut self) -> Vec<Write> {
+        let claims = self.claims_of("");
+        claims.choose(self.rng).cloned().into_iter().collect()
+    }
+
+    fn close(&mut self) -> Vec<Write> {
+        let key = "closed".to_owned();
+        let record = store::LocksClosed::default();
+        let value = (!self.state.contains_key(&key)).then(|| record.encode_to_vec());
+        vec![(key, value)]
     }
 
     /// Says something of the current registration of an instance, or takes it back.
