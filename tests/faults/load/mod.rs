@@ -3,6 +3,7 @@
 mod calls;
 mod canary;
 mod followers;
+mod guests;
 mod history;
 mod judgement;
 mod leaks;
@@ -21,7 +22,9 @@ use std::{
 
 use stanchion_client::{Client, Options};
 
-use self::{calls::Caller, canary::Canary, followers::Follower, locks::Locker, reads::Reader};
+use self::{
+    calls::Caller, canary::Canary, followers::Follower, guests::Guest, locks::Locker, reads::Reader,
+};
 pub use self::{
     judgement::Expectations,
     leaks::Before,
@@ -49,6 +52,7 @@ pub struct Load {
     readers: Vec<Reader>,
     pub programs: Vec<Program>,
     lockers: Vec<Locker>,
+    _guest: Guest,
     callers: Vec<Caller>,
     followers: Vec<Follower>,
     before: Before,
@@ -91,6 +95,7 @@ impl Load {
             lockers: lockers
                 .map(|program| Locker::start(program.client.clone()))
                 .collect(),
+            _guest: Guest::start(client()),
             programs,
             callers: (0..CALLERS)
                 .map(|number| Caller::start(client(), number))

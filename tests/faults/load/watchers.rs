@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Load, sessions::SERVICE};
+use super::{Load, locks::LOCK, sessions::SERVICE};
 use crate::{
     checker::Expect,
     harness::{Figures, Scenario, World},
@@ -35,6 +35,16 @@ pub fn start(world: &mut World, prefix: &str) {
         first: 1,
         ..watcher("serving instances", View::serving(SERVICE))
     });
+    watched.add(Watcher {
+        first: 1,
+        ..watcher("services", View::services(""))
+    });
+    watched.add(watcher("claims on a lock", View::lock(LOCK)));
+    watched.add(Watcher {
+        first: 1,
+        rotate_every: Some(20),
+        ..watcher("claims at every replica in turn", View::lock(LOCK))
+    });
 }
 
 // === impl Load ===
@@ -64,9 +74,9 @@ pub async fn judge(
     };
     let (history, verdicts) = watched.verdicts(plan.name, expect).await.unwrap();
     let (mut events, mut resumes, mut delays) = (0, 0, Vec::new());
-    for mut verdict in verdicts {
+    for verdict in verdicts {
         if !verdict.watcher.contains("slowly") {
-            delays.append(&mut verdict.delays);
+            delays.extend_from_slice(&verdict.delays);
         }
         let summary = verdict.passes();
         events += summary.events;

@@ -44,6 +44,10 @@ async fn watchers_see_what_happened_while_etcd_and_a_replica_fail() {
             first: 1,
             ..watcher("serving", View::serving("web"))
         },
+        Watcher {
+            rotate_every: Some(3),
+            ..watcher("services", View::services("web"))
+        },
     ];
     for watcher in watchers {
         site.watched.add(watcher);
