@@ -7,10 +7,9 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::{Witness, fake::Fake, quick, ready, soon, start_with, toy::Toy, until};
+use super::{fake::Fake, quick, ready, ready_by_clock, soon, toy::Toy, until};
 use crate::{
     cache::{Cache, Error, Freshness, Settings},
-    clock::ManualClock,
     store::{self, WatchItem},
 };
 
@@ -56,14 +55,7 @@ async fn linearizable_readers_share_the_next_probe_and_never_one_already_sent() 
 async fn many_who_rode_together_are_waited_for_but_not_long() {
     let fake = Fake::new();
     fake.put("p/0/a", "1");
-    let clock = ManualClock::default();
-    let cache = start_with(
-        fake.clone(),
-        Arc::new(Witness::default()),
-        quick(),
-        Arc::new(clock.clone()),
-    );
-    soon(cache.ready()).await;
+    let (cache, clock) = ready_by_clock(&fake, quick()).await;
     let all_read = async |readers: usize| {
         let readers: Vec<_> = (0..readers).map(|_| reader(&cache)).collect();
         for reader in readers {
@@ -153,16 +145,9 @@ async fn without_the_store_cached_reads_go_on_and_linearizable_ones_fail() {
 async fn a_quiet_store_is_probed_now_and_then_so_that_the_age_stays_small() {
     let fake = Fake::new();
     fake.put("p/0/a", "1");
-    let clock = ManualClock::default();
     let settings = Settings::default();
     let idle = settings.idle_probe;
-    let cache = start_with(
-        fake.clone(),
-        Arc::new(Witness::default()),
-        settings,
-        Arc::new(clock.clone()),
-    );
-    soon(cache.ready()).await;
+    let (cache, clock) = ready_by_clock(&fake, settings).await;
     let outside = fake.put("q/a", "1");
     for _ in 0..3 {
         let probes = fake.probes.load(Ordering::SeqCst);

@@ -29,7 +29,7 @@ use bytes::Bytes;
 use self::{fake::Fake, toy::Toy};
 use super::{Cache, CursorOptions, Lineage, Settings};
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::{Clock, ManualClock, SystemClock},
     store::{self, Revision, Store},
 };
 
@@ -113,6 +113,18 @@ pub(super) async fn ready(store: &Arc<Fake>, settings: Settings) -> Cache<Toy> {
     let cache = start(store, settings);
     soon(cache.ready()).await;
     cache
+}
+
+/// The same, with a clock that the test turns.
+pub(super) async fn ready_by_clock(
+    store: &Arc<Fake>,
+    settings: Settings,
+) -> (Cache<Toy>, ManualClock) {
+    let clock = ManualClock::default();
+    let (lineage, turned) = (Arc::default(), Arc::new(clock.clone()));
+    let cache = start_with(store.clone(), lineage, settings, turned);
+    soon(cache.ready()).await;
+    (cache, clock)
 }
 
 /// Fails the test rather than wait for ever.

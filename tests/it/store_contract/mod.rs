@@ -1,7 +1,9 @@
 //! What every store promises, run on every adapter. etcd is the reference.
 
+mod compares;
 mod leases;
 mod ranges;
+mod refusals;
 mod transactions;
 mod watches;
 
@@ -37,24 +39,28 @@ contract! {
         a_range_before_the_compaction_is_refused,
         revisions_rise_with_every_write_and_the_timeline_never_falls,
     }
-    transactions {
+    compares {
         every_target_compares_by_every_relation,
         what_is_absent_compares_as_zeros_and_has_no_value,
         a_range_compare_holds_if_it_does_for_every_key,
+        all_compares_are_made_before_any_write,
+    }
+    transactions {
         the_else_branch_runs_if_one_compare_fails,
         a_transaction_sees_its_own_writes,
         all_writes_of_a_transaction_share_a_revision,
         a_key_that_comes_back_starts_a_new_life,
-        a_dead_lease_fails_the_whole_transaction,
-        overwriting_a_missing_key_fails_the_whole_transaction,
         an_overwrite_keeps_the_lease_and_a_put_drops_it,
-        a_branch_that_writes_a_key_twice_is_refused,
-        all_compares_are_made_before_any_write,
         nested_transactions_answer_in_their_places,
         a_transaction_that_changes_nothing_keeps_the_revision,
+        concurrent_compare_and_set_loses_no_update,
+    }
+    refusals {
+        a_dead_lease_fails_the_whole_transaction,
+        overwriting_a_missing_key_fails_the_whole_transaction,
+        a_branch_that_writes_a_key_twice_is_refused,
         transactions_above_the_limits_are_refused,
         empty_keys_are_refused,
-        concurrent_compare_and_set_loses_no_update,
     }
     leases {
         granting_a_lease_again_finds_it,

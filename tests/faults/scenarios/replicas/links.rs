@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::replicas;
-use crate::harness::{Flow, Scenario, World, scenario};
+use crate::harness::{Flow, Proxy, Scenario, World, scenario};
 
 /// How soon a replica finds out that a client is gone, with the settings of these scenarios.
 const SILENCE: Duration = Duration::from_secs(7);
@@ -14,6 +14,21 @@ fn links(name: &'static str) -> Scenario {
         settings: PINGS,
         ..replicas(name)
     }
+}
+
+/// Makes the links to one replica after the other bad, until it finds out that its clients are gone.
+async fn each_lets_go(plan: Scenario, bad: impl Fn(&Proxy)) {
+    scenario(plan, async |world, load| {
+        for replica in 0..3 {
+            world.note(format!("the link of clients to replica {replica} is bad"));
+            bad(&world.replicas[replica].front);
+            let took = lets_go(world, replica).await;
+            load.figures().bound("replica let go after", took, SILENCE);
+            world.replicas[replica].front.heal();
+            world.wait(1.0..2.0).await;
+        }
+    })
+    .await;
 }
 
 /// Waits until a replica has no connection any more; says how long that took.
@@ -32,36 +47,14 @@ async fn lets_go(world: &World, replica: usize) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "one of `make test-faults`"]
 async fn nothing_goes_between_clients_and_a_replica() {
-    let plan = links("clients black-holed");
-    scenario(plan, async |world, load| {
-        for replica in 0..3 {
-            world.note(format!(
-                "nothing goes between clients and replica {replica}"
-            ));
-            world.replicas[replica].front.black_hole();
-            let took = lets_go(world, replica).await;
-            load.figures().bound("replica let go after", took, SILENCE);
-            world.replicas[replica].front.heal();
-            world.wait(1.0..2.0).await;
-        }
-    })
-    .await;
+    each_lets_go(links("clients black-holed"), Proxy::black_hole).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "one of `make test-faults`"]
 async fn what_clients_say_does_not_reach_a_replica() {
-    let plan = links("requests of clients lost");
-    scenario(plan, async |world, load| {
-        for replica in 0..3 {
-            world.note(format!("nothing goes from clients to replica {replica}"));
-            let front = &world.replicas[replica].front;
-            front.change(|link| link.there.flow = Flow::Stalled);
-            let took = lets_go(world, replica).await;
-            load.figures().bound("replica let go after", took, SILENCE);
-            world.replicas[replica].front.heal();
-            world.wait(1.0..2.0).await;
-        }
+    each_lets_go(links("requests of clients lost"), |front| {
+        front.change(|link| link.there.flow = Flow::Stalled);
     })
     .await;
 }
