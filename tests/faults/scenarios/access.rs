@@ -7,7 +7,7 @@ use stanchion_client::proto::{PutConfigRequest, config_service_client::ConfigSer
 use tonic::Code;
 
 use crate::{
-    harness::{Proxy, Scenario, Tokens, World, scenario},
+    harness::{Scenario, Tokens, World, scenario},
     load::Load,
     support::{pki::Authority, server::assert_status},
 };
@@ -121,7 +121,7 @@ async fn the_user_of_the_replicas_is_removed_until_sessions_have_ended() {
         writes_are_refused(world).await;
         world.note("break every connection to a member");
         for link in world.replicas.iter().flat_map(|replica| &replica.members) {
-            Proxy::reset(link);
+            link.reset();
         }
         world.wait(8.0..10.0).await;
         writes_are_refused(world).await;
