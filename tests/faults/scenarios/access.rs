@@ -22,6 +22,14 @@ fn guarded(name: &'static str, tokens: Tokens) -> Scenario {
     }
 }
 
+/// Members that can commit all the while, and do not let the replicas.
+fn refused(name: &'static str) -> Scenario {
+    let mut plan = guarded(name, Tokens::Remembered);
+    // Measured by the scenario, from when they are let in again.
+    plan.expect.writes_back = Duration::from_secs(10);
+    plan
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "one of `make test-faults`"]
 async fn the_authority_and_all_certificates_are_replaced() {
@@ -87,7 +95,7 @@ async fn kill_leaders(mut plan: Scenario, times: usize) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "one of `make test-faults`"]
 async fn the_user_of_the_replicas_is_removed_and_loses_its_role_for_a_moment() {
-    let plan = guarded("user removed, less than a TTL", Tokens::Remembered);
+    let plan = refused("user removed, less than a TTL");
     scenario(plan, async |world, load| {
         world.note("remove the user");
         world.etcd.remove_user().await;
@@ -112,7 +120,7 @@ async fn the_user_of_the_replicas_is_removed_and_loses_its_role_for_a_moment() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "one of `make test-faults`"]
 async fn the_user_of_the_replicas_is_removed_until_sessions_have_ended() {
-    let mut plan = guarded("user removed, longer than a TTL", Tokens::Remembered);
+    let mut plan = refused("user removed, longer than a TTL");
     // The members are well, and take everybody for dead.
     plan.expect.sessions_live = false;
     scenario(plan, async |world, load| {
