@@ -3,7 +3,9 @@
 use clap::Args;
 use serde_json::{Value, json};
 use stanchion_client::{
-    proto::{DeleteCause, Instance, InstanceView, Port, WatchInstancesRequest},
+    proto::{
+        DeleteCause, Instance, InstanceView, ListInstancesRequest, Port, WatchInstancesRequest,
+    },
     watch::{Change, Update, UpdateKind},
 };
 
@@ -22,6 +24,7 @@ use super::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  stanchion instances web\n  stanchion instances web --all --watch\n  \
+                        stanchion instances web --filter 'zone == a and not has metadata.canary'\n  \
                         stanchion instances web -o json | jq -r '.instances[].address'"
 )]
 pub(crate) struct Instances {
@@ -31,6 +34,17 @@ pub(crate) struct Instances {
     /// Shows every instance
     #[arg(short, long)]
     all: bool,
+
+    /// Only those it takes: health, state, version, region, zone, metadata.KEY compared by ==, !=,
+    /// in (A, B); has metadata.KEY; and, or, not, (...)
+    #[arg(
+        short,
+        long,
+        value_name = "FILTER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    filter: String,
 
     /// Goes on with every change
     #[arg(short, long)]
@@ -54,6 +68,7 @@ impl Instances {
                 namespace: client.namespace().into(),
                 service: self.service.clone(),
                 view: view.into(),
+                filter: self.filter.clone(),
                 ..Default::default()
             });
             // A first answer within the time of a call, so that a wrong address is told.
@@ -62,7 +77,13 @@ impl Instances {
                 self.show(watch.next().await?)?;
             }
         }
-        let list = client.instances(&self.service, view).await?;
+        let request = ListInstancesRequest {
+            service: self.service.clone(),
+            view: view.into(),
+            filter: self.filter.clone(),
+            ..Default::default()
+        };
+        let list = client.list_instances(request).await?;
         if self.connection.is_json() {
             let header = list.header.unwrap_or_default();
             output::json(&json!({

@@ -98,8 +98,13 @@ impl RegistryHandler {
         let mut v = Violations::new();
         let freshness = v.freshness(request.consistency, request.min_revision);
         let size = v.page_size(request.page_size);
-        let selection =
-            instance_selection(&mut v, &request.namespace, &request.service, request.view);
+        let selection = instance_selection(
+            &mut v,
+            &request.namespace,
+            &request.service,
+            request.view,
+            &request.filter,
+        );
         let selection = v.give(selection)?;
         let view = self.registry.read(freshness).await.map_err(status::of)?;
         if request.page_token.is_empty()
@@ -262,8 +267,13 @@ impl RegistryService for RegistryHandler {
         let mut v = Violations::new();
         let start = v.start(request.start, &self.epoch());
         let min_interval = v.min_interval(request.min_interval);
-        let selection =
-            instance_selection(&mut v, &request.namespace, &request.service, request.view);
+        let selection = instance_selection(
+            &mut v,
+            &request.namespace,
+            &request.service,
+            request.view,
+            &request.filter,
+        );
         let selection = v.give(selection)?;
         let Context { core, settings, .. } = &self.context;
         let protected = {

@@ -7,7 +7,7 @@ use tonic::transport::Channel;
 use crate::{
     call::{Caller, request_id},
     config::Configs,
-    discovery::Discovery,
+    discovery::{Discovery, DiscoveryOptions},
     endpoints::Endpoints,
     error::{Error, Result},
     lock::LockRequest,
@@ -124,12 +124,12 @@ impl Client {
 
     /// Follows the instances to send traffic to.
     pub fn discover(&self, service: &str) -> Discovery {
-        self.discover_view(service, InstanceView::Serving)
+        self.discover_with(service, &DiscoveryOptions::default())
     }
 
-    /// Follows the instances of a view.
-    pub fn discover_view(&self, service: &str, view: InstanceView) -> Discovery {
-        Discovery::follow(self.caller().clone(), self.namespace(), service, view)
+    /// Follows some of the instances.
+    pub fn discover_with(&self, service: &str, options: &DiscoveryOptions) -> Discovery {
+        Discovery::follow(self.caller().clone(), self.namespace(), service, options)
     }
 
     /// Reads the instances of a service, all pages. Has the header and `protected` of the last.
@@ -138,13 +138,24 @@ impl Client {
         service: &str,
         view: InstanceView,
     ) -> Result<ListInstancesResponse> {
-        let mut request = ListInstancesRequest {
-            namespace: self.namespace().into(),
+        self.list_instances(ListInstancesRequest {
             service: service.into(),
             view: view.into(),
-            page_size: PAGE,
             ..Default::default()
-        };
+        })
+        .await
+    }
+
+    /// Reads the instances that a request selects, all pages, in this client's namespace if it
+    /// names none. Has the header and `protected` of the last.
+    pub async fn list_instances(
+        &self,
+        mut request: ListInstancesRequest,
+    ) -> Result<ListInstancesResponse> {
+        if request.namespace.is_empty() {
+            request.namespace = self.namespace().into();
+        }
+        request.page_size = PAGE;
         let mut instances = Vec::new();
         loop {
             let mut page = self

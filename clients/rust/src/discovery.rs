@@ -9,6 +9,17 @@ use crate::{
     proto::{Instance, InstanceView, WatchInstancesRequest},
 };
 
+/// Which instances a [`Discovery`] follows.
+#[derive(Debug, Clone, Default)]
+pub struct DiscoveryOptions {
+    /// Those of which view. Default: those to send traffic to.
+    pub view: InstanceView,
+    /// Only those that it takes, such as `version == 2.1 and zone in (a, b)`: see
+    /// [`ListInstancesRequest::filter`](crate::proto::ListInstancesRequest::filter). Default: empty,
+    /// all.
+    pub filter: String,
+}
+
 /// The instances of a service, kept current by a watch that resumes by itself.
 ///
 /// While no server answers, the last known instances are served: [`age`](Self::age) tells how old
@@ -25,14 +36,14 @@ impl Discovery {
         caller: Arc<Caller>,
         namespace: &str,
         service: &str,
-        view: InstanceView,
+        options: &DiscoveryOptions,
     ) -> Self {
         let selection = WatchInstancesRequest {
             namespace: namespace.into(),
             service: service.into(),
-            view: view.into(),
-            start: None,
-            min_interval: None,
+            view: options.view.into(),
+            filter: options.filter.clone(),
+            ..WatchInstancesRequest::default()
         };
         Self {
             mirror: Mirror::follow(caller, selection),
@@ -40,7 +51,7 @@ impl Discovery {
     }
 
     /// Waits until the instances are known for the first time. Fails if the server refuses the
-    /// name; waits on while none answers.
+    /// name or the filter; waits on while none answers.
     pub async fn ready(&self) -> Result<()> {
         self.mirror.ready().await
     }

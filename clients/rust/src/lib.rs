@@ -72,7 +72,7 @@ pub use tonic::Code;
 pub use self::{
     client::{Client, new_request_id},
     config::{ChangeOptions, Configs},
-    discovery::Discovery,
+    discovery::{Discovery, DiscoveryOptions},
     error::{Error, Result, Violation},
     lock::{LockGuard, LockLoss},
     options::{Options, SessionOptions},

@@ -10,6 +10,7 @@ mod check;
 mod claim;
 mod deregister;
 mod drain_ack;
+mod filter;
 mod health;
 mod instance;
 mod operator;
@@ -43,6 +44,7 @@ pub use self::{
     check::{CheckKind, CheckPort, CheckTls, HealthCheck},
     deregister::{Deregistered, Deregistration},
     drain_ack::{DrainAck, Laggard},
+    filter::{Filter, FilterError},
     health::{Damping, Finding, Findings, Health, Registration, Source},
     instance::{Instance, InstanceRecord, InstanceSpec, Port},
     operator::{Drain, Operator, OperatorState, Overlay},

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-use super::{Instance, Service};
+use super::{Filter, Instance, Service};
 
 /// Which instances of a service are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +31,7 @@ pub struct Instances {
     /// `namespace/service/`
     prefix: Bytes,
     view: InstanceView,
+    filter: Option<Filter>,
 }
 
 /// What is kept to answer readers of all instances of one service.
@@ -69,7 +70,13 @@ impl Instances {
                 .concat()
                 .into(),
             view,
+            filter: None,
         }
+    }
+
+    /// Those of them that `filter` takes; all without one.
+    pub fn filtered(self, filter: Option<Filter>) -> Self {
+        Self { filter, ..self }
     }
 
     /// The service, if it has instances.
@@ -78,8 +85,11 @@ impl Instances {
     }
 
     /// What is kept of everything it selects, if that is something, and not more than `limit`
-    /// instances.
+    /// instances. Nothing is kept of what a filter takes.
     pub fn whole<'a>(&self, state: &'a State, limit: usize) -> Option<&'a Whole> {
+        if self.filter.is_some() {
+            return None;
+        }
         let service = self.service(state)?;
         let roster = state.rosters.get(service.path.as_bytes())?;
         let (count, whole) = match self.view {
@@ -111,7 +121,10 @@ impl Selection<StateProjection> for Instances {
             InstanceView::Serving => b"serving",
             InstanceView::All => b"all",
         };
-        crate::domain::hash64([b"instances ", view, b" ", &self.prefix].concat())
+        let filter = self.filter.as_ref();
+        // No name holds a blank, so different selections have different texts.
+        let filter = filter.map_or(String::new(), |filter| format!(" {filter}"));
+        crate::domain::hash64([b"instances ", view, b" ", &self.prefix, filter.as_bytes()].concat())
     }
 
     fn prefix(&self) -> Bytes {
@@ -123,12 +136,12 @@ impl Selection<StateProjection> for Instances {
     }
 
     fn select(&self, item: &Item) -> Option<Arc<Instance>> {
-        match item {
-            Item::Instance(instance) if self.view == InstanceView::All || instance.serving => {
-                Some(instance.clone())
-            }
-            _ => None,
-        }
+        let Item::Instance(instance) = item else {
+            return None;
+        };
+        let viewed = self.view == InstanceView::All || instance.serving;
+        let filter = self.filter.as_ref();
+        (viewed && filter.is_none_or(|filter| filter.takes(instance))).then(|| instance.clone())
     }
 
     fn remnant(&self, item: &Item) -> Option<Arc<Instance>> {
@@ -266,7 +279,13 @@ mod tests {
     fn selections_that_differ_have_digests_that_differ() {
         let namespace = |text| Namespace::parse(text).unwrap();
         let service = |text| ServiceName::parse(text).unwrap();
+        let filtered = |text| {
+            Instances::of(&namespace("a"), &service("b"), InstanceView::All)
+                .filtered(Some(Filter::parse(text).unwrap()))
+        };
         let digests = [
+            filtered("zone == a").digest(),
+            filtered("zone == b").digest(),
             Instances::of(&namespace("a"), &service("b"), InstanceView::All).digest(),
             Instances::of(&namespace("a"), &service("b"), InstanceView::Serving).digest(),
             Instances::of(&namespace("a"), &service("c"), InstanceView::All).digest(),

@@ -13,7 +13,8 @@ use crate::{
         keyspace::InstanceKey,
         names::{InstanceId, NameError, Namespace, ServiceName},
         registry::{
-            Deregistration, InstanceView, Instances, Liveness, NewInstance, Services, Terms, Update,
+            Deregistration, Filter, InstanceView, Instances, Liveness, NewInstance, Services,
+            Terms, Update,
         },
         session::OpenSession,
         session_id::SessionId,
@@ -169,6 +170,7 @@ pub(super) fn instance_selection(
     namespace: &str,
     service: &str,
     view: i32,
+    filter: &str,
 ) -> Option<Instances> {
     let namespace = v.namespace(namespace);
     let service = v.take("service", ServiceName::parse(service));
@@ -182,7 +184,11 @@ pub(super) fn instance_selection(
             InstanceView::Serving
         }
     };
-    Some(Instances::of(&namespace?, &service?, view))
+    let filter = match filter {
+        "" => None,
+        text => Some(v.take("filter", Filter::parse(text))?),
+    };
+    Some(Instances::of(&namespace?, &service?, view).filtered(filter))
 }
 
 pub(super) fn service_selection(

@@ -100,6 +100,7 @@ impl Feed {
                     view: view.into(),
                     start,
                     min_interval,
+                    ..WatchInstancesRequest::default()
                 };
                 let mut client = RegistryServiceClient::new(channel);
                 let answer = client.watch_instances(request).await?;

@@ -125,3 +125,25 @@ async fn an_instance_that_an_operator_removed_ends_its_registration_for_good() {
     assert_eq!(running.end().await.code(), Some(5));
     assert_eq!(health(&shell).await, None);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_chooses_what_is_listed_and_says_what_is_wrong_with_it() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    let _running = shell.start_alone(&format!("{REGISTER} --meta tier=gold"));
+    healthy(&shell).await;
+
+    let taken = shell
+        .json("instances web --filter metadata.tier==gold")
+        .await;
+    assert_eq!(taken["instances"][0]["instance_id"], "a");
+    let others = shell
+        .json("instances web --filter metadata.tier!=gold")
+        .await;
+    assert_eq!(others["instances"], serde_json::json!([]));
+    let refused = shell.run("instances web --filter metadata.tier=gold").await;
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("at byte 13"), "{said}");
+}

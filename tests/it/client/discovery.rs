@@ -1,11 +1,14 @@
 //! The local copy of a service's instances.
 
+use stanchion_client::{Code, DiscoveryOptions, proto::ListInstancesRequest};
+
 use super::{client, client_at, door::Door, soon};
 use crate::support::server::{Backend, on_both_stores};
 
 on_both_stores! {
     discovered_instances_follow_registrations,
     discovered_instances_are_served_while_the_server_is_away_and_current_after_it,
+    a_discovery_follows_what_its_filter_takes,
 }
 
 async fn discovered_instances_follow_registrations(backend: Backend) {
@@ -68,4 +71,44 @@ async fn discovered_instances_are_served_while_the_server_is_away_and_current_af
     }
     assert!(discovery.instance("first").is_some());
     assert!(discovery.age().is_some());
+}
+
+async fn a_discovery_follows_what_its_filter_takes(backend: Backend) {
+    let server = backend.server().await;
+    let client = client(&[&server]);
+    let mut kept = Vec::new();
+    for (id, zone) in [("a", "x"), ("b", "y")] {
+        let request = client
+            .register("shop", "10.0.0.7")
+            .id(id)
+            .location("r", zone);
+        kept.push(request.start().await.unwrap());
+    }
+    let options = DiscoveryOptions {
+        filter: "zone == y".into(),
+        ..DiscoveryOptions::default()
+    };
+    let mut discovery = client.discover_with("shop", &options);
+    soon("the first snapshot", discovery.ready()).await.unwrap();
+    assert!(discovery.instance("a").is_none() && discovery.instance("b").is_some());
+
+    let list = client.list_instances(ListInstancesRequest {
+        service: "shop".into(),
+        filter: options.filter,
+        ..ListInstancesRequest::default()
+    });
+    assert_eq!(list.await.unwrap().instances.len(), 1);
+
+    assert!(kept.remove(1).deregister().await.unwrap());
+    while discovery.instance("b").is_some() {
+        soon("the deregistration", discovery.changed()).await;
+    }
+    let options = DiscoveryOptions {
+        filter: "zone =".into(),
+        ..DiscoveryOptions::default()
+    };
+    let refused = client.discover_with("shop", &options);
+    let error = soon("a refusal", refused.ready()).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    assert_eq!(error.violations()[0].field, "filter");
 }

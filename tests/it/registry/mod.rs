@@ -1,6 +1,7 @@
 //! The registry, through its API, on both stores.
 
 mod changes;
+mod filters;
 mod protection;
 mod refusals;
 mod registration;

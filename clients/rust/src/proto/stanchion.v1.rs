@@ -2541,6 +2541,21 @@ pub struct ListInstancesRequest {
     /// negative. Zero means any.
     #[prost(int64, tag = "7")]
     pub min_revision: i64,
+    /// Optional. Shows only the instances that it takes, of those in the view:
+    /// `version == 2.1 and (zone in (a, b) or has metadata.canary)`. At most 4 KiB,
+    /// 64 comparisons, and 32 parentheses and `not` in each other. Empty means all.
+    ///
+    /// Fields are `health` (`healthy`, `unhealthy`, `suspect`, `unknown`), `state`
+    /// (`active`, `draining`, `isolated`), `version`, `region`, `zone` and
+    /// `metadata.KEY` or `metadata\["any key"\]`. They are compared by `==`, `!=`,
+    /// `in (...)` and `not in (...)`; `has metadata.KEY` asks whether the key is
+    /// there. `not` binds closest, then `and`, then `or`. Values are words of
+    /// `A-Za-z0-9._:@/+-`, or anything in double quotes with `\"` and `\\` for a
+    /// quote and a backslash. A key that an instance does not have equals nothing:
+    /// `==` and `in` are false, `!=` and `not in` true. The violation of a filter
+    /// that cannot be read says at which byte, and what was expected there.
+    #[prost(string, tag = "8")]
+    pub filter: ::prost::alloc::string::String,
 }
 /// Answers `ListInstances`.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2629,6 +2644,11 @@ pub struct WatchInstancesRequest {
     /// the last state wins. 0 to 1 min, default 0: every change by itself.
     #[prost(message, optional, tag = "5")]
     pub min_interval: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. Shows only the instances that it takes, like `filter` of
+    /// `ListInstances`. One that it no longer takes is told as deleted, with the
+    /// cause `DELETE_CAUSE_NO_LONGER_MATCHING`.
+    #[prost(string, tag = "6")]
+    pub filter: ::prost::alloc::string::String,
 }
 /// One message of a watch on instances.
 #[derive(Clone, PartialEq, ::prost::Message)]
