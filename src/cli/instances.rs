@@ -4,7 +4,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use stanchion_client::{
     proto::{
-        DeleteCause, Instance, InstanceView, ListInstancesRequest, Port, WatchInstancesRequest,
+        DeleteCause, Instance, InstanceView, ListInstancesRequest, Locality, LocalityTier, Port,
+        WatchInstancesRequest,
     },
     watch::{Change, Update, UpdateKind},
 };
@@ -15,6 +16,7 @@ use super::{
     exit::Exit,
     failure::Failure,
     output::{self, Table},
+    parse,
 };
 
 /// List the instances of a service, or follow them
@@ -25,6 +27,7 @@ use super::{
 #[command(
     after_help = "Examples:\n  stanchion instances web\n  stanchion instances web --all --watch\n  \
                         stanchion instances web --filter 'zone == a and not has metadata.canary'\n  \
+                        stanchion instances web --near east/east-1 --failover 0.7\n  \
                         stanchion instances web -o json | jq -r '.instances[].address'"
 )]
 pub(crate) struct Instances {
@@ -46,8 +49,16 @@ pub(crate) struct Instances {
     )]
     filter: String,
 
+    /// Where the caller is: near ones first
+    #[arg(long, value_parser = parse::place, value_name = "[REGION/]ZONE")]
+    near: Option<(String, String)>,
+
+    /// Only near ones while such a share of them is healthy, 0 to 1
+    #[arg(long, requires = "near", value_name = "SHARE")]
+    failover: Option<f64>,
+
     /// Goes on with every change
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "near")]
     watch: bool,
 
     #[command(flatten)]
@@ -81,6 +92,11 @@ impl Instances {
             service: self.service.clone(),
             view: view.into(),
             filter: self.filter.clone(),
+            locality: self.near.as_ref().map(|(region, zone)| Locality {
+                region: region.clone(),
+                zone: zone.clone(),
+                failover_threshold: self.failover,
+            }),
             ..Default::default()
         };
         let list = client.list_instances(request).await?;
@@ -172,7 +188,7 @@ fn print(instances: &[Instance], nothing: &str) -> Result<(), Failure> {
                 .map(|weight| weight.to_string())
                 .unwrap_or_default(),
             instance.version.clone(),
-            instance.zone.clone(),
+            zone(instance),
             instance.client_id.clone(),
             output::ago(instance.register_time),
         ]);
@@ -204,6 +220,19 @@ fn state(instance: &Instance) -> String {
     }
 }
 
+/// The zone, and how near it is if that was asked for.
+fn zone(instance: &Instance) -> String {
+    match tier(instance) {
+        None => instance.zone.clone(),
+        Some(tier) => format!("{} ({tier})", instance.zone).trim_start().into(),
+    }
+}
+
+fn tier(instance: &Instance) -> Option<String> {
+    let tier = instance.locality_tier();
+    (tier != LocalityTier::Unspecified).then(|| output::lower(tier.as_str_name(), "LOCALITY_TIER_"))
+}
+
 fn operator_state(instance: &Instance) -> String {
     output::lower(instance.operator_state().as_str_name(), "OPERATOR_STATE_")
 }
@@ -228,5 +257,6 @@ pub(super) fn to_json(instance: &Instance) -> Value {
         "client_id": instance.client_id,
         "register_time": output::time(instance.register_time),
         "revision": instance.revision,
+        "locality_tier": tier(instance),
     })
 }

@@ -36,6 +36,15 @@ pub(crate) fn port(text: &str) -> Result<Port, String> {
     })
 }
 
+/// `zone`, `region/zone` or `region/`.
+pub(crate) fn place(text: &str) -> Result<(String, String), String> {
+    let (region, zone) = text.split_once('/').unwrap_or(("", text));
+    match (region, zone) {
+        ("", "") => Err("is not like ZONE, REGION/ZONE or REGION/".into()),
+        _ => Ok((region.into(), zone.into())),
+    }
+}
+
 /// `lock` with the token of the environment, or `lock=token`.
 pub(crate) fn guard(text: &str) -> Result<Guard, String> {
     let (lock, token) = match text.rsplit_once('=') {

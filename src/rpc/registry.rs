@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use bytes::Bytes;
-use prost::Message;
 use stanchion_client::proto::{
     BatchRegisterInstancesRequest, BatchRegisterInstancesResponse, DeregisterInstanceRequest,
     DeregisterInstanceResponse, GetInstanceRequest, GetInstanceResponse, ListInstancesRequest,
@@ -17,15 +15,13 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::{
     domain::{
         Error,
-        registry::{Instance, Instances, Registered, Registry, Support},
-        state::{State, View},
-        watch::{Selection, Token},
+        registry::{Instance, Registered, Registry, Support},
+        state::State,
     },
     proto::server::registry_service_server::RegistryService,
     rpc::{
         Context,
         convert::{Violations, wire_duration},
-        framed::Written,
         page, status,
         watch::{self, WatchStream},
     },
@@ -42,6 +38,7 @@ use self::{
 mod decode;
 mod encode;
 mod fields;
+mod list;
 
 /// The handler of `RegistryService`.
 pub struct RegistryHandler {
@@ -62,71 +59,6 @@ impl RegistryHandler {
 
     fn now(&self) -> Instant {
         self.context.core.clock.now()
-    }
-
-    /// The answer to a list that one page holds: all but its header is written once, for all.
-    fn whole(&self, view: &View, selection: &Instances, size: usize) -> Option<Written> {
-        let whole = selection.whole(&view.state, size)?;
-        let instances = whole.wire.get_or_make(|| {
-            let shown = selection.list(&view.state, None);
-            let shown = shown.filter_map(|(_, item)| selection.select(&item));
-            let instances = shown.map(|instance| wire_instance(&instance)).collect();
-            let shared = ListInstancesResponse {
-                instances,
-                ..ListInstancesResponse::default()
-            };
-            shared.encode_to_vec().into()
-        });
-        let resume = Token {
-            epoch: view.state.epoch.id,
-            digest: whole.digest(selection),
-            revision: view.revision,
-        };
-        let (protected, braked) = protection(selection, view);
-        let own = ListInstancesResponse {
-            header: Some(self.context.header.of(view)),
-            resume_token: resume.encode().into(),
-            protected,
-            braked,
-            ..ListInstancesResponse::default()
-        };
-        (instances.len() <= page::MAX_BYTES).then(|| Written::new(&own, instances))
-    }
-
-    /// Lists instances.
-    pub async fn list(&self, request: ListInstancesRequest) -> Result<Written, Status> {
-        let mut v = Violations::new();
-        let freshness = v.freshness(request.consistency, request.min_revision);
-        let size = v.page_size(request.page_size);
-        let selection = instance_selection(
-            &mut v,
-            &request.namespace,
-            &request.service,
-            request.view,
-            &request.filter,
-        );
-        let selection = v.give(selection)?;
-        let view = self.registry.read(freshness).await.map_err(status::of)?;
-        if request.page_token.is_empty()
-            && let Some(answer) = self.whole(&view, &selection, size)
-        {
-            return Ok(answer);
-        }
-        let page = page::resumable(&view, &selection, &request.page_token, size)?;
-        let (protected, braked) = protection(&selection, &view);
-        let answer = ListInstancesResponse {
-            header: Some(self.context.header.of(&view)),
-            instances: page.items.iter().map(wire_instance).collect(),
-            next_page_token: page.next,
-            resume_token: page
-                .resume
-                .map(|token| token.encode())
-                .unwrap_or_default()
-                .into(),
-            protected,
-            braked,
-        };
-        Ok(Written::new(&answer, Bytes::new()))
     }
 
     fn epoch(&self) -> String {
@@ -319,14 +251,6 @@ watch::watch_response!(
     ServiceDelta,
     ServiceEvent { service: stanchion_client::proto::Service }
 );
-
-/// Whether a service is protected, and whether it is braked.
-fn protection(selection: &Instances, view: &View) -> (bool, bool) {
-    let service = selection.service(&view.state);
-    service.map_or((false, false), |service| {
-        (service.protected, service.braked)
-    })
-}
 
 /// The outcome of a registration of one instance.
 fn single(

@@ -13,6 +13,7 @@ mod drain_ack;
 mod filter;
 mod health;
 mod instance;
+mod locality;
 mod operator;
 mod register;
 mod removal;
@@ -47,6 +48,7 @@ pub use self::{
     filter::{Filter, FilterError},
     health::{Damping, Finding, Findings, Health, Registration, Source},
     instance::{Instance, InstanceRecord, InstanceSpec, Port},
+    locality::{Locality, Nearest, Tier},
     operator::{Drain, Operator, OperatorState, Overlay},
     register::{Liveness, NewInstance, Registered, Terms},
     removal::Removal,

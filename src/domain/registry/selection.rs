@@ -25,10 +25,10 @@ pub enum InstanceView {
     All,
 }
 
-/// The instances of one service, seen one way.
+/// The instances of one service, or of all of a namespace, seen one way.
 #[derive(Debug, Clone)]
 pub struct Instances {
-    /// `namespace/service/`
+    /// `namespace/service/` or `namespace/`
     prefix: Bytes,
     view: InstanceView,
     filter: Option<Filter>,
@@ -74,9 +74,24 @@ impl Instances {
         }
     }
 
+    /// The instances of all services of `namespace`.
+    pub fn of_namespace(namespace: &Namespace, view: InstanceView) -> Self {
+        Self {
+            prefix: format!("{namespace}/").into(),
+            view,
+            filter: None,
+        }
+    }
+
     /// Those of them that `filter` takes; all without one.
     pub fn filtered(self, filter: Option<Filter>) -> Self {
         Self { filter, ..self }
+    }
+
+    /// Says whether the filter takes an instance, whatever the view says of it.
+    pub(super) fn filter_takes(&self, instance: &Instance) -> bool {
+        let filter = self.filter.as_ref();
+        filter.is_none_or(|filter| filter.takes(instance))
     }
 
     /// The service, if it has instances.
@@ -140,8 +155,7 @@ impl Selection<StateProjection> for Instances {
             return None;
         };
         let viewed = self.view == InstanceView::All || instance.serving;
-        let filter = self.filter.as_ref();
-        (viewed && filter.is_none_or(|filter| filter.takes(instance))).then(|| instance.clone())
+        (viewed && self.filter_takes(instance)).then(|| instance.clone())
     }
 
     fn remnant(&self, item: &Item) -> Option<Arc<Instance>> {

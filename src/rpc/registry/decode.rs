@@ -13,8 +13,8 @@ use crate::{
         keyspace::InstanceKey,
         names::{InstanceId, NameError, Namespace, ServiceName},
         registry::{
-            Deregistration, Filter, InstanceView, Instances, Liveness, NewInstance, Services,
-            Terms, Update,
+            Deregistration, Filter, InstanceView, Instances, Liveness, Locality, NewInstance,
+            Services, Terms, Update,
         },
         session::OpenSession,
         session_id::SessionId,
@@ -22,7 +22,7 @@ use crate::{
     rpc::convert::Violations,
 };
 
-use super::fields::{patch, spec};
+use super::fields::{patch, spec, text};
 
 /// The most instances of a batch.
 const MAX_BATCH: usize = 64;
@@ -189,6 +189,25 @@ pub(super) fn instance_selection(
         text => Some(v.take("filter", Filter::parse(text))?),
     };
     Some(Instances::of(&namespace?, &service?, view).filtered(filter))
+}
+
+/// Where the caller is, if it says so.
+pub(super) fn locality(v: &mut Violations, locality: Option<proto::Locality>) -> Option<Locality> {
+    let locality = locality?;
+    if locality.region.is_empty() && locality.zone.is_empty() {
+        v.add("locality", "must say a region or a zone");
+    }
+    if locality
+        .failover_threshold
+        .is_some_and(|share| !(0.0..=1.0).contains(&share))
+    {
+        v.add("locality.failover_threshold", "must be from 0 to 1");
+    }
+    Some(Locality {
+        region: text(v, "locality.region", locality.region),
+        zone: text(v, "locality.zone", locality.zone),
+        failover_threshold: locality.failover_threshold,
+    })
 }
 
 pub(super) fn service_selection(

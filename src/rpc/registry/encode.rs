@@ -7,7 +7,7 @@ use stanchion_client::proto::{self, ErrorStatus};
 use crate::{
     domain::{
         Error,
-        registry::{Health, Instance, OperatorState, Port, Service},
+        registry::{Health, Instance, OperatorState, Port, Service, Tier},
     },
     rpc::{convert::wire_count, status},
 };
@@ -50,6 +50,16 @@ pub(super) fn wire_instance(instance: &Arc<Instance>) -> proto::Instance {
         register_time: Some(record.register_time.into()),
         revision: record.mod_revision,
         serving: instance.serving,
+        locality_tier: proto::LocalityTier::Unspecified.into(),
+    }
+}
+
+/// Writes how near an instance is.
+pub(super) fn wire_tier(tier: Tier) -> proto::LocalityTier {
+    match tier {
+        Tier::Zone => proto::LocalityTier::Zone,
+        Tier::Region => proto::LocalityTier::Region,
+        Tier::Elsewhere => proto::LocalityTier::Elsewhere,
     }
 }
 

@@ -160,7 +160,8 @@ fn weight(v: &mut Violations, field: &str, weight: Option<i32>) -> u32 {
     }
 }
 
-fn text(v: &mut Violations, field: &str, text: String) -> String {
+/// A version, region or zone.
+pub(super) fn text(v: &mut Violations, field: &str, text: String) -> String {
     if text.chars().any(char::is_control) {
         v.add(field, "must not have control characters");
     }

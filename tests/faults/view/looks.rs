@@ -87,6 +87,7 @@ pub fn instance_stored(
         register_time: record.register_time,
         revision,
         serving,
+        ..proto::Instance::default()
     };
     format!("{instance:?}")
 }

@@ -147,3 +147,30 @@ async fn a_filter_chooses_what_is_listed_and_says_what_is_wrong_with_it() {
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains("at byte 13"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn near_instances_are_listed_first() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    let other = REGISTER.replace("--id a", "--id b");
+    let _here = shell.start_alone(&format!("{other} --region east --zone 1"));
+    let _there = shell.start_alone(&format!("{REGISTER} --region east --zone 2"));
+    eventually("two instances", async || {
+        let list = shell.json("instances web").await;
+        (list["instances"].as_array().unwrap().len() == 2).then_some(())
+    })
+    .await;
+
+    let near = shell.json("instances web --near east/1").await;
+    assert_eq!(near["instances"][0]["instance_id"], "b");
+    assert_eq!(near["instances"][0]["locality_tier"], "zone");
+    assert_eq!(near["instances"][1]["locality_tier"], "region");
+    let table = shell.text("instances web --near 2 --failover 0.5").await;
+    assert!(
+        table.contains("2 (zone)") && !table.contains("elsewhere"),
+        "{table}"
+    );
+    assert_eq!(shell.code("instances web --near /").await, 2);
+    assert_eq!(shell.code("instances web --near 1 --failover 2").await, 2);
+}

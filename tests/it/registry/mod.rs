@@ -2,6 +2,7 @@
 
 mod changes;
 mod filters;
+mod locality;
 mod protection;
 mod refusals;
 mod registration;

@@ -2183,6 +2183,9 @@ pub struct Instance {
     /// to be unfit or of a protected service.
     #[prost(bool, tag = "17")]
     pub serving: bool,
+    /// Output only. How near it is. Only in lists with a `locality`.
+    #[prost(enumeration = "LocalityTier", tag = "19")]
+    pub locality_tier: i32,
 }
 /// A port of an instance.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2515,7 +2518,7 @@ pub struct GetInstanceResponse {
     pub instance: ::core::option::Option<Instance>,
 }
 /// Asks for the instances of a service.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListInstancesRequest {
     /// Optional. Namespace; empty means `default`.
     #[prost(string, tag = "1")]
@@ -2556,6 +2559,29 @@ pub struct ListInstancesRequest {
     /// that cannot be read says at which byte, and what was expected there.
     #[prost(string, tag = "8")]
     pub filter: ::prost::alloc::string::String,
+    /// Optional. Where the caller is. Orders the instances by `locality_tier`, then
+    /// by id, and may leave far ones out. Unset means by id alone.
+    #[prost(message, optional, tag = "9")]
+    pub locality: ::core::option::Option<Locality>,
+}
+/// Says where a caller is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Locality {
+    /// Optional. Region of the caller, at most 128 bytes. Empty means not said.
+    #[prost(string, tag = "1")]
+    pub region: ::prost::alloc::string::String,
+    /// Optional. Zone of the caller, at most 128 bytes. Empty means not said; one
+    /// of both must be. A zone belongs to its region: one of the same name in
+    /// another region is another one, unless either side says no region.
+    #[prost(string, tag = "2")]
+    pub zone: ::prost::alloc::string::String,
+    /// Optional. Share of instances that has to be healthy, 0 to 1; 0.7 is usual.
+    /// Shows only the caller's zone if so many of the active instances there are
+    /// healthy or unknown, else the region (with the zone) by the same rule, else
+    /// all. Where there is no active instance the share is too small. Unset means
+    /// all, nearest first.
+    #[prost(double, optional, tag = "3")]
+    pub failover_threshold: ::core::option::Option<f64>,
 }
 /// Answers `ListInstances`.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2563,15 +2589,17 @@ pub struct ListInstancesResponse {
     /// Output only. Which state this page shows.
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. The instances, ordered by id. What exists throughout all pages
-    /// appears exactly once.
+    /// Output only. The instances, ordered by id, or by `locality_tier` and id if
+    /// the request has a `locality`. What exists throughout all pages appears
+    /// exactly once; how far a list reaches is decided with its first page.
     #[prost(message, repeated, tag = "2")]
     pub instances: ::prost::alloc::vec::Vec<Instance>,
     /// Output only. Asks for the next page. Empty on the last one.
     #[prost(string, tag = "3")]
     pub next_page_token: ::prost::alloc::string::String,
     /// Output only. Starts `WatchInstances` with the same selection, so that no
-    /// change since the first page is missed. Only on the last page.
+    /// change since the first page is missed. Only on the last page, and not if
+    /// the request has a `locality`, which a watch does not.
     #[prost(bytes = "bytes", tag = "4")]
     pub resume_token: ::prost::bytes::Bytes,
     /// Output only. Whether so few active instances are healthy or unknown that the
@@ -2942,6 +2970,43 @@ impl Health {
         }
     }
 }
+/// Says how near an instance is to a caller. Values may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LocalityTier {
+    /// The caller did not say where it is.
+    Unspecified = 0,
+    /// In the caller's zone.
+    Zone = 1,
+    /// In the caller's region.
+    Region = 2,
+    /// In neither.
+    Elsewhere = 3,
+}
+impl LocalityTier {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LOCALITY_TIER_UNSPECIFIED",
+            Self::Zone => "LOCALITY_TIER_ZONE",
+            Self::Region => "LOCALITY_TIER_REGION",
+            Self::Elsewhere => "LOCALITY_TIER_ELSEWHERE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LOCALITY_TIER_UNSPECIFIED" => Some(Self::Unspecified),
+            "LOCALITY_TIER_ZONE" => Some(Self::Zone),
+            "LOCALITY_TIER_REGION" => Some(Self::Region),
+            "LOCALITY_TIER_ELSEWHERE" => Some(Self::Elsewhere),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod registry_service_client {
     #![allow(
@@ -3217,8 +3282,8 @@ pub mod registry_service_client {
                 .insert(GrpcMethod::new("stanchion.v1.RegistryService", "GetInstance"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists the instances of a service, ordered by id. An unknown service has
-        /// none.
+        /// Lists the instances of a service, ordered by id, or by how near they are to
+        /// the caller. An unknown service has none.
         ///
         /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`);
         /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
