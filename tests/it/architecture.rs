@@ -89,7 +89,7 @@ const OUTER: &[&str] = &[
     "main.rs",
     "serve.rs",
     "metrics",
-    "operations_http.rs",
+    "operations_http",
     "settings",
     "telemetry.rs",
     "clock.rs",

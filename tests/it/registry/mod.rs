@@ -3,6 +3,7 @@
 mod changes;
 mod filters;
 mod locality;
+mod prometheus;
 mod protection;
 mod refusals;
 mod registration;

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use self::member::Member;
+pub use self::member::free_port;
 pub use self::users::{PASSWORD, USER};
 use super::{etcd_binary::Binary, pki, scrape};
 

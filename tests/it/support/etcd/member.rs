@@ -200,8 +200,8 @@ impl Drop for Member {
 }
 
 /// A port below the range that outgoing connections take theirs from, so that nobody has it while
-/// its etcd is down.
-fn free_port() -> u16 {
+/// who uses it is down.
+pub fn free_port() -> u16 {
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 20_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

@@ -1,4 +1,6 @@
-//! Operations over HTTP: `/livez`, `/readyz`, `/metrics`.
+//! Operations over HTTP: `/livez`, `/readyz`, `/metrics`, `/sd/prometheus`.
+
+mod prometheus;
 
 use std::{io, sync::Arc};
 
@@ -29,6 +31,7 @@ pub async fn serve(
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(show_metrics))
+        .route("/sd/prometheus", get(prometheus::targets))
         .with_state(Operations {
             core,
             metrics,
