@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::domain::{
     names::{Namespace, ServiceName},
-    registry::{Filter, Health, Instance, InstanceView, Instances, OperatorState, Port},
+    registry::{Filter, Instance, InstanceView, Instances, Port},
     state,
     watch::Selection as _,
 };
@@ -154,17 +154,6 @@ impl Ports {
 
 fn target(instance: &Instance, port: &Port) -> String {
     let (record, spec) = (&instance.record, instance.spec());
-    let health = match instance.health {
-        Health::Healthy => "healthy",
-        Health::Unhealthy => "unhealthy",
-        Health::Suspect => "suspect",
-        Health::Unknown => "unknown",
-    };
-    let state = match instance.operator {
-        OperatorState::Active => "active",
-        OperatorState::Draining => "draining",
-        OperatorState::Isolated => "isolated",
-    };
     let number = port.port.to_string();
     let mut labels: BTreeMap<String, &str> = [
         ("namespace", record.key.namespace.as_str()),
@@ -177,8 +166,8 @@ fn target(instance: &Instance, port: &Port) -> String {
         ("version", &spec.version),
         ("region", &spec.region),
         ("zone", &spec.zone),
-        ("health", health),
-        ("state", state),
+        ("health", instance.health.name()),
+        ("state", instance.operator.name()),
         ("client_id", record.client_id.as_str()),
     ]
     .map(|(name, value)| (format!("{LABEL}{name}"), value))

@@ -88,6 +88,20 @@ pub struct Damping {
     pub held_until: Option<SystemTime>,
 }
 
+// === impl Health ===
+
+impl Health {
+    /// What it is called in filters and labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Suspect => "suspect",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 // === impl Findings ===
 
 impl Findings {

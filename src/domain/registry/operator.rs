@@ -66,6 +66,19 @@ pub struct Drain {
     pub registration: Registration,
 }
 
+// === impl OperatorState ===
+
+impl OperatorState {
+    /// What it is called in filters and labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Isolated => "isolated",
+        }
+    }
+}
+
 // === impl Operator ===
 
 impl Operator {

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use super::super::{Health, Instance, OperatorState};
+use super::super::Instance;
 
 /// A condition. The order of the variants, here and in [`Field`], decides in which order the parts
 /// of a filter are shown, and with it the digest that resume tokens carry.
@@ -188,17 +188,8 @@ impl Field {
     fn of<'a>(&self, instance: &'a Instance) -> Option<&'a str> {
         let spec = instance.spec();
         match self {
-            Self::Health => Some(match instance.health {
-                Health::Healthy => "healthy",
-                Health::Unhealthy => "unhealthy",
-                Health::Suspect => "suspect",
-                Health::Unknown => "unknown",
-            }),
-            Self::State => Some(match instance.operator {
-                OperatorState::Active => "active",
-                OperatorState::Draining => "draining",
-                OperatorState::Isolated => "isolated",
-            }),
+            Self::Health => Some(instance.health.name()),
+            Self::State => Some(instance.operator.name()),
             Self::Version => Some(&spec.version),
             Self::Region => Some(&spec.region),
             Self::Zone => Some(&spec.zone),
@@ -249,7 +240,7 @@ mod tests {
     use std::{sync::Arc, time::SystemTime};
 
     use super::super::{
-        super::{InstanceRecord, InstanceSpec},
+        super::{Health, InstanceRecord, InstanceSpec, OperatorState},
         Filter,
     };
     use super::*;
