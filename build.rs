@@ -8,10 +8,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PUBLIC: [&str; 7] = [
+const PUBLIC: [&str; 8] = [
     "stanchion/v1/common.proto",
     "stanchion/v1/config_service.proto",
     "stanchion/v1/error_reason.proto",
+    "stanchion/v1/health_check.proto",
     "stanchion/v1/lock_service.proto",
     "stanchion/v1/registry_service.proto",
     "stanchion/v1/server_service.proto",

@@ -10,6 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
 
 use crate::{
+    checks::{CheckMetrics, Checks},
     clock::Clock,
     domain::{
         Core,
@@ -19,7 +20,7 @@ use crate::{
         lock::{Locks, VoidClaims},
         names::ReplicaId,
         presence::Presence,
-        registry::Removal,
+        registry::{Registry, Removal},
         session::Sessions,
         state::{Cache, StateProjection},
     },
@@ -89,6 +90,9 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// The file that says whom to trust in checks is no good.
+    #[error("checks.ca_file: {0}")]
+    CheckTrust(io::Error),
     /// A fault of ours.
     #[error("internal: {0}")]
     Internal(String),
@@ -149,6 +153,10 @@ impl App {
             background: CancellationToken::new(),
             background_tasks: TaskTracker::new(),
         };
+        let registry = Registry::new(core.clone(), context.sessions.clone());
+        let check_metrics = CheckMetrics::new(metrics.registry());
+        let checks = Checks::new(core.clone(), registry, &settings.checks, check_metrics);
+        let checks = checks.map_err(StartError::CheckTrust)?;
         let traces = !settings.telemetry.otlp_endpoint.is_empty();
         let calls = CallMetrics::new(metrics.registry());
         let connections = ConnectionMetrics::new(metrics.registry());
@@ -156,7 +164,7 @@ impl App {
 
         let start_timeout = (!settings.wait_for_store).then_some(settings.start_timeout);
         app.ready(start_timeout).await?;
-        app.run_background();
+        app.run_background(checks);
 
         let health = HealthHandler::new(context.clone(), app.drain.clone());
         let services = rpc::Services::new(&context, health.clone())
@@ -212,12 +220,13 @@ impl App {
         Ok(())
     }
 
-    fn run_background(&self) {
+    fn run_background(&self, checks: Checks) {
         let (tasks, stop) = (&self.background_tasks, &self.background);
         tasks.spawn(self.sessions.clone().run(stop.clone()));
         tasks.spawn(self.locks.clone().run(stop.clone()));
         tasks.spawn(Presence::new(self.core.clone(), self.address.to_string()).run(stop.clone()));
         tasks.spawn(Removal::new(self.core.clone()).run(stop.clone()));
+        tasks.spawn(checks.run(stop.clone()));
         tasks.spawn(VoidClaims::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(Compaction::new(self.core.clone()).run(stop.clone()));
     }

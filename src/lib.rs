@@ -53,6 +53,7 @@
 
 pub mod app;
 pub mod cache;
+pub mod checks;
 pub mod clock;
 pub mod domain;
 pub mod metrics;

@@ -220,7 +220,7 @@ impl Signals {
 fn exit_code(error: &StartError) -> u8 {
     match error {
         StartError::Store(_) | StartError::Open(_) | StartError::Unread { .. } => STORE_UNUSABLE,
-        StartError::Listen { .. } => BAD_SETTINGS,
+        StartError::Listen { .. } | StartError::CheckTrust(_) => BAD_SETTINGS,
         StartError::Internal(_) => INTERNAL,
     }
 }

@@ -99,6 +99,14 @@ pub enum Error {
         /// The most it may have.
         limit: usize,
     },
+    /// As many others report the instance's health as may.
+    #[error("the health of instance {name} is reported by {limit} others already")]
+    TooManyReporters {
+        /// The instance.
+        name: String,
+        /// The most there may be.
+        limit: usize,
+    },
     /// A record was written by a newer Stanchion, and rewriting it would lose what we do not know.
     #[error("{name} was written in the newer format {format}")]
     NewerFormat {

@@ -15,3 +15,5 @@ pub type Cursor<S> = cache::Cursor<StateProjection, S>;
 pub type Message<T> = cache::Message<T, Cause>;
 /// What a watcher of `T` is told at once.
 pub type Told<T> = cache::Told<T, Cause>;
+/// What somebody who follows all of it is told.
+pub type Followed = cache::Followed<StateProjection>;

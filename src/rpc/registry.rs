@@ -6,9 +6,9 @@ use stanchion_client::proto::{
     BatchRegisterInstancesRequest, BatchRegisterInstancesResponse, DeregisterInstanceRequest,
     DeregisterInstanceResponse, GetInstanceRequest, GetInstanceResponse, ListInstancesRequest,
     ListInstancesResponse, ListServicesRequest, ListServicesResponse, RegisterInstanceRequest,
-    RegisterInstanceResponse, RegisterOutcome, UpdateInstanceRequest, UpdateInstanceResponse,
-    WatchInstancesRequest, WatchInstancesResponse, WatchServicesRequest, WatchServicesResponse,
-    register_outcome::Outcome,
+    RegisterInstanceResponse, RegisterOutcome, ReportHealthRequest, ReportHealthResponse,
+    UpdateInstanceRequest, UpdateInstanceResponse, WatchInstancesRequest, WatchInstancesResponse,
+    WatchServicesRequest, WatchServicesResponse, register_outcome::Outcome,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -33,11 +33,14 @@ use self::{
         service_selection, update_request,
     },
     encode::{wire_error, wire_instance, wire_service},
+    health::{report_request, wire_findings},
 };
 
+mod checks;
 mod decode;
 mod encode;
 mod fields;
+mod health;
 mod list;
 
 /// The handler of `RegistryService`.
@@ -136,6 +139,18 @@ impl RegistryService for RegistryHandler {
         }))
     }
 
+    async fn report_health(
+        &self,
+        request: Request<ReportHealthRequest>,
+    ) -> Result<Response<ReportHealthResponse>, Status> {
+        let note = report_request(request.into_inner())?;
+        let noted = self.registry.note(&note).await.map_err(status::of)?;
+        Ok(Response::new(ReportHealthResponse {
+            header: Some(self.context.header.at(noted.revision)),
+            instance: Some(wire_instance(&noted.instance)),
+        }))
+    }
+
     async fn get_instance(
         &self,
         request: Request<GetInstanceRequest>,
@@ -152,9 +167,20 @@ impl RegistryService for RegistryHandler {
         let key = v.give(key)?;
         let found = self.registry.get(&key, freshness).await;
         let (instance, view) = found.map_err(status::of)?;
+        let (findings, damping) = wire_findings(
+            view.state
+                .health
+                .get(key.path().as_bytes())
+                .map(Arc::as_ref),
+            &instance,
+            view.state.checks_of(&instance.record),
+            self.context.core.clock.system_time(),
+        );
         Ok(Response::new(GetInstanceResponse {
             header: Some(self.context.header.of(&view)),
             instance: Some(wire_instance(&instance)),
+            findings,
+            damping,
         }))
     }
 

@@ -200,6 +200,11 @@ fn row(error: &Error) -> Row {
                 .with("lock", name)
                 .with("limit", limit)
         }
+        Error::TooManyReporters { name, limit } => {
+            Row::new(Code::ResourceExhausted, R::TooManyReporters)
+                .with("name", name)
+                .with("limit", limit)
+        }
         Error::SessionFull { limit } => {
             Row::new(Code::ResourceExhausted, R::SessionFull).with("limit", limit)
         }

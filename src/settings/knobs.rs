@@ -90,6 +90,12 @@ knobs! {
     "How long an instance stays SUSPECT after its session's end before it is removed"
     "registry.removal_hold": Duration = domain.removal_hold, 100 * MS..=10 * MIN;
     "After how long without word from the store removals are held, and graces then begin anew"
+    "checks.concurrency": usize = checks.concurrency, 1..=100_000;
+    "How many checks of instances are made at once"
+    "checks.allow_link_local": bool = checks.allow_link_local;
+    "Checks link-local and cloud metadata addresses too: whoever may register can then have them asked"
+    "checks.ca_file": String = checks.ca_file;
+    "Certificates that vouch for what is checked over TLS, in PEM, read at start; empty: those the system trusts"
     "config.max_bytes": usize = domain.max_config_bytes, KIB..=MIB;
     "Largest content of a config item, in bytes"
     "lock.max_waiters": usize = domain.max_waiters, 1..=100_000;

@@ -10,7 +10,7 @@ mod value;
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::{cache, domain, rpc, store::etcd, telemetry};
+use crate::{cache, checks, domain, rpc, store::etcd, telemetry};
 
 pub use self::{
     knobs::{KNOBS, Knob},
@@ -41,6 +41,8 @@ pub struct Settings {
     pub domain: domain::Settings,
     /// Times and bounds of the watch cache.
     pub cache: cache::Settings,
+    /// Bounds of the checks of instances.
+    pub checks: checks::Settings,
     /// Bounds of connections and calls.
     pub rpc: rpc::Settings,
     /// Logs, traces.
@@ -65,6 +67,7 @@ impl Default for Settings {
             etcd: etcd::Settings::default(),
             domain: domain::Settings::default(),
             cache: cache::Settings::default(),
+            checks: checks::Settings::default(),
             rpc: rpc::Settings::default(),
             telemetry: telemetry::Settings::default(),
         }

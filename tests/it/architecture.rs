@@ -56,6 +56,21 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "checks",
+        &[
+            "crate::app",
+            "crate::cache",
+            "crate::cli",
+            "crate::proto",
+            "crate::rpc",
+            "crate::serve",
+            "crate::settings",
+            "crate::store",
+            "etcd_client",
+            "stanchion_client",
+        ],
+    ),
+    (
         "rpc",
         &[
             "crate::app",

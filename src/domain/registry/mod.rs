@@ -8,12 +8,15 @@ mod attempt;
 mod backing;
 mod check;
 mod claim;
+mod damping;
 mod deregister;
 mod drain_ack;
 mod filter;
 mod health;
 mod instance;
 mod locality;
+mod note;
+mod observation;
 mod operator;
 mod register;
 mod removal;
@@ -49,6 +52,8 @@ pub use self::{
     health::{Damping, Finding, Findings, Health, Registration, Source},
     instance::{Instance, InstanceRecord, InstanceSpec, Port},
     locality::{Locality, Nearest, Tier},
+    note::{Note, Noted},
+    observation::Observation,
     operator::{Drain, Operator, OperatorState, Overlay},
     register::{Liveness, NewInstance, Registered, Terms},
     removal::Removal,

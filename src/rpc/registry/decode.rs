@@ -288,7 +288,7 @@ fn liveness(v: &mut Violations, support: Support, client_id: &str) -> Liveness {
 }
 
 /// A session that may be left out.
-fn session(v: &mut Violations, text: &str) -> Option<SessionId> {
+pub(super) fn session(v: &mut Violations, text: &str) -> Option<SessionId> {
     (!text.is_empty()).then(|| session_id(v, text))
 }
 

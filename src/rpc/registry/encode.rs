@@ -12,6 +12,8 @@ use crate::{
     rpc::{convert::wire_count, status},
 };
 
+use super::checks::wire_checks;
+
 /// Writes an instance.
 pub(super) fn wire_instance(instance: &Arc<Instance>) -> proto::Instance {
     let record = &instance.record;
@@ -50,6 +52,7 @@ pub(super) fn wire_instance(instance: &Arc<Instance>) -> proto::Instance {
         register_time: Some(record.register_time.into()),
         revision: record.mod_revision,
         serving: instance.serving,
+        checks: wire_checks(&spec.checks),
         locality_tier: proto::LocalityTier::Unspecified.into(),
     }
 }

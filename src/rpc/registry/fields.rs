@@ -12,6 +12,8 @@ use crate::{
     rpc::convert::Violations,
 };
 
+use super::checks::checks;
+
 /// The most ports of an instance.
 const MAX_PORTS: usize = 16;
 /// The longest address, in bytes.
@@ -32,7 +34,7 @@ const MAX_METADATA_BYTES: usize = 16 * 1024;
 /// All that is to be known of an instance. `prefix` is where it stands in the request.
 pub(super) fn spec(v: &mut Violations, prefix: &str, instance: proto::Instance) -> InstanceSpec {
     let at = |field: &str| format!("{prefix}{field}");
-    InstanceSpec {
+    let mut spec = InstanceSpec {
         address: address(v, &at("address"), instance.address),
         ports: ports(v, &at("ports"), instance.ports),
         weight: weight(v, &at("weight"), instance.weight),
@@ -46,7 +48,9 @@ pub(super) fn spec(v: &mut Violations, prefix: &str, instance: proto::Instance) 
             MAX_METADATA_BYTES,
         ),
         checks: Vec::new(),
-    }
+    };
+    spec.checks = checks(v, &at("checks"), instance.checks, Some(&spec));
+    spec
 }
 
 /// The fields that an update names.
@@ -75,6 +79,11 @@ pub(super) fn patch(
                     MAX_METADATA,
                     MAX_METADATA_BYTES,
                 ));
+            }
+            // The ports they name may stand in the record that is there.
+            "checks" => {
+                let all = instance.checks.clone();
+                patch.checks = Some(checks(v, "instance.checks", all, None));
             }
             other => v.add(
                 "update_mask",
@@ -136,7 +145,8 @@ fn ports(v: &mut Violations, field: &str, ports: Vec<proto::Port>) -> Vec<Port> 
     parsed
 }
 
-fn word(v: &mut Violations, field: &str, text: &str, marks: &str) {
+/// A text of letters, digits and `marks`.
+pub(super) fn word(v: &mut Violations, field: &str, text: &str, marks: &str) {
     if text.len() > MAX_PORT_NAME {
         v.add(field, format!("must be at most {MAX_PORT_NAME} bytes"));
     }

@@ -80,6 +80,9 @@ pub enum ErrorReason {
     /// `RESOURCE_EXHAUSTED`: the answer is larger than the server gives (4 MiB by
     /// default). Ask for a smaller page.
     ResponseTooLarge = 57,
+    /// `RESOURCE_EXHAUSTED`: as many others report the health of the instance as
+    /// may (16). Wait until a report of theirs ends.
+    TooManyReporters = 58,
     /// `OUT_OF_RANGE`: the position is older than the changes that are kept, and
     /// the call cannot answer with a reset. List, then watch.
     CursorCompacted = 60,
@@ -150,6 +153,7 @@ impl ErrorReason {
             Self::TooManyStreams => "ERROR_REASON_TOO_MANY_STREAMS",
             Self::RequestTooLarge => "ERROR_REASON_REQUEST_TOO_LARGE",
             Self::ResponseTooLarge => "ERROR_REASON_RESPONSE_TOO_LARGE",
+            Self::TooManyReporters => "ERROR_REASON_TOO_MANY_REPORTERS",
             Self::CursorCompacted => "ERROR_REASON_CURSOR_COMPACTED",
             Self::StoreUnavailable => "ERROR_REASON_STORE_UNAVAILABLE",
             Self::StoreNoQuorum => "ERROR_REASON_STORE_NO_QUORUM",
@@ -192,6 +196,7 @@ impl ErrorReason {
             "ERROR_REASON_TOO_MANY_STREAMS" => Some(Self::TooManyStreams),
             "ERROR_REASON_REQUEST_TOO_LARGE" => Some(Self::RequestTooLarge),
             "ERROR_REASON_RESPONSE_TOO_LARGE" => Some(Self::ResponseTooLarge),
+            "ERROR_REASON_TOO_MANY_REPORTERS" => Some(Self::TooManyReporters),
             "ERROR_REASON_CURSOR_COMPACTED" => Some(Self::CursorCompacted),
             "ERROR_REASON_STORE_UNAVAILABLE" => Some(Self::StoreUnavailable),
             "ERROR_REASON_STORE_NO_QUORUM" => Some(Self::StoreNoQuorum),
@@ -1474,6 +1479,128 @@ pub mod config_service_client {
         }
     }
 }
+/// A check of the health of an instance, made again and again by one of the
+/// replicas: another one takes over within an interval once that one is known to
+/// be gone. A failed check makes the instance `HEALTH_UNHEALTHY`, unless its
+/// session's end makes it `HEALTH_SUSPECT`; as long as nothing is known it is
+/// `HEALTH_UNKNOWN`, which the serving view shows.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HealthCheck {
+    /// Optional. Name of the check, 1 to 63 bytes of `A-Za-z0-9._-`, unique in the
+    /// instance. Empty means `tcp`, `http` or `grpc`, after its kind.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Optional. Time from one check to the next, give or take 10 %; 1 s to 1 h,
+    /// default 10 s.
+    #[prost(message, optional, tag = "5")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. How long one check may take, from the resolution of the address
+    /// to the answer; 10 ms to `interval`. Default 3 s, or `interval` if that is
+    /// less.
+    #[prost(message, optional, tag = "6")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. Failures in a row that make the instance unhealthy; 1 to 100,
+    /// default 3.
+    #[prost(int32, optional, tag = "7")]
+    pub failure_threshold: ::core::option::Option<i32>,
+    /// Optional. Successes in a row that make an unhealthy instance healthy; 1 to
+    /// 100, default 2. The first success of all is enough by itself, unless
+    /// `starts_unhealthy`.
+    #[prost(int32, optional, tag = "8")]
+    pub success_threshold: ::core::option::Option<i32>,
+    /// Optional. Time from the registration to the first check; 0 to 1 h.
+    #[prost(message, optional, tag = "9")]
+    pub initial_delay: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. Whether the instance is unhealthy, instead of unknown, until the
+    /// check has succeeded.
+    #[prost(bool, tag = "10")]
+    pub starts_unhealthy: bool,
+    /// Required. What is asked.
+    #[prost(oneof = "health_check::Kind", tags = "2, 3, 4")]
+    pub kind: ::core::option::Option<health_check::Kind>,
+}
+/// Nested message and enum types in `HealthCheck`.
+pub mod health_check {
+    /// Required. What is asked.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Kind {
+        /// Whether a connection is accepted.
+        #[prost(message, tag = "2")]
+        Tcp(super::TcpCheck),
+        /// What a GET is answered.
+        #[prost(message, tag = "3")]
+        Http(super::HttpCheck),
+        /// What the gRPC health protocol says.
+        #[prost(message, tag = "4")]
+        Grpc(super::GrpcCheck),
+    }
+}
+/// Asks whether a connection is accepted. Nothing is sent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TcpCheck {
+    /// Optional. Name or number of a port of the instance. Empty means its first
+    /// port.
+    #[prost(string, tag = "1")]
+    pub port: ::prost::alloc::string::String,
+}
+/// Asks what a GET over HTTP/1.1 is answered. Redirects are not followed: their
+/// status counts like any other. At most 64 KiB of the answer are read.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HttpCheck {
+    /// Optional. Name or number of a port of the instance. Empty means its first
+    /// port.
+    #[prost(string, tag = "1")]
+    pub port: ::prost::alloc::string::String,
+    /// Optional. Path with query, at most 1 024 bytes, beginning with `/`. Empty
+    /// means `/`.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// Optional. Lowest status that is a success, 100 to 599. Zero means 200.
+    #[prost(int32, tag = "3")]
+    pub min_status: i32,
+    /// Optional. Highest status that is a success, `min_status` to 599. Zero means
+    /// 299, or `min_status` if that is more.
+    #[prost(int32, tag = "4")]
+    pub max_status: i32,
+    /// Optional. Headers to send, at most 16 and 4 KiB; `host` replaces the address
+    /// of the instance. Those that are about the connection are refused.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub headers: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Optional. How to use TLS. Unset means not to.
+    #[prost(message, optional, tag = "6")]
+    pub tls: ::core::option::Option<CheckTls>,
+}
+/// Asks the gRPC health protocol, `grpc.health.v1.Health/Check`. `SERVING` is the
+/// success.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GrpcCheck {
+    /// Optional. Name or number of a port of the instance. Empty means its first
+    /// port.
+    #[prost(string, tag = "1")]
+    pub port: ::prost::alloc::string::String,
+    /// Optional. Service to ask for, at most 253 bytes. Empty means the server as a
+    /// whole.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// Optional. How to use TLS. Unset means not to.
+    #[prost(message, optional, tag = "3")]
+    pub tls: ::core::option::Option<CheckTls>,
+}
+/// How a check uses TLS. Certificates are verified with those that the machine
+/// of the replica trusts, or those in its setting `checks.ca_file`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckTls {
+    /// Optional. Name the certificate must have. Empty means the address of the
+    /// instance.
+    #[prost(string, tag = "1")]
+    pub server_name: ::prost::alloc::string::String,
+    /// Optional. Whether any certificate will do.
+    #[prost(bool, tag = "2")]
+    pub skip_verify: bool,
+}
 /// A lock and who claims it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Lock {
@@ -2183,6 +2310,10 @@ pub struct Instance {
     /// to be unfit or of a protected service.
     #[prost(bool, tag = "17")]
     pub serving: bool,
+    /// Optional. How its health is checked, at most 8, with distinct names. Empty
+    /// means as was set for its service.
+    #[prost(message, repeated, tag = "18")]
+    pub checks: ::prost::alloc::vec::Vec<HealthCheck>,
     /// Output only. How near it is. Only in lists with a `locality`.
     #[prost(enumeration = "LocalityTier", tag = "19")]
     pub locality_tier: i32,
@@ -2413,7 +2544,7 @@ pub struct UpdateInstanceRequest {
     #[prost(message, optional, tag = "2")]
     pub instance: ::core::option::Option<Instance>,
     /// Required. Fields to take from `instance`: `address`, `ports`, `weight`,
-    /// `version`, `region`, `zone`, `metadata`. Others are refused.
+    /// `version`, `region`, `zone`, `metadata`, `checks`. Others are refused.
     #[prost(message, optional, tag = "3")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
     /// Optional. Changes it only while it belongs to this session. Empty means
@@ -2487,6 +2618,48 @@ pub struct DeregisterInstanceResponse {
     #[prost(bool, tag = "2")]
     pub deregistered: bool,
 }
+/// Reports the health of an instance.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportHealthRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the service.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// Required. Id of the instance.
+    #[prost(string, tag = "3")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// Optional. The session of the instance, if the report is its own. Empty means
+    /// that somebody else reports, who is named in `reporter`.
+    #[prost(string, tag = "4")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Required without `session_id`. Who reports, 1 to 253 bytes; not verified.
+    /// Empty with one.
+    #[prost(string, tag = "5")]
+    pub reporter: ::prost::alloc::string::String,
+    /// Required. `HEALTH_HEALTHY` or `HEALTH_UNHEALTHY`.
+    #[prost(enumeration = "Health", tag = "6")]
+    pub health: i32,
+    /// Optional. Why, for people; at most 256 bytes without control characters.
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+    /// Required without `session_id`. How long the report counts unless it is
+    /// repeated; 1 s to 1 h. Unset in an instance's own report means until another
+    /// one.
+    #[prost(message, optional, tag = "8")]
+    pub ttl: ::core::option::Option<::prost_types::Duration>,
+}
+/// Answers `ReportHealth`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReportHealthResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The instance as it is with the report.
+    #[prost(message, optional, tag = "2")]
+    pub instance: ::core::option::Option<Instance>,
+}
 /// Asks for one instance.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetInstanceRequest {
@@ -2516,6 +2689,61 @@ pub struct GetInstanceResponse {
     /// Output only. The instance.
     #[prost(message, optional, tag = "2")]
     pub instance: ::core::option::Option<Instance>,
+    /// Output only. What checks and reports found, ordered by source. `health` of
+    /// the instance is the worst of it, unless its session is gone, it is held back,
+    /// or a check has yet to find something.
+    #[prost(message, repeated, tag = "3")]
+    pub findings: ::prost::alloc::vec::Vec<HealthFinding>,
+    /// Output only. How often its health changed lately. Unset unless its service
+    /// asks for flap damping, and before the first change.
+    #[prost(message, optional, tag = "4")]
+    pub damping: ::core::option::Option<FlapDamping>,
+}
+/// What one source says of the health of an instance.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HealthFinding {
+    /// Output only. `HEALTH_HEALTHY` or `HEALTH_UNHEALTHY`.
+    #[prost(enumeration = "Health", tag = "3")]
+    pub health: i32,
+    /// Output only. Why, for people.
+    #[prost(string, tag = "4")]
+    pub detail: ::prost::alloc::string::String,
+    /// Output only. Since when the source says so.
+    #[prost(message, optional, tag = "5")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. When it no longer counts. Unset means not by itself. It is taken
+    /// away a moment later.
+    #[prost(message, optional, tag = "6")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Who says so.
+    #[prost(oneof = "health_finding::Source", tags = "1, 2")]
+    pub source: ::core::option::Option<health_finding::Source>,
+}
+/// Nested message and enum types in `HealthFinding`.
+pub mod health_finding {
+    /// Output only. Who says so.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Source {
+        /// Name of a check.
+        #[prost(string, tag = "1")]
+        Check(::prost::alloc::string::String),
+        /// Name of a reporter; empty for the instance itself.
+        #[prost(string, tag = "2")]
+        Reporter(::prost::alloc::string::String),
+    }
+}
+/// Holds back an instance whose health changes too often: it is unhealthy until
+/// it has been quiet. Each change adds 1000 to a penalty that halves every
+/// minute. Above 3000 it is held back, until the penalty is below 1000, but no
+/// longer than 5 min after the last change.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FlapDamping {
+    /// Output only. The penalty now.
+    #[prost(int32, tag = "1")]
+    pub penalty: i32,
+    /// Output only. Until when it is held back. Unset means that it is not.
+    #[prost(message, optional, tag = "2")]
+    pub held_until: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Asks for the instances of a service.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2941,7 +3169,8 @@ pub enum Health {
     Unhealthy = 2,
     /// Its session is gone. It is removed after the grace.
     Suspect = 3,
-    /// A persistent instance that was not checked yet.
+    /// Nothing is known yet: it was not checked, or is persistent and neither
+    /// checked nor reported.
     Unknown = 4,
 }
 impl Health {
@@ -3254,7 +3483,41 @@ pub mod registry_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Reads one instance, whatever its health and operator state.
+        /// Says how an instance is: one more source of its health, besides its session
+        /// and its checks. The worst of what the sources say counts. A report replaces
+        /// the one before it of the same reporter; saying the same again prolongs it.
+        /// Safe to repeat. Reports end with the registration they are about.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_INSTANCE_NOT_FOUND`);
+        /// `FAILED_PRECONDITION` (`ERROR_REASON_INSTANCE_NOT_OWNED`) if the instance
+        /// belongs to another session than `session_id`, (`ERROR_REASON_LEASE_EXPIRED`)
+        /// if that is gone; `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_REPORTERS`).
+        pub async fn report_health(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReportHealthRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportHealthResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.RegistryService/ReportHealth",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.RegistryService", "ReportHealth"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads one instance, whatever its health and operator state, and what was
+        /// found about it.
         ///
         /// Errors: `NOT_FOUND` (`ERROR_REASON_INSTANCE_NOT_FOUND`); `UNAVAILABLE`
         /// (`ERROR_REASON_REVISION_NOT_REACHED`).
