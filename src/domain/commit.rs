@@ -125,17 +125,22 @@ impl Core {
         unknown: bool,
         deadline: Instant,
     ) -> Result<Sent, Error> {
-        let message = full.to_string();
-        if full.outcome() == Outcome::NotDone {
-            return Err(give_up(full, unknown));
-        }
+        let refused = match full {
+            store::Error::Full {
+                message,
+                outcome: Outcome::Unknown,
+            } => store::Error::Full {
+                message,
+                outcome: Outcome::NotDone,
+            },
+            certain => return Err(give_up(certain, unknown)),
+        };
         // A look finds the store neither full nor in need of a look.
         let looked = Box::pin(self.send_again(look(txn), None, deadline))
             .await
-            .map_err(|_| Error::CommitUnknown(message.clone()))?;
+            .map_err(|_| Error::CommitUnknown(refused.to_string()))?;
         if would_write(txn, &looked.response) {
-            let outcome = Outcome::NotDone;
-            return Err(give_up(store::Error::Full { message, outcome }, unknown));
+            return Err(give_up(refused, unknown));
         }
         Ok(Sent {
             unknown: true,

@@ -3,27 +3,29 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::timeout;
 
-use super::kinds::{KINDS, Kind, Writer};
+use super::kinds::{KINDS, Writer};
 use crate::support::{
     etcd::{Etcd, Launch},
     server::{Backend, assert_status},
-    store::PATIENCE,
 };
 
-/// How many write the same at a time.
-const SIDE_BY_SIDE: usize = 3;
-/// How many fill the store, and with how much at a time: several are always on their way, so that
-/// the last room goes to one that etcd let pass.
-const FILLERS: usize = 8;
-const FILLING: usize = 64 * 1024;
+const QUOTA: usize = 16 * 1024 * 1024;
+/// With what the store is filled at a time: what fits into a connection's first window, so that all
+/// of it arrives at once.
+const FILLING: usize = 48 * 1024;
+/// How many of those come with the writes.
+const FILLERS: usize = 12;
+/// How many writes there are of each kind.
+const EACH: usize = 3;
 
+/// etcd lets all of them pass, because there is room for each when it arrives, and has no room when
+/// it carries out the later ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_full_etcd_holds_is_what_was_not_refused() {
     let etcd = Etcd::launch(Launch {
         flags: vec![
-            "--quota-backend-bytes=16777216".into(),
+            format!("--quota-backend-bytes={QUOTA}"),
             // It knows its size after each write.
             "--backend-batch-limit=1".into(),
         ],
@@ -33,51 +35,61 @@ async fn what_a_full_etcd_holds_is_what_was_not_refused() {
     let backend = Backend::on(etcd.endpoints(), ());
     let server = backend.server().await;
     let writer = Writer::new(&server).await;
-    let writing = join_all(
-        KINDS
-            .iter()
-            .flat_map(|kind| [kind; SIDE_BY_SIDE])
-            .map(|kind| until_refused(&writer, *kind)),
-    );
-    let filling = join_all((0..FILLERS).map(|filler| fill(&etcd, filler)));
-    let both = async { tokio::join!(writing, filling) };
-    let (written, _) = timeout(2 * PATIENCE, both).await.expect("etcd is not full");
-    for (done, refused) in written {
-        for mark in &done[done.len().saturating_sub(3)..] {
-            assert!(writer.is_there(mark).await, "{mark} was acknowledged");
-        }
-        let is_there = writer.is_there(&refused).await;
-        assert!(!is_there, "{refused} was refused");
+    let mut writes = Vec::new();
+    for kind in KINDS.iter().flat_map(|kind| [*kind; EACH]) {
+        let mark = writer.mark();
+        writer.prepare(kind, &mark).await.unwrap();
+        writes.push((kind, mark));
     }
+    fill(&etcd).await;
+    let mut fillers = Vec::new();
+    for number in 0..FILLERS {
+        let mut client = etcd.client(0).await;
+        // Connected, so that it is not behind those who are.
+        client.status().await.unwrap();
+        fillers.push((client, format!("last/{number}")));
+    }
+    etcd.pause(0);
+    let filling = join_all(fillers.iter_mut().map(async |(client, key)| {
+        // What becomes of it is nothing to us.
+        let _ = client.put(key.clone(), vec![b'x'; FILLING], None).await;
+    }));
+    let writing = join_all(writes.iter().map(async |(kind, mark)| {
+        // Behind the fillers.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        (mark, writer.write(*kind, mark).await)
+    }));
+    let resuming = async {
+        // Long enough for all to be on their way, and not for anybody to give up.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        etcd.resume(0);
+    };
+    let (_, written, ()) = tokio::join!(filling, writing, resuming);
+    for (mark, written) in written {
+        let is_there = writer.is_there(mark).await;
+        match written {
+            Ok(()) => assert!(is_there, "{mark} was acknowledged"),
+            Err(status) => {
+                assert_status(&status, tonic::Code::ResourceExhausted, "STORE_FULL");
+                assert!(!is_there, "{mark} was refused");
+            }
+        }
+    }
+    let mark = writer.mark();
+    let refused = writer.write(KINDS[0], &mark).await.unwrap_err();
+    assert_status(&refused, tonic::Code::ResourceExhausted, "STORE_FULL");
     server.stop().await;
 }
 
-/// Writes until the first refusal; returns the marks of what was acknowledged and of what was not.
-async fn until_refused(writer: &Writer<'_>, kind: Kind) -> (Vec<String>, String) {
-    let mut done = Vec::new();
-    loop {
-        let mark = writer.mark();
-        let refused = match writer.prepare(kind, &mark).await {
-            Ok(()) => writer.write(kind, &mark).await,
-            refused => refused,
-        };
-        if let Err(status) = refused {
-            assert_status(&status, tonic::Code::ResourceExhausted, "STORE_FULL");
-            return (done, mark);
-        }
-        done.push(mark);
-        // Room for the others.
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
-async fn fill(etcd: &Etcd, filler: usize) {
+/// Leaves room for a few more.
+async fn fill(etcd: &Etcd) {
     let mut client = etcd.client(0).await;
     for number in 0.. {
-        let (key, value) = (format!("filler/{filler}/{number}"), vec![b'x'; FILLING]);
-        if let Err(error) = client.put(key, value, None).await {
-            assert!(error.to_string().contains("space exceeded"), "{error}");
+        let size = client.status().await.unwrap().db_size();
+        if usize::try_from(size).unwrap() + 4 * FILLING > QUOTA {
             return;
         }
+        let (key, value) = (format!("filler/{number}"), vec![b'x'; FILLING]);
+        client.put(key, value, None).await.unwrap();
     }
 }
