@@ -181,7 +181,9 @@ async fn far_instances_are_left_out_while_enough_near_ones_are_healthy(backend: 
     expire(&server, &stays).await;
     let other = open(&server, "").await;
     place(&server, &other, "b", "east", "1").await;
+    // Enough for the service not to be protected.
     place(&server, &other, "g", "west", "1").await;
+    place(&server, &other, "h", "west", "1").await;
     let next = ListInstancesRequest {
         page_token: first.next_page_token,
         ..request
