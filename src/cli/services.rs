@@ -12,6 +12,9 @@ use super::{
 };
 
 /// List the services that have instances
+///
+/// A protected one has so few healthy instances that lists show all active ones; a braked one lost so
+/// many sessions that removals are held.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  stanchion services\n  stanchion services pay -o json")]
 pub(crate) struct Services {
@@ -33,13 +36,25 @@ impl Services {
             output::json(&json!({ "services": services }))?;
             return Ok(Exit::Ok);
         }
-        let mut table = Table::new(["SERVICE", "INSTANCES", "SERVING", "PROTECTED"]);
+        let mut table = Table::new([
+            "SERVICE",
+            "INSTANCES",
+            "SERVING",
+            "SUSPECT",
+            "UNHEALTHY",
+            "PROTECTED",
+            "BRAKED",
+        ]);
+        let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
         for service in services {
             table.row([
                 service.service,
                 service.instance_count.to_string(),
                 service.serving_count.to_string(),
-                if service.protected { "yes" } else { "no" }.into(),
+                service.suspect_count.to_string(),
+                service.unhealthy_count.to_string(),
+                yes(service.protected),
+                yes(service.braked),
             ]);
         }
         table.print("no services")?;
@@ -53,7 +68,10 @@ fn to_json(service: &Service) -> Value {
         "service": service.service,
         "instance_count": service.instance_count,
         "serving_count": service.serving_count,
+        "suspect_count": service.suspect_count,
+        "unhealthy_count": service.unhealthy_count,
         "protected": service.protected,
+        "braked": service.braked,
         "revision": service.revision,
     })
 }
