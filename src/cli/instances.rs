@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use stanchion_client::{
     proto::{
         DeleteCause, Instance, InstanceView, ListInstancesRequest, Locality, LocalityTier, Port,
-        WatchInstancesRequest,
+        Removal, WatchInstancesRequest,
     },
     watch::{Change, Update, UpdateKind},
 };
@@ -21,7 +21,7 @@ use super::{
 
 /// List the instances of a service, or follow them
 ///
-/// Shows those to send traffic to; --all also shows suspect, unhealthy, draining and isolated ones.
+/// Shows those to send traffic to, as `now/weight` where the weight still grows; --all also shows suspect, unhealthy, draining and isolated ones.
 /// With --watch it prints what there is, then every change; with `-o json` one object a line.
 #[derive(Debug, Args)]
 #[command(
@@ -37,6 +37,10 @@ pub(crate) struct Instances {
     /// Shows every instance
     #[arg(short, long)]
     all: bool,
+
+    /// Shows those that were removed in the last 5 min without having been deregistered, and why
+    #[arg(long, conflicts_with_all = ["all", "watch", "near"])]
+    removed: bool,
 
     /// Only those it takes: health, state, version, region, zone, metadata.KEY compared by ==, !=,
     /// in (A, B); has metadata.KEY; and, or, not, (...)
@@ -70,9 +74,10 @@ pub(crate) struct Instances {
 impl Instances {
     pub(super) async fn run(self) -> Outcome {
         let client = self.connection.client()?;
-        let view = match self.all {
-            true => InstanceView::All,
-            false => InstanceView::Serving,
+        let view = match (self.all, self.removed) {
+            (true, _) => InstanceView::All,
+            (false, true) => InstanceView::Removed,
+            (false, false) => InstanceView::Serving,
         };
         if self.watch {
             let mut watch = client.watch(WatchInstancesRequest {
@@ -101,21 +106,26 @@ impl Instances {
         };
         let list = client.list_instances(request).await?;
         if self.connection.is_json() {
-            let header = list.header.unwrap_or_default();
+            let header = list.header.clone().unwrap_or_default();
             output::json(&json!({
                 "service": self.service,
                 "revision": header.revision,
                 "epoch": header.epoch,
                 "protected": list.protected,
+                "braked": list.braked,
                 "instances": list.instances.iter().map(to_json).collect::<Vec<_>>(),
             }))?;
+        } else if self.removed {
+            let nothing = format!("no instance of {} was removed lately", self.service);
+            print_removed(&list.instances, &nothing)?;
         } else {
-            print(
-                &list.instances,
-                &format!("no instances of {}", self.service),
-            )?;
+            let nothing = format!("no instances of {}", self.service);
+            print(&list.instances, &nothing)?;
             if list.protected {
                 output::note("protected: too few are healthy, so all are shown")?;
+            }
+            if list.braked {
+                output::note("braked: many sessions ended at once, so removals are held")?;
             }
         }
         Ok(Exit::Ok)
@@ -183,10 +193,7 @@ fn print(instances: &[Instance], nothing: &str) -> Result<(), Failure> {
             instance.address.clone(),
             ports(&instance.ports),
             state(instance),
-            instance
-                .weight
-                .map(|weight| weight.to_string())
-                .unwrap_or_default(),
+            weight(instance),
             instance.version.clone(),
             zone(instance),
             instance.client_id.clone(),
@@ -194,6 +201,39 @@ fn print(instances: &[Instance], nothing: &str) -> Result<(), Failure> {
         ]);
     }
     table.print(nothing)
+}
+
+fn print_removed(instances: &[Instance], nothing: &str) -> Result<(), Failure> {
+    let mut table = Table::new([
+        "ID", "ADDRESS", "VERSION", "ZONE", "CLIENT", "REMOVED", "CAUSE", "DETAIL",
+    ]);
+    for instance in instances {
+        let removal = instance.removal.clone().unwrap_or_default();
+        table.row([
+            instance.instance_id.clone(),
+            instance.address.clone(),
+            instance.version.clone(),
+            instance.zone.clone(),
+            instance.client_id.clone(),
+            format!("{} ago", output::ago(removal.remove_time)),
+            removal_cause(&removal),
+            removal.detail,
+        ]);
+    }
+    table.print(nothing)
+}
+
+fn removal_cause(removal: &Removal) -> String {
+    output::lower(removal.cause().as_str_name(), "REMOVAL_CAUSE_")
+}
+
+/// The weight, after what of it counts now if that is less.
+fn weight(instance: &Instance) -> String {
+    let weight = instance.weight.unwrap_or_default();
+    match instance.effective_weight {
+        Some(now) => format!("{now}/{weight}"),
+        None => weight.to_string(),
+    }
 }
 
 fn ports(ports: &[Port]) -> String {
@@ -247,6 +287,7 @@ pub(super) fn to_json(instance: &Instance) -> Value {
         "address": instance.address,
         "ports": instance.ports.iter().map(port).collect::<Vec<_>>(),
         "weight": instance.weight,
+        "effective_weight": instance.effective_weight.or(instance.weight),
         "version": instance.version,
         "region": instance.region,
         "zone": instance.zone,
@@ -257,6 +298,12 @@ pub(super) fn to_json(instance: &Instance) -> Value {
         "client_id": instance.client_id,
         "register_time": output::time(instance.register_time),
         "revision": instance.revision,
+        "serving": instance.serving,
         "locality_tier": tier(instance),
+        "removal": instance.removal.as_ref().map(|removal| json!({
+            "cause": removal_cause(removal),
+            "detail": removal.detail,
+            "remove_time": output::time(removal.remove_time),
+        })),
     })
 }

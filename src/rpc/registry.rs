@@ -32,7 +32,7 @@ use self::{
         batch_request, deregister_request, instance_selection, key, register_request,
         service_selection, update_request,
     },
-    encode::{wire_error, wire_instance, wire_service},
+    encode::{wire_error, wire_instance, wire_instance_at, wire_service},
     health::{report_request, wire_findings},
 };
 
@@ -167,6 +167,7 @@ impl RegistryService for RegistryHandler {
         let key = v.give(key)?;
         let found = self.registry.get(&key, freshness).await;
         let (instance, view) = found.map_err(status::of)?;
+        let now = self.context.core.clock.system_time();
         let (findings, damping) = wire_findings(
             view.state
                 .health
@@ -174,11 +175,11 @@ impl RegistryService for RegistryHandler {
                 .map(Arc::as_ref),
             &instance,
             view.state.checks_of(&instance.record),
-            self.context.core.clock.system_time(),
+            now,
         );
         Ok(Response::new(GetInstanceResponse {
             header: Some(self.context.header.of(&view)),
-            instance: Some(wire_instance(&instance)),
+            instance: Some(wire_instance_at(&instance, now)),
             findings,
             damping,
         }))

@@ -6,7 +6,7 @@ use crate::{
     call::Caller,
     error::Result,
     mirror::Mirror,
-    proto::{Instance, InstanceView, WatchInstancesRequest},
+    proto::{Instance, InstanceView, Locality, WatchInstancesRequest},
 };
 
 /// Which instances a [`Discovery`] follows.
@@ -18,6 +18,9 @@ pub struct DiscoveryOptions {
     /// [`ListInstancesRequest::filter`](crate::proto::ListInstancesRequest::filter). Default: empty,
     /// all.
     pub filter: String,
+    /// Where the caller is: near ones first, and far ones only if not enough near ones are healthy.
+    /// The instances of all views are followed then. Default: nowhere, all by id.
+    pub locality: Option<Locality>,
 }
 
 /// The instances of a service, kept current by a watch that resumes by itself.
@@ -27,6 +30,8 @@ pub struct DiscoveryOptions {
 #[derive(Debug, Clone)]
 pub struct Discovery {
     mirror: Mirror<Instance>,
+    view: InstanceView,
+    locality: Option<Arc<Locality>>,
 }
 
 // === impl Discovery ===
@@ -38,15 +43,22 @@ impl Discovery {
         service: &str,
         options: &DiscoveryOptions,
     ) -> Self {
+        // How many near ones are healthy shows only where those are that are not.
+        let followed = match options.locality {
+            Some(_) => InstanceView::All,
+            None => options.view,
+        };
         let selection = WatchInstancesRequest {
             namespace: namespace.into(),
             service: service.into(),
-            view: options.view.into(),
+            view: followed.into(),
             filter: options.filter.clone(),
             ..WatchInstancesRequest::default()
         };
         Self {
             mirror: Mirror::follow(caller, selection),
+            view: options.view,
+            locality: options.locality.clone().map(Arc::new),
         }
     }
 
@@ -56,14 +68,27 @@ impl Discovery {
         self.mirror.ready().await
     }
 
-    /// The instances as last known, ordered by id. Empty before [`ready`](Self::ready).
+    /// The instances as last known, ordered by id, or by how near they are and by id. Empty before
+    /// [`ready`](Self::ready). How much load each should get says [`Instance::weight_at`].
     pub fn instances(&self) -> Vec<Arc<Instance>> {
-        self.mirror.view().items.values().cloned().collect()
+        let view = self.mirror.view();
+        let all: Vec<_> = view.items.values().cloned().collect();
+        match &self.locality {
+            None => all,
+            Some(locality) => locality.nearest(&all, |instance| self.shows(instance)),
+        }
     }
 
-    /// One of the instances.
+    /// One of the instances, however far it is.
     pub fn instance(&self, instance_id: &str) -> Option<Arc<Instance>> {
-        self.mirror.view().items.get(instance_id).cloned()
+        let view = self.mirror.view();
+        let found = view.items.get(instance_id);
+        found.filter(|instance| self.shows(instance)).cloned()
+    }
+
+    /// Says whether an instance is in the view, of which more may be followed.
+    fn shows(&self, instance: &Instance) -> bool {
+        instance.serving || self.view == InstanceView::All
     }
 
     /// Whether so few instances are healthy that suspect and unhealthy ones are shown too.

@@ -43,6 +43,7 @@
 //! | [`watch`] | a stream of updates that resumes by itself: one implementation for all |
 //! | `mirror` | a local copy of what a watch shows |
 //! | [`discovery`], [`config`] | mirrors of instances and configs |
+//! | `locality`, `slow_start` | which instances are near, and how much load each should get |
 //! | [`lock`] | a place in a queue, and a guard that knows when it is lost |
 //! | [`proto`] | the generated messages and stubs |
 //!
@@ -59,12 +60,14 @@ pub mod discovery;
 mod duration;
 mod endpoints;
 mod error;
+mod locality;
 pub mod lock;
 mod mirror;
 mod options;
 pub mod proto;
 pub mod registration;
 pub mod session;
+mod slow_start;
 pub mod watch;
 
 pub use tonic::Code;

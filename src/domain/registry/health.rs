@@ -137,6 +137,16 @@ impl Findings {
         Health::Healthy
     }
 
+    /// When a check or a report last began to say that it works.
+    pub fn works_since(
+        &self,
+        record: &InstanceRecord,
+        checks: &[HealthCheck],
+    ) -> Option<SystemTime> {
+        let passing = self.about(record, checks).filter(|found| found.passing);
+        passing.map(|finding| finding.since).max()
+    }
+
     /// Those that are about this registration, and about what is checked now.
     pub fn about<'a>(
         &'a self,

@@ -1,6 +1,10 @@
 //! What an instance is: the record that was registered, and what is seen of it.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     domain::{keyspace::InstanceKey, names::Label, session_id::SessionId},
@@ -81,8 +85,19 @@ pub struct Instance {
     pub health: Health,
     /// Whether clients that ask for nothing special get it.
     pub serving: bool,
+    /// Over what time its weight grows, if it works and its service wants that.
+    pub slow_start: Option<SlowStart>,
     /// The revision at which any of this last changed.
     pub visible_revision: Revision,
+}
+
+/// Over what time the weight of an instance grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlowStart {
+    /// When it was registered, or found to work again.
+    pub start: SystemTime,
+    /// How long it takes.
+    pub window: Duration,
 }
 
 // === impl Instance ===
@@ -109,6 +124,7 @@ impl Instance {
         self.operator == other.operator
             && self.health == other.health
             && self.serving == other.serving
+            && self.slow_start == other.slow_start
             && self.overlaid == other.overlaid
             && (Arc::ptr_eq(&self.record, &other.record) || self.record == other.record)
     }

@@ -21,6 +21,7 @@ mod operator;
 mod register;
 mod removal;
 mod removed;
+mod removed_instances;
 mod selection;
 mod service;
 mod suspects;
@@ -50,7 +51,7 @@ pub use self::{
     drain_ack::{DrainAck, Laggard},
     filter::{Filter, FilterError},
     health::{Damping, Finding, Findings, Health, Registration, Source},
-    instance::{Instance, InstanceRecord, InstanceSpec, Port},
+    instance::{Instance, InstanceRecord, InstanceSpec, Port, SlowStart},
     locality::{Locality, Nearest, Tier},
     note::{Note, Noted},
     observation::Observation,
@@ -58,6 +59,7 @@ pub use self::{
     register::{Liveness, NewInstance, Registered, Terms},
     removal::Removal,
     removed::{RemovalCause, Tombstone},
+    removed_instances::RemovedInstances,
     selection::{InstanceView, Instances, Roster, Services},
     service::{Counts, Export, Service, ServiceSettings},
     update::{InstancePatch, Update, Updated},

@@ -1,6 +1,9 @@
 //! What watches and lists of the registry are about.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 
@@ -47,6 +50,7 @@ pub struct Whole {
     /// What it looks like on the wire.
     pub wire: WireForm,
     digest: OnceLock<u64>,
+    warm_at: OnceLock<SystemTime>,
 }
 
 /// The services of one namespace whose names begin in one way.
@@ -121,6 +125,17 @@ impl Whole {
     /// The digest of the selection, which takes longer to compute than to find.
     pub fn digest(&self, selection: &Instances) -> u64 {
         *self.digest.get_or_init(|| selection.digest())
+    }
+
+    /// When all that the selection shows has its full weight, so that it looks alike from then on.
+    pub fn warm_at(&self, selection: &Instances, state: &State) -> SystemTime {
+        *self.warm_at.get_or_init(|| {
+            let shown = selection.list(state, None);
+            let shown = shown.filter_map(|(_, item)| selection.select(&item));
+            let starts = shown.filter_map(|instance| instance.slow_start);
+            let ends = starts.filter_map(|slow| slow.start.checked_add(slow.window));
+            ends.max().unwrap_or(SystemTime::UNIX_EPOCH)
+        })
     }
 }
 
@@ -270,7 +285,7 @@ impl Selection<StateProjection> for Suspects {
 }
 
 /// [`State::under`] for a prefix that does not outlive the call.
-fn walk<'a, V: Clone + Send + Sync>(
+pub(super) fn walk<'a, V: Clone + Send + Sync>(
     map: &'a imbl::OrdMap<Bytes, V>,
     prefix: Bytes,
     after: Option<&Bytes>,

@@ -11,7 +11,10 @@ use crate::{
     cache::Change,
     domain::{
         keyspace::InstanceKey,
-        registry::{Counts, Findings, Health, HealthCheck, Instance, InstanceRecord},
+        registry::{
+            Counts, Findings, Health, HealthCheck, Instance, InstanceRecord, ServiceSettings,
+            SlowStart,
+        },
     },
     store::Revision,
 };
@@ -216,9 +219,13 @@ impl State {
             operator: operator.map_or_else(Default::default, |o| o.state(&record)),
             health,
             serving: false,
+            slow_start: None,
             visible_revision: revision,
             record,
         };
+        if instance.works() {
+            instance.slow_start = self.slow_start_of(&instance.record);
+        }
         let service = service_of(&Bytes::copy_from_slice(path));
         let service = service.and_then(|service| self.services.get(&service));
         instance.serve(service.is_some_and(|service| service.protected));
@@ -230,12 +237,30 @@ impl State {
         if !record.spec.checks.is_empty() {
             return &record.spec.checks;
         }
+        self.settings_of(record)
+            .map_or(&[], |settings| &settings.checks)
+    }
+
+    /// How an instance that works is started.
+    fn slow_start_of(&self, record: &InstanceRecord) -> Option<SlowStart> {
+        let window = self.settings_of(record)?.slow_start?;
+        let findings = self.health.get(record.key.path().as_bytes());
+        let works = findings.and_then(|f| f.works_since(record, self.checks_of(record)));
+        Some(SlowStart {
+            start: record
+                .register_time
+                .max(works.unwrap_or(record.register_time)),
+            window,
+        })
+    }
+
+    /// What was set for the service of an instance.
+    fn settings_of(&self, record: &InstanceRecord) -> Option<&ServiceSettings> {
         // Spares a lookup where nobody sets anything.
         if self.settings.is_empty() {
-            return &[];
+            return None;
         }
         let service = record.key.service_key().path();
-        let settings = self.settings.get(service.as_bytes());
-        settings.map_or(&[], |settings| &settings.checks)
+        self.settings.get(service.as_bytes()).map(Arc::as_ref)
     }
 }

@@ -30,7 +30,8 @@ use super::{
     namespace::NamespaceSettings,
     records,
     registry::{
-        DrainAck, Findings, Instance, Operator, Roster, Service, ServiceSettings, Tombstone,
+        DrainAck, Findings, Instance, InstanceSpec, Operator, Roster, Service, ServiceSettings,
+        Tombstone,
     },
     replica::Replica,
     session::{Session, SessionPlace},
@@ -137,6 +138,8 @@ pub enum Item {
     Settings(Arc<ServiceSettings>),
     /// What a replica acknowledged of a drain, and when.
     DrainAck(Arc<DrainAck>, Revision),
+    /// An instance that was removed, in lists.
+    Tombstone(Arc<Tombstone>),
 }
 
 /// Why a thing disappeared.
@@ -367,6 +370,7 @@ impl Projection for StateProjection {
             Item::Claim(claim) => claim.visible_revision,
             Item::Settings(settings) => settings.mod_revision,
             Item::DrainAck(_, revision) => *revision,
+            Item::Tombstone(tombstone) => tombstone.record.mod_revision,
         }
     }
 
@@ -380,16 +384,14 @@ impl Projection for StateProjection {
             Item::Claim(claim) => claim.waiter.create_revision,
             Item::Settings(settings) => settings.create_revision,
             Item::DrainAck(_, revision) => *revision,
+            Item::Tombstone(tombstone) => tombstone.record.create_revision,
         }
     }
 
     fn weight(item: &Item) -> usize {
         match item {
             Item::Session(session) => 128 + map_weight(&session.metadata),
-            Item::Instance(instance) => {
-                let spec = instance.spec();
-                200 + spec.ports.len() * 24 + map_weight(&spec.metadata)
-            }
+            Item::Instance(instance) => spec_weight(instance.spec()),
             Item::Service(service) => 32 + service.path.len(),
             Item::Config(head) => {
                 200 + head.current.body.content.len() + map_weight(&head.current.body.labels)
@@ -400,6 +402,9 @@ impl Projection for StateProjection {
                 200 + settings.checks.len() * 64 + map_weight(&settings.labels)
             }
             Item::DrainAck(ack, _) => 32 + ack.laggards.len() * 48,
+            Item::Tombstone(tombstone) => {
+                spec_weight(&tombstone.record.spec) + tombstone.detail.len()
+            }
         }
     }
 
@@ -455,6 +460,10 @@ impl State {
 
 fn ack_path(key: &InstanceKey, replica: &ReplicaId) -> Bytes {
     format!("{}/{replica}", key.path()).into()
+}
+
+fn spec_weight(spec: &InstanceSpec) -> usize {
+    200 + spec.ports.len() * 24 + map_weight(&spec.metadata)
 }
 
 fn map_weight(map: &std::collections::BTreeMap<String, String>) -> usize {

@@ -14,7 +14,7 @@ use crate::{
         names::{InstanceId, NameError, Namespace, ServiceName},
         registry::{
             Deregistration, Filter, InstanceView, Instances, Liveness, Locality, NewInstance,
-            Services, Terms, Update,
+            RemovedInstances, Services, Terms, Update,
         },
         session::OpenSession,
         session_id::SessionId,
@@ -179,16 +179,37 @@ pub(super) fn instance_selection(
             InstanceView::Serving
         }
         Ok(proto::InstanceView::All) => InstanceView::All,
+        Ok(proto::InstanceView::Removed) => {
+            v.add("view", "is for lists alone, and without a locality");
+            InstanceView::Serving
+        }
         Err(_) => {
             v.add("view", "is not a known value");
             InstanceView::Serving
         }
     };
-    let filter = match filter {
-        "" => None,
-        text => Some(v.take("filter", Filter::parse(text))?),
-    };
+    let filter = filter_of(v, filter)?;
     Some(Instances::of(&namespace?, &service?, view).filtered(filter))
+}
+
+pub(super) fn removed_selection(
+    v: &mut Violations,
+    namespace: &str,
+    service: &str,
+    filter: &str,
+) -> Option<RemovedInstances> {
+    let namespace = v.namespace(namespace);
+    let service = v.take("service", ServiceName::parse(service));
+    let filter = filter_of(v, filter)?;
+    Some(RemovedInstances::of(&namespace?, &service?, filter))
+}
+
+/// A filter that may be left out.
+fn filter_of(v: &mut Violations, text: &str) -> Option<Option<Filter>> {
+    match text {
+        "" => Some(None),
+        text => v.take("filter", Filter::parse(text)).map(Some),
+    }
 }
 
 /// Where the caller is, if it says so.

@@ -1,15 +1,18 @@
 //! The registry's answers, for the wire.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use stanchion_client::proto::{self, ErrorStatus};
 
 use crate::{
     domain::{
         Error,
-        registry::{Health, Instance, OperatorState, Port, Service, Tier},
+        registry::{Health, Instance, OperatorState, Port, RemovalCause, Service, Tier, Tombstone},
     },
-    rpc::{convert::wire_count, status},
+    rpc::{
+        convert::{wire_count, wire_duration},
+        status,
+    },
 };
 
 use super::checks::wire_checks;
@@ -53,7 +56,33 @@ pub(super) fn wire_instance(instance: &Arc<Instance>) -> proto::Instance {
         revision: record.mod_revision,
         serving: instance.serving,
         checks: wire_checks(&spec.checks),
-        locality_tier: proto::LocalityTier::Unspecified.into(),
+        slow_start: instance.slow_start.map(|slow| proto::SlowStart {
+            start_time: Some(slow.start.into()),
+            window: Some(wire_duration(slow.window)),
+        }),
+        ..proto::Instance::default()
+    }
+}
+
+/// Writes an instance with the share of the load it should get at `now`.
+pub(super) fn wire_instance_at(instance: &Arc<Instance>, now: SystemTime) -> proto::Instance {
+    let mut wire = wire_instance(instance);
+    let weight = wire.weight_at(now);
+    wire.effective_weight = (wire.weight != Some(weight)).then_some(weight);
+    wire
+}
+
+/// Writes why an instance was removed.
+pub(super) fn wire_removal(tombstone: &Tombstone) -> proto::Removal {
+    let cause = match tombstone.cause {
+        RemovalCause::Expired => proto::RemovalCause::Expired,
+        RemovalCause::Unhealthy => proto::RemovalCause::Unhealthy,
+        RemovalCause::Drained => proto::RemovalCause::Drained,
+    };
+    proto::Removal {
+        cause: cause.into(),
+        detail: tombstone.detail.clone(),
+        remove_time: Some(tombstone.remove_time.into()),
     }
 }
 

@@ -1,8 +1,12 @@
 //! The answers to `ListInstances`.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use prost::Message;
-use stanchion_client::proto::{Instance, ListInstancesRequest, ListInstancesResponse};
+use stanchion_client::proto::{
+    Instance, InstanceView, ListInstancesRequest, ListInstancesResponse,
+};
 use tonic::Status;
 
 use crate::{
@@ -16,8 +20,8 @@ use crate::{
 
 use super::{
     RegistryHandler,
-    decode::{instance_selection, locality},
-    encode::{wire_instance, wire_tier},
+    decode::{instance_selection, locality, removed_selection},
+    encode::{wire_instance, wire_instance_at, wire_removal, wire_tier},
 };
 
 // === impl RegistryHandler ===
@@ -25,6 +29,9 @@ use super::{
 impl RegistryHandler {
     /// Lists instances.
     pub async fn list(&self, request: ListInstancesRequest) -> Result<Written, Status> {
+        if request.view() == InstanceView::Removed && request.locality.is_none() {
+            return self.removed(request).await;
+        }
         let mut v = Violations::new();
         let freshness = v.freshness(request.consistency, request.min_revision);
         let size = v.page_size(request.page_size);
@@ -38,37 +45,65 @@ impl RegistryHandler {
         );
         let selection = v.give(selection)?;
         let view = self.registry.read(freshness).await.map_err(status::of)?;
-        let token = &request.page_token;
-        if let Some(locality) = locality {
+        let (token, now) = (&request.page_token, self.context.core.clock.system_time());
+        let answer = if let Some(locality) = locality {
             let own = self.own(&view, &selection);
             let nearest = Nearest::new(selection, locality);
             let (placed, next_page_token) = page::of(&view, &nearest, token, size)?;
             let placed = placed.iter().map(|(instance, tier)| Instance {
                 locality_tier: wire_tier(*tier).into(),
-                ..wire_instance(instance)
+                ..wire_instance_at(instance, now)
             });
-            let answer = ListInstancesResponse {
+            ListInstancesResponse {
                 instances: placed.collect(),
                 next_page_token,
                 ..own
-            };
-            return Ok(Written::new(&answer, Bytes::new()));
-        }
-        if token.is_empty()
-            && let Some(answer) = self.whole(&view, &selection, size)
-        {
-            return Ok(answer);
-        }
-        let page = page::resumable(&view, &selection, token, size)?;
+            }
+        } else {
+            if token.is_empty()
+                && let Some(answer) = self.whole(&view, &selection, size, now)
+            {
+                return Ok(answer);
+            }
+            let page = page::resumable(&view, &selection, token, size)?;
+            let shown = page.items.iter();
+            ListInstancesResponse {
+                instances: shown.map(|i| wire_instance_at(i, now)).collect(),
+                next_page_token: page.next,
+                resume_token: page
+                    .resume
+                    .map(|token| token.encode())
+                    .unwrap_or_default()
+                    .into(),
+                ..self.own(&view, &selection)
+            }
+        };
+        Ok(Written::new(&answer, Bytes::new()))
+    }
+
+    /// Lists what is not there any more.
+    async fn removed(&self, request: ListInstancesRequest) -> Result<Written, Status> {
+        let mut v = Violations::new();
+        let freshness = v.freshness(request.consistency, request.min_revision);
+        let size = v.page_size(request.page_size);
+        let selection = removed_selection(
+            &mut v,
+            &request.namespace,
+            &request.service,
+            &request.filter,
+        );
+        let selection = v.give(selection)?;
+        let view = self.registry.read(freshness).await.map_err(status::of)?;
+        let (removed, next_page_token) = page::of(&view, &selection, &request.page_token, size)?;
+        let removed = removed.iter().map(|(last, tombstone)| Instance {
+            removal: Some(wire_removal(tombstone)),
+            ..wire_instance(last)
+        });
         let answer = ListInstancesResponse {
-            instances: page.items.iter().map(wire_instance).collect(),
-            next_page_token: page.next,
-            resume_token: page
-                .resume
-                .map(|token| token.encode())
-                .unwrap_or_default()
-                .into(),
-            ..self.own(&view, &selection)
+            header: Some(self.context.header.of(&view)),
+            instances: removed.collect(),
+            next_page_token,
+            ..ListInstancesResponse::default()
         };
         Ok(Written::new(&answer, Bytes::new()))
     }
@@ -84,9 +119,19 @@ impl RegistryHandler {
         }
     }
 
-    /// The answer to a list that one page holds: all but its header is written once, for all.
-    fn whole(&self, view: &View, selection: &Instances, size: usize) -> Option<Written> {
+    /// The answer to a list that one page holds: all but its header is written once, for all. None
+    /// while what it shows changes by itself.
+    fn whole(
+        &self,
+        view: &View,
+        selection: &Instances,
+        size: usize,
+        now: SystemTime,
+    ) -> Option<Written> {
         let whole = selection.whole(&view.state, size)?;
+        if whole.warm_at(selection, &view.state) > now {
+            return None;
+        }
         let instances = whole.wire.get_or_make(|| {
             let shown = selection.list(&view.state, None);
             let shown = shown.filter_map(|(_, item)| selection.select(&item));

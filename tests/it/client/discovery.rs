@@ -1,14 +1,21 @@
 //! The local copy of a service's instances.
 
-use stanchion_client::{Code, DiscoveryOptions, proto::ListInstancesRequest};
+use std::time::Duration;
+
+use stanchion::domain::session_id::SessionId;
+use stanchion_client::{
+    Code, DiscoveryOptions,
+    proto::{Instance, InstanceView, ListInstancesRequest, Locality, RegisterInstanceRequest},
+};
 
 use super::{client, client_at, door::Door, soon};
-use crate::support::server::{Backend, on_both_stores};
+use crate::support::server::{Backend, Server, on_both_stores};
 
 on_both_stores! {
     discovered_instances_follow_registrations,
     discovered_instances_are_served_while_the_server_is_away_and_current_after_it,
     a_discovery_follows_what_its_filter_takes,
+    a_discovery_that_says_where_it_is_shows_what_lists_show,
 }
 
 async fn discovered_instances_follow_registrations(backend: Backend) {
@@ -111,4 +118,85 @@ async fn a_discovery_follows_what_its_filter_takes(backend: Backend) {
     let error = soon("a refusal", refused.ready()).await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument);
     assert_eq!(error.violations()[0].field, "filter");
+}
+
+/// Registers an instance whose session ends at once.
+async fn register_suspect(server: &Server, instance: Instance) {
+    let request = RegisterInstanceRequest {
+        instance: Some(instance),
+        ..RegisterInstanceRequest::default()
+    };
+    let answer = server.registry().register_instance(request).await;
+    let session = answer.unwrap().into_inner().session_id;
+    let lease = SessionId::parse(&session).unwrap().lease();
+    server.app().core.store.revoke(lease).await.unwrap();
+}
+
+async fn a_discovery_that_says_where_it_is_shows_what_lists_show(backend: Backend) {
+    let mut settings = backend.settings();
+    settings.domain.suspect_grace = Duration::from_secs(600);
+    let server = backend.server_with(settings).await;
+    let client = client(&[&server]);
+    let mut kept = Vec::new();
+    for (id, region, zone) in [
+        ("a", "east", "1"),
+        ("c", "east", "2"),
+        ("d", "west", "1"),
+        ("e", "", ""),
+    ] {
+        let request = client.register("shop", "10.0.0.7").id(id);
+        kept.push(request.location(region, zone).start().await.unwrap());
+    }
+    let suspect = Instance {
+        service: "shop".into(),
+        instance_id: "b".into(),
+        address: "10.0.0.7".into(),
+        region: "east".into(),
+        zone: "1".into(),
+        ..Instance::default()
+    };
+    register_suspect(&server, suspect).await;
+    for (view, threshold) in [
+        (InstanceView::Serving, None),
+        (InstanceView::Serving, Some(0.5)),
+        (InstanceView::Serving, Some(0.6)),
+        (InstanceView::Serving, Some(0.9)),
+        (InstanceView::All, Some(0.5)),
+    ] {
+        let locality = Locality {
+            region: "east".into(),
+            zone: "1".into(),
+            failover_threshold: threshold,
+        };
+        let options = DiscoveryOptions {
+            view,
+            locality: Some(locality.clone()),
+            ..DiscoveryOptions::default()
+        };
+        let discovery = client.discover_with("shop", &options);
+        soon("the first snapshot", discovery.ready()).await.unwrap();
+        let followed = discovery.instances();
+        let request = ListInstancesRequest {
+            service: "shop".into(),
+            view: view.into(),
+            locality: Some(locality.clone()),
+            min_revision: discovery.revision(),
+            ..ListInstancesRequest::default()
+        };
+        let listed = client.list_instances(request).await.unwrap().instances;
+        let near = |id: &str, tier| (id.to_owned(), tier);
+        let followed = followed
+            .iter()
+            .map(|i| near(&i.instance_id, locality.tier_of(i)));
+        let listed: Vec<_> = listed
+            .iter()
+            .map(|i| near(&i.instance_id, i.locality_tier()))
+            .collect();
+        assert_eq!(
+            followed.collect::<Vec<_>>(),
+            listed,
+            "{view:?} {threshold:?}"
+        );
+        assert!(!listed.is_empty());
+    }
 }

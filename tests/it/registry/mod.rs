@@ -8,6 +8,8 @@ mod protection;
 mod refusals;
 mod registration;
 mod removal;
+mod removed;
+mod slow_start;
 mod together;
 mod watches;
 
@@ -222,14 +224,19 @@ fn seconds(seconds: i64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos: 0 }
 }
 
-/// Has an operator keep an instance of `web` out.
-async fn isolate(server: &Server, id: &str) {
-    let core = &server.app().core;
-    let key = InstanceKey {
+/// Where an instance of `web` is in the store.
+fn key_of(id: &str) -> InstanceKey {
+    InstanceKey {
         namespace: Namespace::parse("default").unwrap(),
         service: ServiceName::parse("web").unwrap(),
         id: InstanceId::parse(id).unwrap(),
-    };
+    }
+}
+
+/// Has an operator keep an instance of `web` out.
+async fn isolate(server: &Server, id: &str) {
+    let core = &server.app().core;
+    let key = key_of(id);
     let isolated = stored::Operator {
         format: 1,
         state: stored::OperatorState::Isolated.into(),

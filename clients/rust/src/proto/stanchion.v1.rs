@@ -2317,6 +2317,45 @@ pub struct Instance {
     /// Output only. How near it is. Only in lists with a `locality`.
     #[prost(enumeration = "LocalityTier", tag = "19")]
     pub locality_tier: i32,
+    /// Output only. Over what time its weight grows. Only while it works, and if
+    /// its service is set to start instances slowly.
+    #[prost(message, optional, tag = "20")]
+    pub slow_start: ::core::option::Option<SlowStart>,
+    /// Output only. Share of the load it should get now, while that is less than
+    /// `weight` because of `slow_start`. Only in lists and `GetInstance`, by the
+    /// replica's clock; who watches computes it. Unset means `weight`.
+    #[prost(int32, optional, tag = "21")]
+    pub effective_weight: ::core::option::Option<i32>,
+    /// Output only. When and why it was removed. Only in `INSTANCE_VIEW_REMOVED`.
+    #[prost(message, optional, tag = "22")]
+    pub removal: ::core::option::Option<Removal>,
+}
+/// Says over what time the weight of an instance grows: at `start_time` a tenth of
+/// it counts, after half of `window` 55 %, after all of it all. At least 1 counts,
+/// unless the weight is zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SlowStart {
+    /// Output only. When it was registered, or found to work again by a check or a
+    /// report, whichever was later. By the clock of the replica that wrote it: a
+    /// start that lies further than `window` in the future is none.
+    #[prost(message, optional, tag = "1")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. How long it takes until all of the weight counts.
+    #[prost(message, optional, tag = "2")]
+    pub window: ::core::option::Option<::prost_types::Duration>,
+}
+/// Says when and why an instance was removed that was not deregistered.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Removal {
+    /// Output only. Why.
+    #[prost(enumeration = "RemovalCause", tag = "1")]
+    pub cause: i32,
+    /// Output only. What was seen, for people. May be empty.
+    #[prost(string, tag = "2")]
+    pub detail: ::prost::alloc::string::String,
+    /// Output only. When.
+    #[prost(message, optional, tag = "3")]
+    pub remove_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// A port of an instance.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2788,7 +2827,8 @@ pub struct ListInstancesRequest {
     #[prost(string, tag = "8")]
     pub filter: ::prost::alloc::string::String,
     /// Optional. Where the caller is. Orders the instances by `locality_tier`, then
-    /// by id, and may leave far ones out. Unset means by id alone.
+    /// by id, and may leave far ones out. Not with `INSTANCE_VIEW_REMOVED`. Unset
+    /// means by id alone.
     #[prost(message, optional, tag = "9")]
     pub locality: ::core::option::Option<Locality>,
 }
@@ -2827,7 +2867,8 @@ pub struct ListInstancesResponse {
     pub next_page_token: ::prost::alloc::string::String,
     /// Output only. Starts `WatchInstances` with the same selection, so that no
     /// change since the first page is missed. Only on the last page, and not if
-    /// the request has a `locality`, which a watch does not.
+    /// the request has a `locality` or the view of removed ones, which watches do
+    /// not.
     #[prost(bytes = "bytes", tag = "4")]
     pub resume_token: ::prost::bytes::Bytes,
     /// Output only. Whether so few active instances are healthy or unknown that the
@@ -2890,7 +2931,8 @@ pub struct WatchInstancesRequest {
     /// Required. Name of the service. May be unknown yet.
     #[prost(string, tag = "2")]
     pub service: ::prost::alloc::string::String,
-    /// Optional. Which instances to show; default those to send traffic to.
+    /// Optional. Which instances to show; default those to send traffic to. Not
+    /// `INSTANCE_VIEW_REMOVED`.
     #[prost(enumeration = "InstanceView", tag = "3")]
     pub view: i32,
     /// Optional. Where to continue. Unset means a snapshot first.
@@ -3097,6 +3139,11 @@ pub enum InstanceView {
     Serving = 1,
     /// All instances.
     All = 2,
+    /// In lists alone: those that were removed in the last 5 min without having been
+    /// deregistered, as they last were, with `removal`; at most one of each id,
+    /// which may be registered again. It is known as well as can be: a full store
+    /// does not take what says so, and then the instance is removed all the same.
+    Removed = 3,
 }
 impl InstanceView {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3108,6 +3155,7 @@ impl InstanceView {
             Self::Unspecified => "INSTANCE_VIEW_UNSPECIFIED",
             Self::Serving => "INSTANCE_VIEW_SERVING",
             Self::All => "INSTANCE_VIEW_ALL",
+            Self::Removed => "INSTANCE_VIEW_REMOVED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3116,6 +3164,7 @@ impl InstanceView {
             "INSTANCE_VIEW_UNSPECIFIED" => Some(Self::Unspecified),
             "INSTANCE_VIEW_SERVING" => Some(Self::Serving),
             "INSTANCE_VIEW_ALL" => Some(Self::All),
+            "INSTANCE_VIEW_REMOVED" => Some(Self::Removed),
             _ => None,
         }
     }
@@ -3195,6 +3244,43 @@ impl Health {
             "HEALTH_UNHEALTHY" => Some(Self::Unhealthy),
             "HEALTH_SUSPECT" => Some(Self::Suspect),
             "HEALTH_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+/// Says why an instance was removed. Values may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RemovalCause {
+    /// Never sent.
+    Unspecified = 0,
+    /// Its session ended, and the grace after it.
+    Expired = 1,
+    /// It was unhealthy for longer than its service allows.
+    Unhealthy = 2,
+    /// It was drained.
+    Drained = 3,
+}
+impl RemovalCause {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "REMOVAL_CAUSE_UNSPECIFIED",
+            Self::Expired => "REMOVAL_CAUSE_EXPIRED",
+            Self::Unhealthy => "REMOVAL_CAUSE_UNHEALTHY",
+            Self::Drained => "REMOVAL_CAUSE_DRAINED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REMOVAL_CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
+            "REMOVAL_CAUSE_EXPIRED" => Some(Self::Expired),
+            "REMOVAL_CAUSE_UNHEALTHY" => Some(Self::Unhealthy),
+            "REMOVAL_CAUSE_DRAINED" => Some(Self::Drained),
             _ => None,
         }
     }

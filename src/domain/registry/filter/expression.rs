@@ -280,6 +280,7 @@ mod tests {
             operator: OperatorState::Draining,
             health: Health::Healthy,
             serving: false,
+            slow_start: None,
             visible_revision: 1,
         }
     }
