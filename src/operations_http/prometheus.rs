@@ -168,6 +168,7 @@ fn target(instance: &Instance, port: &Port) -> String {
         ("zone", &spec.zone),
         ("health", instance.health.name()),
         ("state", instance.operator.name()),
+        ("serving", if instance.serving { "true" } else { "false" }),
         ("client_id", record.client_id.as_str()),
     ]
     .map(|(name, value)| (format!("{LABEL}{name}"), value))

@@ -2,6 +2,7 @@
 
 mod configs;
 mod exits;
+mod instances;
 mod locks;
 mod registrations;
 

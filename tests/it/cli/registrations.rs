@@ -1,5 +1,7 @@
 //! `stanchion register`, `instances`, `services`, `sessions`, `deregister`.
 
+use std::time::Duration;
+
 use super::Shell;
 use crate::support::server::{Backend, eventually};
 
@@ -50,7 +52,9 @@ async fn a_command_is_registered_while_it_runs_and_not_after_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_registration_becomes_suspect_and_is_then_removed() {
     let backend = Backend::embedded().await;
-    let server = backend.server().await;
+    let mut settings = backend.settings();
+    settings.domain.suspect_grace = Duration::from_secs(3);
+    let server = backend.server_with(settings).await;
     let shell = Shell::at(server.address);
     let mut running = shell.start(REGISTER, &["cat"]);
     healthy(&shell).await;
@@ -126,53 +130,4 @@ async fn an_instance_that_an_operator_removed_ends_its_registration_for_good() {
     assert_eq!(removed["deregistered"], true);
     assert_eq!(running.end().await.code(), Some(5));
     assert_eq!(health(&shell).await, None);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_filter_chooses_what_is_listed_and_says_what_is_wrong_with_it() {
-    let backend = Backend::embedded().await;
-    let server = backend.server().await;
-    let shell = Shell::at(server.address);
-    let _running = shell.start_alone(&format!("{REGISTER} --meta tier=gold"));
-    healthy(&shell).await;
-
-    let taken = shell
-        .json("instances web --filter metadata.tier==gold")
-        .await;
-    assert_eq!(taken["instances"][0]["instance_id"], "a");
-    let others = shell
-        .json("instances web --filter metadata.tier!=gold")
-        .await;
-    assert_eq!(others["instances"], serde_json::json!([]));
-    let refused = shell.run("instances web --filter metadata.tier=gold").await;
-    assert_eq!(refused.status.code(), Some(2));
-    let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.contains("at byte 13"), "{said}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn near_instances_are_listed_first() {
-    let backend = Backend::embedded().await;
-    let server = backend.server().await;
-    let shell = Shell::at(server.address);
-    let other = REGISTER.replace("--id a", "--id b");
-    let _here = shell.start_alone(&format!("{other} --region east --zone 1"));
-    let _there = shell.start_alone(&format!("{REGISTER} --region east --zone 2"));
-    eventually("two instances", async || {
-        let list = shell.json("instances web").await;
-        (list["instances"].as_array().unwrap().len() == 2).then_some(())
-    })
-    .await;
-
-    let near = shell.json("instances web --near east/1").await;
-    assert_eq!(near["instances"][0]["instance_id"], "b");
-    assert_eq!(near["instances"][0]["locality_tier"], "zone");
-    assert_eq!(near["instances"][1]["locality_tier"], "region");
-    let table = shell.text("instances web --near 2 --failover 0.5").await;
-    assert!(
-        table.contains("2 (zone)") && !table.contains("elsewhere"),
-        "{table}"
-    );
-    assert_eq!(shell.code("instances web --near /").await, 2);
-    assert_eq!(shell.code("instances web --near 1 --failover 2").await, 2);
 }

@@ -36,6 +36,7 @@ use stanchion_client::proto::{
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
+pub use self::removed::put_tombstone;
 use crate::support::{
     server::{Backend, Server},
     store::PATIENCE,

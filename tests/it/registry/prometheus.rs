@@ -111,6 +111,7 @@ async fn every_port_of_every_instance_is_a_target_with_all_that_is_known_as_labe
                 "__meta_stanchion_zone": "1",
                 "__meta_stanchion_health": "healthy",
                 "__meta_stanchion_state": "active",
+                "__meta_stanchion_serving": "true",
                 "__meta_stanchion_client_id": "shop-7",
                 "__meta_stanchion_metadata_team_name_x": "pay",
                 "__meta_stanchion_metadata__": "\"\n",

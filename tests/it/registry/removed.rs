@@ -24,7 +24,7 @@ on_both_stores! {
 const REMOVED: InstanceView = InstanceView::Removed;
 
 /// Leaves the mark of a removed instance.
-async fn put_tombstone(server: &Server, id: &str, zone: &str, cause: stored::RemovalCause) {
+pub async fn put_tombstone(server: &Server, id: &str, zone: &str, cause: stored::RemovalCause) {
     let tombstone = stored::Tombstone {
         format: 1,
         cause: cause.into(),
