@@ -14,6 +14,7 @@ const PUBLIC: [&str; 8] = [
     "stanchion/v1/error_reason.proto",
     "stanchion/v1/health_check.proto",
     "stanchion/v1/lock_service.proto",
+    "stanchion/v1/operator_service.proto",
     "stanchion/v1/registry_service.proto",
     "stanchion/v1/server_service.proto",
     "stanchion/v1/session_service.proto",

@@ -144,6 +144,8 @@ pub enum Resource {
     Config,
     /// A version of a config item.
     ConfigVersion,
+    /// A service, `namespace/service`.
+    Service,
 }
 
 /// What a caller can expect of a thing.
@@ -199,6 +201,7 @@ impl std::fmt::Display for Resource {
             Self::Instance => "instance",
             Self::Config => "config",
             Self::ConfigVersion => "config version",
+            Self::Service => "service",
         })
     }
 }

@@ -25,6 +25,7 @@ pub mod watch;
 mod commit;
 mod group;
 mod look_back;
+mod revise;
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,7 +33,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{clock::Clock, store::Store};
 
-pub use self::error::Error;
+pub use self::{error::Error, revise::Revised};
 
 /// What every service of the domain works with.
 pub struct Core {

@@ -105,6 +105,14 @@ impl Violations {
         SessionId::parse(text)
     }
 
+    /// A revision that something must have; of at least `least`, where `0` is that of nothing.
+    pub fn expected_revision(&mut self, revision: Option<i64>, least: i64) -> Option<i64> {
+        if revision.is_some_and(|revision| revision < least) {
+            self.add("expected_revision", format!("must be at least {least}"));
+        }
+        revision
+    }
+
     /// A bounded map of texts.
     pub fn metadata(
         &mut self,

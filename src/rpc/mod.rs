@@ -14,6 +14,7 @@ pub mod health;
 pub mod layers;
 pub mod listener;
 pub mod lock;
+pub mod operator;
 pub mod page;
 pub mod plain;
 pub mod registry;
@@ -35,9 +36,10 @@ use self::header::Header;
 pub use self::{services::Services, settings::Settings};
 
 /// The services of the API, by full name.
-pub const SERVICES: [&str; 5] = [
+pub const SERVICES: [&str; 6] = [
     "stanchion.v1.ConfigService",
     "stanchion.v1.LockService",
+    "stanchion.v1.OperatorService",
     "stanchion.v1.RegistryService",
     "stanchion.v1.ServerService",
     "stanchion.v1.SessionService",

@@ -27,6 +27,7 @@ use crate::{
     },
 };
 
+pub(super) use self::encode::wire_service;
 use self::{
     decode::{
         batch_request, deregister_request, instance_selection, key, register_request,

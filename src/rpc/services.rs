@@ -19,14 +19,16 @@ use crate::proto::{
     FILE_DESCRIPTOR_SET,
     server::{
         config_service_server::ConfigServiceServer, lock_service_server::LockServiceServer,
+        operator_service_server::OperatorServiceServer,
         registry_service_server::RegistryServiceServer, server_service_server::ServerServiceServer,
         session_service_server::SessionServiceServer,
     },
 };
 
 use super::{
-    Context, config::ConfigHandler, health::HealthHandler, lock::LockHandler, plain,
-    registry::RegistryHandler, server::ServerHandler, session::SessionHandler,
+    Context, config::ConfigHandler, health::HealthHandler, lock::LockHandler,
+    operator::OperatorHandler, plain, registry::RegistryHandler, server::ServerHandler,
+    session::SessionHandler,
 };
 
 /// All services of the API, health and reflection included.
@@ -41,6 +43,7 @@ struct Own {
     instances: Arc<RegistryHandler>,
     config: ConfigServiceServer<ConfigHandler>,
     lock: LockServiceServer<LockHandler>,
+    operator: OperatorServiceServer<OperatorHandler>,
     registry: RegistryServiceServer<RegistryHandler>,
     server: ServerServiceServer<ServerHandler>,
     session: SessionServiceServer<SessionHandler>,
@@ -73,11 +76,13 @@ impl Services {
         let configs = Arc::new(ConfigHandler::new(of()));
         let instances = Arc::new(RegistryHandler::new(of()));
         let locks = Arc::new(LockHandler::new(of()));
+        let operators = Arc::new(OperatorHandler::new(of()));
         let server = Arc::new(ServerHandler::new(of()));
         let sessions = Arc::new(SessionHandler::new(of()));
         Ok(Self(Arc::new(Own {
             config: limited!(context, ConfigServiceServer(configs.clone())),
             lock: limited!(context, LockServiceServer(locks)),
+            operator: limited!(context, OperatorServiceServer(operators)),
             registry: limited!(context, RegistryServiceServer(instances.clone())),
             server: limited!(context, ServerServiceServer(server)),
             session: limited!(context, SessionServiceServer(sessions)),
@@ -118,6 +123,7 @@ impl Service<Request<Body>> for Services {
         match service.unwrap_or_default() {
             "stanchion.v1.ConfigService" => own.config.clone().call(request),
             "stanchion.v1.LockService" => own.lock.clone().call(request),
+            "stanchion.v1.OperatorService" => own.operator.clone().call(request),
             "stanchion.v1.RegistryService" => own.registry.clone().call(request),
             "stanchion.v1.ServerService" => own.server.clone().call(request),
             "stanchion.v1.SessionService" => own.session.clone().call(request),

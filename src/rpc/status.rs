@@ -158,6 +158,7 @@ fn row(error: &Error) -> Row {
                 Resource::Instance => R::InstanceNotFound,
                 Resource::Config => R::ConfigNotFound,
                 Resource::ConfigVersion => R::ConfigVersionNotFound,
+                Resource::Service => R::ServiceNotFound,
             },
         )
         .with("name", name),

@@ -20,6 +20,7 @@ mod generated;
 mod lifecycle;
 mod limits;
 mod lock;
+mod operator;
 mod registry;
 mod server;
 mod session;

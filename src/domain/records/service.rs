@@ -44,6 +44,7 @@ pub fn service(key: ServiceKey, kv: &KeyValue) -> Result<ServiceSettings, Decode
         exported_to: export(&record.exported_to)?,
         author: label(&record.author, "author")?,
         update_time: time(record.update_time, "update_time")?,
+        request_id: record.request_id,
         format: record.format,
         create_revision: kv.create_revision,
         mod_revision: kv.mod_revision,
@@ -74,6 +75,7 @@ pub fn encode_service(settings: &ServiceSettings) -> Bytes {
         },
         author: settings.author.to_string(),
         update_time: Some(settings.update_time.into()),
+        request_id: settings.request_id.clone(),
     })
 }
 

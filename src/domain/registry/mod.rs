@@ -18,6 +18,7 @@ mod locality;
 mod note;
 mod observation;
 mod operator;
+mod put_service;
 mod register;
 mod removal;
 mod removed;
@@ -56,6 +57,7 @@ pub use self::{
     note::{Note, Noted},
     observation::Observation,
     operator::{Drain, Operator, OperatorState, Overlay},
+    put_service::{DeleteService, PutService},
     register::{Liveness, NewInstance, Registered, Terms},
     removal::Removal,
     removed::{RemovalCause, Tombstone},

@@ -89,6 +89,8 @@ pub struct ServiceSettings {
     pub author: Label,
     /// When.
     pub update_time: SystemTime,
+    /// The request that wrote them.
+    pub request_id: String,
     /// The format they were written in.
     pub format: u32,
     /// The revision that created the record.
@@ -179,6 +181,7 @@ impl ServiceSettings {
             exported_to: Export::default(),
             author: Label::default(),
             update_time: SystemTime::UNIX_EPOCH,
+            request_id: String::new(),
             format: 0,
             create_revision: 0,
             mod_revision: 0,

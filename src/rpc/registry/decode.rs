@@ -42,7 +42,7 @@ pub(super) fn register_request(
     let namespace = v.namespace(&request.namespace);
     let instance = required(&mut v, request.instance);
     let instance = new_instance(&mut v, "instance.", namespace, instance);
-    let expected_revision = expected(&mut v, request.expected_revision, 0);
+    let expected_revision = v.expected_revision(request.expected_revision, 0);
     let support = match request.liveness {
         Some(Liveness::SessionId(id)) => Support::Session(id),
         Some(Liveness::Ttl(ttl)) => Support::Ttl(ttl),
@@ -123,7 +123,7 @@ pub(super) fn update_request(request: UpdateInstanceRequest) -> Result<Update, S
     }
     let patch = patch(&mut v, &paths, instance);
     let session = session(&mut v, &request.session_id);
-    let expected_revision = expected(&mut v, request.expected_revision, 1);
+    let expected_revision = v.expected_revision(request.expected_revision, 1);
     let request_id = v.request_id(&request.request_id);
     let guard = v.guard(request.guard, &request.namespace);
     let actor = v.label("actor", &request.actor);
@@ -150,7 +150,7 @@ pub(super) fn deregister_request(
         &request.instance_id,
     );
     let session = session(&mut v, &request.session_id);
-    let expected_revision = expected(&mut v, request.expected_revision, 1);
+    let expected_revision = v.expected_revision(request.expected_revision, 1);
     let request_id = v.request_id(&request.request_id);
     let guard = v.guard(request.guard, &request.namespace);
     let actor = v.label("actor", &request.actor);
@@ -316,11 +316,4 @@ pub(super) fn session(v: &mut Violations, text: &str) -> Option<SessionId> {
 /// A text that cannot be an id is like an id that is gone: no session has it, nor ever will.
 fn session_id(v: &mut Violations, text: &str) -> SessionId {
     v.session_id(text).unwrap_or_else(SessionId::random)
-}
-
-fn expected(v: &mut Violations, revision: Option<i64>, least: i64) -> Option<i64> {
-    if revision.is_some_and(|revision| revision < least) {
-        v.add("expected_revision", format!("must be at least {least}"));
-    }
-    revision
 }

@@ -96,7 +96,7 @@ pub(super) fn wire_tier(tier: Tier) -> proto::LocalityTier {
 }
 
 /// Writes a service.
-pub(super) fn wire_service(service: &Arc<Service>) -> proto::Service {
+pub(in crate::rpc) fn wire_service(service: &Arc<Service>) -> proto::Service {
     let (namespace, name) = service.names();
     proto::Service {
         namespace: namespace.to_owned(),

@@ -14,8 +14,8 @@ use stanchion::{
 };
 use stanchion_client::proto::{
     config_service_client::ConfigServiceClient, lock_service_client::LockServiceClient,
-    registry_service_client::RegistryServiceClient, server_service_client::ServerServiceClient,
-    session_service_client::SessionServiceClient,
+    operator_service_client::OperatorServiceClient, registry_service_client::RegistryServiceClient,
+    server_service_client::ServerServiceClient, session_service_client::SessionServiceClient,
 };
 use tonic::{
     Code, Status,
@@ -199,6 +199,10 @@ impl Server {
 
     pub fn locks(&self) -> LockServiceClient<Channel> {
         LockServiceClient::new(self.channel())
+    }
+
+    pub fn operators(&self) -> OperatorServiceClient<Channel> {
+        OperatorServiceClient::new(self.channel())
     }
 
     pub fn server_info(&self) -> ServerServiceClient<Channel> {

@@ -120,6 +120,8 @@ pub enum ErrorReason {
     /// `UNIMPLEMENTED`: this server has no such method, or does not know the
     /// encoding of the request. Use a newer server, or an older client.
     Unimplemented = 83,
+    /// `NOT_FOUND`: nothing was set for the service, and it has no instance. Stop.
+    ServiceNotFound = 100,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -166,6 +168,7 @@ impl ErrorReason {
             Self::DeadlineExceeded => "ERROR_REASON_DEADLINE_EXCEEDED",
             Self::Internal => "ERROR_REASON_INTERNAL",
             Self::Unimplemented => "ERROR_REASON_UNIMPLEMENTED",
+            Self::ServiceNotFound => "ERROR_REASON_SERVICE_NOT_FOUND",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -209,6 +212,7 @@ impl ErrorReason {
             "ERROR_REASON_DEADLINE_EXCEEDED" => Some(Self::DeadlineExceeded),
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
             "ERROR_REASON_UNIMPLEMENTED" => Some(Self::Unimplemented),
+            "ERROR_REASON_SERVICE_NOT_FOUND" => Some(Self::ServiceNotFound),
             _ => None,
         }
     }
@@ -3752,6 +3756,355 @@ pub mod registry_service_client {
                     GrpcMethod::new("stanchion.v1.RegistryService", "WatchServices"),
                 );
             self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// What was set for a service.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ServiceSettings {
+    /// Output only. Namespace of the service.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Name of the service.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// Optional. Percentage of its active instances that are healthy or unknown
+    /// strictly below which the service is protected: the serving view then shows
+    /// all active ones. 0 to 100, default 30. Zero means never.
+    #[prost(int32, optional, tag = "4")]
+    pub panic_threshold: ::core::option::Option<i32>,
+    /// Optional. Whether removals are never held because many sessions ended.
+    #[prost(bool, tag = "5")]
+    pub brake_off: bool,
+    /// Output only. Until when removals are not held although many sessions ended,
+    /// because an operator released the brake. Unset means that none did.
+    #[prost(message, optional, tag = "6")]
+    pub brake_released_until: ::core::option::Option<::prost_types::Timestamp>,
+    /// Optional. After how long an unhealthy instance is removed, 1 s to 24 h.
+    /// Unset means never.
+    #[prost(message, optional, tag = "7")]
+    pub remove_unhealthy_after: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. Whether instances are held back whose health changes too often.
+    #[prost(bool, tag = "8")]
+    pub flap_damping: bool,
+    /// Optional. Time over which the weight of an instance grows, 1 s to 1 h. Unset
+    /// means that it is full at once.
+    #[prost(message, optional, tag = "9")]
+    pub slow_start: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. Whatever people want to know. At most 64 entries and 16 KiB; keys
+    /// of 1 to 253 bytes.
+    #[prost(btree_map = "string, string", tag = "10")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Optional. What the service is for; at most 1 KiB.
+    #[prost(string, tag = "11")]
+    pub description: ::prost::alloc::string::String,
+    /// Output only. Who wrote the settings, as the request said; not verified.
+    #[prost(string, tag = "14")]
+    pub author: ::prost::alloc::string::String,
+    /// Output only. When they were written.
+    #[prost(message, optional, tag = "15")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Revision that wrote them, for `expected_revision`.
+    #[prost(int64, tag = "16")]
+    pub revision: i64,
+}
+/// Asks to set what can be set for a service.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PutServiceRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the service. Need not have an instance.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// Required. The settings, all of them; output-only fields are ignored.
+    #[prost(message, optional, tag = "3")]
+    pub settings: ::core::option::Option<ServiceSettings>,
+    /// Optional. Revision the settings must have; zero means that there must be
+    /// none. Unset means not checked.
+    #[prost(int64, optional, tag = "4")]
+    pub expected_revision: ::core::option::Option<i64>,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
+    /// call safe to repeat. Empty means none.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. Sets them only while a lock is held.
+    #[prost(message, optional, tag = "6")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who asks, at most 253 bytes; not verified.
+    #[prost(string, tag = "7")]
+    pub actor: ::prost::alloc::string::String,
+    /// Optional. Says what would be set, and sets nothing.
+    #[prost(bool, tag = "8")]
+    pub validate_only: bool,
+}
+/// Answers `PutService`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PutServiceResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The settings as they are now, or would be. `revision` is that
+    /// of the settings before where nothing was set.
+    #[prost(message, optional, tag = "2")]
+    pub settings: ::core::option::Option<ServiceSettings>,
+    /// Output only. Whether they were like that before.
+    #[prost(bool, tag = "3")]
+    pub unchanged: bool,
+}
+/// Asks what was set for a service.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetServiceRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the service.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "3")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "4")]
+    pub min_revision: i64,
+}
+/// Answers `GetService`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetServiceResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. What was set. Unset means that nothing was.
+    #[prost(message, optional, tag = "2")]
+    pub settings: ::core::option::Option<ServiceSettings>,
+    /// Output only. What its instances come to. Unset means that it has none.
+    #[prost(message, optional, tag = "3")]
+    pub service: ::core::option::Option<Service>,
+}
+/// Asks to take back what was set for a service.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteServiceRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the service.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// Optional. Revision the settings must have; positive. Unset means not
+    /// checked.
+    #[prost(int64, optional, tag = "3")]
+    pub expected_revision: ::core::option::Option<i64>,
+    /// Optional. Does it only while a lock is held.
+    #[prost(message, optional, tag = "4")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who asks, at most 253 bytes; not verified.
+    #[prost(string, tag = "5")]
+    pub actor: ::prost::alloc::string::String,
+}
+/// Answers `DeleteService`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteServiceResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this call took something back.
+    #[prost(bool, tag = "2")]
+    pub deleted: bool,
+}
+/// Generated client implementations.
+pub mod operator_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Carries out what operators decide about services. Programs that serve or call
+    /// them need none of it.
+    ///
+    /// Every method may fail with `INVALID_ARGUMENT`
+    /// (`ERROR_REASON_INVALID_ARGUMENT`), `UNAVAILABLE`
+    /// (`ERROR_REASON_STORE_UNAVAILABLE`, `ERROR_REASON_STORE_NO_QUORUM`,
+    /// `ERROR_REASON_NOT_READY`, `ERROR_REASON_DRAINING`) or `DEADLINE_EXCEEDED`;
+    /// those that change something also with `FAILED_PRECONDITION`
+    /// (`ERROR_REASON_GUARD_FAILED`), `ABORTED` (`ERROR_REASON_CONFLICT`), `UNKNOWN`
+    /// (`ERROR_REASON_COMMIT_UNKNOWN`), `RESOURCE_EXHAUSTED`
+    /// (`ERROR_REASON_STORE_FULL`, `ERROR_REASON_STORE_OVERLOADED`) and
+    /// `UNAVAILABLE` (`ERROR_REASON_NEWER_FORMAT`).
+    #[derive(Debug, Clone)]
+    pub struct OperatorServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl OperatorServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> OperatorServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> OperatorServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            OperatorServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Sets all that can be set for a service, which need not exist yet: what the
+        /// request leaves out has its default again. A brake that was released stays
+        /// released. The same content again changes nothing. Safe to repeat with the
+        /// same `request_id`.
+        ///
+        /// Errors: `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`).
+        pub async fn put_service(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutServiceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutServiceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.OperatorService/PutService",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.OperatorService", "PutService"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads what was set for a service, and what its instances come to.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_SERVICE_NOT_FOUND`) if nothing was set and
+        /// it has no instance; `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn get_service(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetServiceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetServiceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.OperatorService/GetService",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.OperatorService", "GetService"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes back all that was set for a service. Its instances stay. Safe to
+        /// repeat: if nothing was set, that succeeds.
+        ///
+        /// Errors: `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`).
+        pub async fn delete_service(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteServiceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteServiceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.OperatorService/DeleteService",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.OperatorService", "DeleteService"),
+                );
+            self.inner.unary(req, path, codec).await
         }
     }
 }

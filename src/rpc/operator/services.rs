@@ -1,0 +1,204 @@
+//! What is set for services.
+
+use std::time::Duration;
+
+use stanchion_client::proto::{
+    self, DeleteServiceRequest, DeleteServiceResponse, GetServiceRequest, GetServiceResponse,
+    PutServiceRequest, PutServiceResponse,
+};
+use tonic::{Response, Status};
+
+use crate::{
+    domain::{
+        keyspace::ServiceKey,
+        names::{NameError, ServiceName},
+        registry::{DeleteService, PutService, ServiceSettings},
+    },
+    rpc::{
+        convert::{Violations, wire_duration},
+        registry::wire_service,
+        status,
+    },
+};
+
+use super::OperatorHandler;
+
+/// The most labels.
+const MAX_LABELS: usize = 64;
+/// The most bytes of labels.
+const MAX_LABEL_BYTES: usize = 16 * 1024;
+/// The longest description, in bytes.
+const MAX_DESCRIPTION: usize = 1024;
+/// The longest time after which an unhealthy instance is removed.
+const MAX_REMOVAL: Duration = Duration::from_secs(24 * 3600);
+/// The longest time over which a weight grows.
+const MAX_SLOW_START: Duration = Duration::from_secs(3600);
+
+pub(super) async fn put(
+    handler: &OperatorHandler,
+    request: PutServiceRequest,
+) -> Result<Response<PutServiceResponse>, Status> {
+    let put = put_request(request)?;
+    let asked = put.validate_only;
+    let done = handler.registry.put_service(put).await;
+    let done = done.map_err(status::of)?;
+    Ok(Response::new(PutServiceResponse {
+        header: Some(handler.context.header.at(done.revision)),
+        settings: Some(wire_settings(&done.value)),
+        unchanged: !done.changed && !asked,
+    }))
+}
+
+pub(super) async fn get(
+    handler: &OperatorHandler,
+    request: GetServiceRequest,
+) -> Result<Response<GetServiceResponse>, Status> {
+    let mut v = Violations::new();
+    let freshness = v.freshness(request.consistency, request.min_revision);
+    let key = service_key(&mut v, &request.namespace, &request.service);
+    let key = v.give(key)?;
+    let found = handler.registry.get_service(&key, freshness).await;
+    let (settings, service, view) = found.map_err(status::of)?;
+    Ok(Response::new(GetServiceResponse {
+        header: Some(handler.context.header.of(&view)),
+        settings: settings.as_deref().map(wire_settings),
+        service: service.as_ref().map(wire_service),
+    }))
+}
+
+pub(super) async fn delete(
+    handler: &OperatorHandler,
+    request: DeleteServiceRequest,
+) -> Result<Response<DeleteServiceResponse>, Status> {
+    let mut v = Violations::new();
+    let key = service_key(&mut v, &request.namespace, &request.service);
+    let expected_revision = v.expected_revision(request.expected_revision, 1);
+    let guard = v.guard(request.guard, &request.namespace);
+    let actor = v.label("actor", &request.actor);
+    let delete = DeleteService {
+        key: v.give(key)?,
+        expected_revision,
+        guard,
+        actor,
+    };
+    let deleted = handler.registry.delete_service(delete).await;
+    let deleted = deleted.map_err(status::of)?;
+    Ok(Response::new(DeleteServiceResponse {
+        header: Some(handler.context.header.at(deleted.revision)),
+        deleted: deleted.changed,
+    }))
+}
+
+fn put_request(request: PutServiceRequest) -> Result<PutService, Status> {
+    let mut v = Violations::new();
+    let key = service_key(&mut v, &request.namespace, &request.service);
+    let settings = request.settings.unwrap_or_else(|| {
+        v.add("settings", NameError::Empty);
+        proto::ServiceSettings::default()
+    });
+    let settings = key.map(|key| service_settings(&mut v, key, settings));
+    let expected_revision = v.expected_revision(request.expected_revision, 0);
+    let request_id = v.request_id(&request.request_id);
+    let guard = v.guard(request.guard, &request.namespace);
+    let actor = v.label("actor", &request.actor);
+    Ok(PutService {
+        settings: v.give(settings)?,
+        expected_revision,
+        request_id,
+        guard,
+        actor,
+        validate_only: request.validate_only,
+    })
+}
+
+pub(super) fn service_key(
+    v: &mut Violations,
+    namespace: &str,
+    service: &str,
+) -> Option<ServiceKey> {
+    let namespace = v.namespace(namespace);
+    let service = v.take("service", ServiceName::parse(service));
+    Some(ServiceKey {
+        namespace: namespace?,
+        service: service?,
+    })
+}
+
+fn service_settings(
+    v: &mut Violations,
+    key: ServiceKey,
+    settings: proto::ServiceSettings,
+) -> ServiceSettings {
+    ServiceSettings {
+        panic_threshold: percentage(v, "settings.panic_threshold", settings.panic_threshold),
+        brake_off: settings.brake_off,
+        remove_unhealthy_after: period(
+            v,
+            "settings.remove_unhealthy_after",
+            settings.remove_unhealthy_after,
+            MAX_REMOVAL,
+        ),
+        flap_damping: settings.flap_damping,
+        slow_start: period(
+            v,
+            "settings.slow_start",
+            settings.slow_start,
+            MAX_SLOW_START,
+        ),
+        labels: v.metadata(
+            "settings.labels",
+            settings.labels,
+            MAX_LABELS,
+            MAX_LABEL_BYTES,
+        ),
+        description: v.text(
+            "settings.description",
+            settings.description,
+            MAX_DESCRIPTION,
+        ),
+        ..ServiceSettings::unset(key)
+    }
+}
+
+fn percentage(v: &mut Violations, field: &str, value: Option<i32>) -> Option<u32> {
+    let value = value?;
+    let parsed = u32::try_from(value).ok().filter(|value| *value <= 100);
+    if parsed.is_none() {
+        v.add(field, "must be from 0 to 100");
+    }
+    parsed
+}
+
+/// A time from a second to `limit`.
+fn period(
+    v: &mut Violations,
+    field: &str,
+    value: Option<prost_types::Duration>,
+    limit: Duration,
+) -> Option<Duration> {
+    let value = v.duration(field, value)?;
+    if value < Duration::from_secs(1) || value > limit {
+        let limit = humantime::format_duration(limit);
+        v.add(field, format!("must be from 1s to {limit}"));
+    }
+    Some(value)
+}
+
+fn wire_settings(settings: &ServiceSettings) -> proto::ServiceSettings {
+    let percentage = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    proto::ServiceSettings {
+        namespace: settings.key.namespace.to_string(),
+        service: settings.key.service.to_string(),
+        panic_threshold: settings.panic_threshold.map(percentage),
+        brake_off: settings.brake_off,
+        brake_released_until: settings.brake_released_until.map(Into::into),
+        remove_unhealthy_after: settings.remove_unhealthy_after.map(wire_duration),
+        flap_damping: settings.flap_damping,
+        slow_start: settings.slow_start.map(wire_duration),
+        labels: settings.labels.clone(),
+        description: settings.description.clone(),
+        author: settings.author.to_string(),
+        update_time: Some(settings.update_time.into()),
+        revision: settings.mod_revision,
+    }
+}

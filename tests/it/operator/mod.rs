@@ -1,0 +1,53 @@
+//! What operators decide, through its API, on both stores.
+
+mod services;
+
+use stanchion::domain::session_id::SessionId;
+use stanchion_client::proto::{
+    Instance, OpenSessionRequest, RegisterInstanceRequest, register_instance_request::Liveness,
+};
+use tonic::Status;
+
+use crate::support::server::Server;
+
+async fn open(server: &Server) -> String {
+    let request = OpenSessionRequest {
+        // Long, so that nothing expires by accident on a slow machine.
+        ttl: Some(seconds(120)),
+        ..OpenSessionRequest::default()
+    };
+    let response = server.sessions().open_session(request).await.unwrap();
+    response.into_inner().session_id
+}
+
+/// Lets a session expire without waiting for it.
+async fn expire(server: &Server, session: &str) {
+    let lease = SessionId::parse(session).unwrap().lease();
+    server.app().core.store.revoke(lease).await.unwrap();
+}
+
+/// Registers `namespace/service/id`, by a session or persistent.
+async fn register(server: &Server, session: &str, path: &str) -> Result<Instance, Status> {
+    let [namespace, service, id] = path.split('/').collect::<Vec<_>>().try_into().unwrap();
+    let request = RegisterInstanceRequest {
+        namespace: namespace.into(),
+        instance: Some(Instance {
+            service: service.into(),
+            instance_id: id.into(),
+            address: "10.0.0.1".into(),
+            metadata: [("color".to_owned(), "red".to_owned())].into(),
+            ..Instance::default()
+        }),
+        liveness: Some(match session {
+            "" => Liveness::Persistent(true),
+            session => Liveness::SessionId(session.into()),
+        }),
+        ..RegisterInstanceRequest::default()
+    };
+    let registered = server.registry().register_instance(request).await?;
+    Ok(registered.into_inner().instance.unwrap())
+}
+
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
+}
