@@ -8,7 +8,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PUBLIC: [&str; 8] = [
+const PUBLIC: [&str; 9] = [
     "stanchion/v1/common.proto",
     "stanchion/v1/config_service.proto",
     "stanchion/v1/error_reason.proto",

@@ -2,8 +2,10 @@
 
 use crate::{
     cache,
-    store::{self, Outcome},
+    store::{self, Outcome, Revision},
 };
+
+use super::namespace::Quota;
 
 /// Why a call did not do what was asked. Nothing is half done on any of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +109,26 @@ pub enum Error {
         /// The most there may be.
         limit: usize,
     },
+    /// Something is in the namespace.
+    #[error("namespace {namespace} is not empty: it has {holds}")]
+    NamespaceNotEmpty {
+        /// The namespace.
+        namespace: String,
+        /// What is in it, in words.
+        holds: String,
+    },
+    /// The namespace has as much as it may.
+    #[error("namespace {namespace} has {current} {quota}, and may have {limit}")]
+    QuotaExceeded {
+        /// The namespace.
+        namespace: String,
+        /// What is limited.
+        quota: Quota,
+        /// The most it may have.
+        limit: u32,
+        /// What it has.
+        current: usize,
+    },
     /// A record was written by a newer Stanchion, and rewriting it would lose what we do not know.
     #[error("{name} was written in the newer format {format}")]
     NewerFormat {
@@ -146,6 +168,8 @@ pub enum Resource {
     ConfigVersion,
     /// A service, `namespace/service`.
     Service,
+    /// A namespace.
+    Namespace,
 }
 
 /// What a caller can expect of a thing.
@@ -165,6 +189,18 @@ impl Error {
         Self::Invalid {
             field,
             description: description.to_string(),
+        }
+    }
+
+    /// Refuses a stale expectation of a revision.
+    pub fn unless_at(expected: Option<Revision>, found: Revision) -> Result<(), Self> {
+        match expected {
+            Some(expected) if expected != found => Err(Self::Mismatch {
+                expected,
+                found,
+                what: Expectation::Revision,
+            }),
+            _ => Ok(()),
         }
     }
 }
@@ -202,6 +238,7 @@ impl std::fmt::Display for Resource {
             Self::Config => "config",
             Self::ConfigVersion => "config version",
             Self::Service => "service",
+            Self::Namespace => "namespace",
         })
     }
 }

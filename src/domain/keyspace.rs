@@ -180,6 +180,12 @@ impl Keyspace {
         self.at("state/ns/", namespace.as_str())
     }
 
+    /// All that belongs to a namespace, its own settings and configs apart.
+    pub fn contents(&self, namespace: &Namespace) -> [KeyRange; 4] {
+        ["state/reg/", "state/svc/", "state/op/", "state/lock/"]
+            .map(|room| KeyRange::prefix(self.at(room, &format!("{namespace}/"))))
+    }
+
     /// The head of a config item.
     pub fn config(&self, path: &ConfigPath) -> Bytes {
         self.at("state/cfg/", &path.path())

@@ -14,6 +14,8 @@ const ROUNDS: usize = 8;
 pub(super) enum Step<T> {
     /// Nothing: it is as it should be.
     Keep(T),
+    /// Nothing, because it is only asked what would be so.
+    Would(T),
     /// This, if what was seen is still so.
     Send(Txn, T),
 }
@@ -23,7 +25,7 @@ pub(super) enum Step<T> {
 pub struct Revised<T> {
     /// What is so now.
     pub value: T,
-    /// Whether this call made it so.
+    /// Whether this call made it so, or would.
     pub changed: bool,
     /// The revision at which it is so.
     pub revision: Revision,
@@ -64,11 +66,19 @@ impl Core {
                         revision: view.revision,
                     });
                 }
+                Ok(Step::Would(value)) if confirmed => {
+                    self.require(guard).await?;
+                    return Ok(Revised {
+                        value,
+                        changed: true,
+                        revision: view.revision,
+                    });
+                }
                 Err(error) if confirmed => {
                     self.require(guard).await?;
                     return Err(error);
                 }
-                Ok(Step::Keep(_)) | Err(_) => {}
+                Ok(Step::Keep(_) | Step::Would(_)) | Err(_) => {}
             }
             view = self.cache.read(Freshness::Linearizable).await?;
             confirmed = true;

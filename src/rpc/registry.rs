@@ -27,7 +27,10 @@ use crate::{
     },
 };
 
-pub(super) use self::encode::wire_service;
+pub(super) use self::{
+    decode::key as instance_key,
+    encode::{wire_decision, wire_service},
+};
 use self::{
     decode::{
         batch_request, deregister_request, instance_selection, key, register_request,
@@ -37,10 +40,10 @@ use self::{
     health::{report_request, wire_findings},
 };
 
-mod checks;
+pub(super) mod checks;
 mod decode;
 mod encode;
-mod fields;
+pub(super) mod fields;
 mod health;
 mod list;
 
@@ -178,11 +181,20 @@ impl RegistryService for RegistryHandler {
             view.state.checks_of(&instance.record),
             now,
         );
+        let decided = view.state.operators.get(key.path().as_bytes());
         Ok(Response::new(GetInstanceResponse {
             header: Some(self.context.header.of(&view)),
             instance: Some(wire_instance_at(&instance, now)),
             findings,
             damping,
+            decision: decided.map(|operator| wire_decision(operator)),
+            registered: instance.overlaid.is_some().then(|| {
+                let registered = Instance {
+                    overlaid: None,
+                    ..Instance::clone(&instance)
+                };
+                wire_instance(&Arc::new(registered))
+            }),
         }))
     }
 

@@ -159,6 +159,7 @@ fn row(error: &Error) -> Row {
                 Resource::Config => R::ConfigNotFound,
                 Resource::ConfigVersion => R::ConfigVersionNotFound,
                 Resource::Service => R::ServiceNotFound,
+                Resource::Namespace => R::NamespaceNotFound,
             },
         )
         .with("name", name),
@@ -209,6 +210,21 @@ fn row(error: &Error) -> Row {
         Error::SessionFull { limit } => {
             Row::new(Code::ResourceExhausted, R::SessionFull).with("limit", limit)
         }
+        Error::NamespaceNotEmpty { namespace, holds } => {
+            Row::new(Code::FailedPrecondition, R::NamespaceNotEmpty)
+                .with("namespace", namespace)
+                .with("holds", holds)
+        }
+        Error::QuotaExceeded {
+            namespace,
+            quota,
+            limit,
+            current,
+        } => Row::new(Code::ResourceExhausted, R::QuotaExceeded)
+            .with("namespace", namespace)
+            .with("quota", quota)
+            .with("limit", limit)
+            .with("current", current),
         Error::NewerFormat { name, format } => Row::new(Code::Unavailable, R::NewerFormat)
             .with("name", name)
             .with("format", format),

@@ -11,7 +11,7 @@ use crate::{
 use super::{
     DecodeError, FORMAT, decode, encode,
     health::{registration, wire_registration},
-    label, time,
+    label, optional_time, time,
 };
 
 /// Reads what an operator decided. A state of the future leaves the instance as it is.
@@ -20,11 +20,15 @@ pub fn operator(kv: &KeyValue) -> Result<Operator, DecodeError> {
     let isolated = record.state() == wire::OperatorState::Isolated;
     Ok(Operator {
         isolated,
-        overlay: record.overlay.map(overlay).unwrap_or_default(),
+        overlay: match record.overlay {
+            Some(stored) => overlay(stored)?,
+            None => Overlay::default(),
+        },
         drain: record.drain.map(drain).transpose()?,
         author: label(&record.author, "author")?,
         comment: record.comment,
         update_time: time(record.update_time, "update_time")?,
+        request_id: record.request_id,
         format: record.format,
         mod_revision: kv.mod_revision,
     })
@@ -54,17 +58,24 @@ pub fn encode_operator(operator: &Operator) -> Bytes {
             weight: overlay.weight,
             metadata: overlay.metadata.clone(),
             hidden_metadata: overlay.hidden.iter().cloned().collect(),
+            author: overlay.author.to_string(),
+            comment: overlay.comment.clone(),
+            update_time: overlay.update_time.map(Into::into),
         }),
         drain: operator.drain.as_ref().map(drain),
+        request_id: operator.request_id.clone(),
     })
 }
 
-fn overlay(overlay: wire::Overlay) -> Overlay {
-    Overlay {
+fn overlay(overlay: wire::Overlay) -> Result<Overlay, DecodeError> {
+    Ok(Overlay {
         weight: overlay.weight,
         metadata: overlay.metadata,
         hidden: overlay.hidden_metadata.into_iter().collect(),
-    }
+        author: label(&overlay.author, "author")?,
+        comment: overlay.comment,
+        update_time: optional_time(overlay.update_time, "update_time")?,
+    })
 }
 
 fn drain(drain: wire::Drain) -> Result<Drain, DecodeError> {

@@ -93,6 +93,7 @@ pub fn namespace(namespace: Namespace, kv: &KeyValue) -> Result<NamespaceSetting
         },
         author: label(&record.author, "author")?,
         update_time: time(record.update_time, "update_time")?,
+        request_id: record.request_id,
         format: record.format,
         create_revision: kv.create_revision,
         mod_revision: kv.mod_revision,
@@ -110,6 +111,7 @@ pub fn encode_namespace(settings: &NamespaceSettings) -> Bytes {
         max_sessions: settings.quotas.sessions,
         author: settings.author.to_string(),
         update_time: Some(settings.update_time.into()),
+        request_id: settings.request_id.clone(),
     })
 }
 

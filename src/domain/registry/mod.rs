@@ -9,6 +9,7 @@ mod backing;
 mod check;
 mod claim;
 mod damping;
+mod decide;
 mod deregister;
 mod drain_ack;
 mod filter;
@@ -23,6 +24,7 @@ mod register;
 mod removal;
 mod removed;
 mod removed_instances;
+mod room;
 mod selection;
 mod service;
 mod suspects;
@@ -48,6 +50,7 @@ use super::{
 pub use self::{
     backing::Support,
     check::{CheckKind, CheckPort, CheckTls, HealthCheck},
+    decide::{Decided, Decision},
     deregister::{Deregistered, Deregistration},
     drain_ack::{DrainAck, Laggard},
     filter::{Filter, FilterError},

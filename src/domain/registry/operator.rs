@@ -30,12 +30,14 @@ pub struct Operator {
     pub overlay: Overlay,
     /// The drain that was begun.
     pub drain: Option<Drain>,
-    /// Who decided last, unverified.
+    /// Who decided on the state, unverified. The overlay has an author of its own.
     pub author: Label,
     /// Why.
     pub comment: String,
     /// When.
     pub update_time: SystemTime,
+    /// The request that wrote it last.
+    pub request_id: String,
     /// The format it was written in.
     pub format: u32,
     /// The revision that last wrote it.
@@ -51,6 +53,12 @@ pub struct Overlay {
     pub metadata: BTreeMap<String, String>,
     /// Keys of metadata that are hidden.
     pub hidden: BTreeSet<String>,
+    /// Who decided so, unverified.
+    pub author: Label,
+    /// Why.
+    pub comment: String,
+    /// When; `None`: there is no overlay.
+    pub update_time: Option<SystemTime>,
 }
 
 /// An instance that is being taken out.
@@ -82,6 +90,26 @@ impl OperatorState {
 // === impl Operator ===
 
 impl Operator {
+    /// Nothing was decided.
+    pub(super) fn none() -> Self {
+        Self {
+            isolated: false,
+            overlay: Overlay::default(),
+            drain: None,
+            author: Label::default(),
+            comment: String::new(),
+            update_time: SystemTime::UNIX_EPOCH,
+            request_id: String::new(),
+            format: 0,
+            mod_revision: 0,
+        }
+    }
+
+    /// Says whether nothing is left that was decided.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.isolated && self.drain.is_none() && self.overlay.is_empty()
+    }
+
     /// What it means for a registration.
     pub fn state(&self, record: &InstanceRecord) -> OperatorState {
         let drained = |drain: &Drain| drain.registration == record.registration();
@@ -101,6 +129,20 @@ impl Overlay {
     /// Says whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.weight.is_none() && self.metadata.is_empty() && self.hidden.is_empty()
+    }
+
+    /// Says whether it shows the same as another one.
+    pub(super) fn shows_like(&self, other: &Self) -> bool {
+        let shown = |overlay: &Self| {
+            let Overlay {
+                weight,
+                metadata,
+                hidden,
+                ..
+            } = overlay.clone();
+            (weight, metadata, hidden)
+        };
+        shown(self) == shown(other)
     }
 
     /// What is shown of what was registered.
@@ -135,6 +177,7 @@ mod tests {
             weight: Some(0),
             metadata: map(&[("b", "2"), ("d", "2")]),
             hidden: ["c".to_owned()].into(),
+            ..Overlay::default()
         };
         let shown = overlay.over(&spec);
         assert_eq!(shown.weight, 0);

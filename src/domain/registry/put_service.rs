@@ -16,7 +16,7 @@ use crate::{
     store::{Compare, Operation, Revision, Txn},
 };
 
-use super::{Registry, Service, ServiceSettings, claim::mismatch};
+use super::{Registry, Service, ServiceSettings};
 
 /// What is to be set for a service.
 #[derive(Debug, Clone)]
@@ -66,9 +66,7 @@ impl Registry {
             if let Some(seen) = seen.filter(|seen| put.is_repeated(&seen.request_id)) {
                 return Ok(Step::Keep(seen.clone()));
             }
-            if let Some(expected) = put.expected_revision.filter(|e| *e != revision) {
-                return Err(mismatch(expected, revision));
-            }
+            Error::unless_at(put.expected_revision, revision)?;
             // All that is not set by this call stays as it is.
             let same = ServiceSettings {
                 brake_released_until: base.brake_released_until,
@@ -92,7 +90,7 @@ impl Registry {
                 ..same
             };
             if put.validate_only {
-                return Ok(Step::Keep(wanted));
+                return Ok(Step::Would(wanted));
             }
             let key = self.core.keys.service(&wanted.key);
             let txn = Txn::new()
@@ -100,11 +98,11 @@ impl Registry {
                 .then(Operation::put(key, records::encode_service(&wanted)));
             Ok(Step::Send(txn, wanted))
         };
-        let mut put_to = self.core.revise(&path, put.guard.as_ref(), decide).await?;
-        if put_to.changed {
-            put_to.value.mod_revision = put_to.revision;
+        let mut revised = self.core.revise(&path, put.guard.as_ref(), decide).await?;
+        if revised.changed && !put.validate_only {
+            revised.value.mod_revision = revised.revision;
         }
-        Ok(put_to)
+        Ok(revised)
     }
 
     /// Takes back what was set for a service. Nothing is put: a full store takes it too.
@@ -116,10 +114,7 @@ impl Registry {
             let Some(seen) = view.state.settings.get(path.as_bytes()) else {
                 return Ok(Step::Keep(()));
             };
-            let expected = delete.expected_revision;
-            if let Some(expected) = expected.filter(|e| *e != seen.mod_revision) {
-                return Err(mismatch(expected, seen.mod_revision));
-            }
+            Error::unless_at(delete.expected_revision, seen.mod_revision)?;
             let key = self.core.keys.service(&delete.key);
             let txn = Txn::new()
                 .when(Compare::mod_revision(key.clone(), seen.mod_revision))

@@ -10,7 +10,6 @@ use crate::{
         names::{InstanceId, Label, Namespace, ServiceName},
         session::{OpenSession, Session, Unopened},
         session_id::SessionId,
-        state::{Owned, View},
     },
     store::{Operation, OperationResponse, Revision, Txn, TxnResponse},
 };
@@ -242,33 +241,6 @@ impl Registry {
         })
     }
 
-    /// The outcomes of what the session has no room for.
-    fn without_room(
-        &self,
-        wanted: &[Registration],
-        owner: &Owner,
-        view: &View,
-    ) -> Vec<Option<Outcome>> {
-        let Some(session) = &owner.session else {
-            return vec![None; wanted.len()];
-        };
-        let owned = view.state.owned.get(session);
-        let mut more = 0;
-        let refused = |wanted: &Registration| {
-            let item = Owned::Instance(wanted.key.path().into());
-            if owned.is_some_and(|owned| owned.contains(&item)) {
-                return None;
-            }
-            more += 1;
-            let room = self.sessions.check_room(view, session, more);
-            room.err().map(|error| {
-                more -= 1;
-                Err(error)
-            })
-        };
-        wanted.iter().map(refused).collect()
-    }
-
     async fn send(
         &self,
         guard: Option<&Guard>,
@@ -296,7 +268,8 @@ impl Registry {
     }
 }
 
-type Outcome = Result<Arc<InstanceRecord>, Error>;
+/// What came of one registration.
+pub(super) type Outcome = Result<Arc<InstanceRecord>, Error>;
 
 /// Whether a session that was opened for a registration is of no use.
 fn came_to_nothing<T>(registered: &Result<(Registered, T), Error>) -> bool {

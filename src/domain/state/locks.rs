@@ -178,7 +178,11 @@ pub(super) fn settle(
                 },
             });
         }
-        if after.claims.is_empty() {
+        let wanted = !after.claims.is_empty();
+        if wanted != before.is_some() {
+            state.count_lock(&path, wanted);
+        }
+        if !wanted {
             state.locks.remove(&path);
             continue;
         }

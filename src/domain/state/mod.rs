@@ -8,6 +8,7 @@ mod instances;
 mod locks;
 mod services;
 mod sessions;
+mod usage;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,6 +19,8 @@ use crate::{
     cache::{Change, Projection},
     store::{Event, KeyValue, Revision},
 };
+
+pub use self::usage::Usage;
 
 pub(super) use self::locks::claim_key;
 
@@ -95,6 +98,8 @@ pub struct State {
     pub settings: OrdMap<Bytes, Arc<ServiceSettings>>,
     /// What was set for namespaces.
     pub namespaces: OrdMap<Namespace, Arc<NamespaceSettings>>,
+    /// What is in each namespace that has something in it.
+    pub usage: OrdMap<Bytes, Usage>,
     /// All config items, deleted ones included.
     pub configs: OrdMap<Bytes, Arc<ConfigHead>>,
     /// All locks that somebody wants.
@@ -353,6 +358,7 @@ impl Projection for StateProjection {
         instances::settle(state, &mut touched, &mut changes, revision);
         let Touched { locks, closed, .. } = touched;
         locks::settle(state, locks, &closed, &mut changes, revision);
+        state.count_changes(&changes);
         changes
     }
 
@@ -442,19 +448,6 @@ impl State {
         };
         map.range((start, Bound::Unbounded))
             .take_while(move |(path, _)| path.starts_with(prefix))
-    }
-
-    fn own(&mut self, session: SessionId, owned: Owned) {
-        self.owned.entry(session).or_default().insert(owned);
-    }
-
-    fn disown(&mut self, session: SessionId, owned: &Owned) {
-        if let Some(set) = self.owned.get_mut(&session) {
-            set.remove(owned);
-            if set.is_empty() {
-                self.owned.remove(&session);
-            }
-        }
     }
 }
 

@@ -25,8 +25,11 @@ pub(super) fn put(
             .insert(session.request_id.clone(), id);
     }
     let before = state.sessions.insert(id, session.clone());
-    if let Some(before) = &before {
-        state.sessions_in_order.remove(&before.place());
+    match &before {
+        Some(before) => {
+            state.sessions_in_order.remove(&before.place());
+        }
+        None => state.session_came(id),
     }
     state.sessions_in_order.insert(session.place(), id);
     look_at_owned(state, touched, id);
@@ -52,6 +55,7 @@ pub(super) fn delete(
         state.sessions_by_request.remove(&session.request_id);
     }
     state.sessions_in_order.remove(&session.place());
+    state.session_went(id);
     touched.closed.insert(id);
     look_at_owned(state, touched, id);
     changes.push(Change {

@@ -1,15 +1,21 @@
 //! `OperatorService`: one file per concern, each with what its requests and answers look like.
 
+mod instances;
+mod namespaces;
 mod services;
 
 use stanchion_client::proto::{
-    DeleteServiceRequest, DeleteServiceResponse, GetServiceRequest, GetServiceResponse,
-    PutServiceRequest, PutServiceResponse,
+    DeleteNamespaceRequest, DeleteNamespaceResponse, DeleteServiceRequest, DeleteServiceResponse,
+    GetNamespaceRequest, GetNamespaceResponse, GetServiceRequest, GetServiceResponse,
+    ListNamespacesRequest, ListNamespacesResponse, PutNamespaceRequest, PutNamespaceResponse,
+    PutServiceRequest, PutServiceResponse, SetInstanceOverlayRequest, SetInstanceOverlayResponse,
+    SetInstanceStateRequest, SetInstanceStateResponse,
 };
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
-    domain::registry::Registry, proto::server::operator_service_server::OperatorService,
+    domain::{namespace::Namespaces, registry::Registry},
+    proto::server::operator_service_server::OperatorService,
     rpc::Context,
 };
 
@@ -17,6 +23,7 @@ use crate::{
 pub struct OperatorHandler {
     context: Context,
     registry: Registry,
+    namespaces: Namespaces,
 }
 
 // === impl OperatorHandler ===
@@ -26,6 +33,7 @@ impl OperatorHandler {
     pub fn new(context: Context) -> Self {
         Self {
             registry: Registry::new(context.core.clone(), context.sessions.clone()),
+            namespaces: Namespaces::new(context.core.clone()),
             context,
         }
     }
@@ -52,5 +60,47 @@ impl OperatorService for OperatorHandler {
         request: Request<DeleteServiceRequest>,
     ) -> Result<Response<DeleteServiceResponse>, Status> {
         services::delete(self, request.into_inner()).await
+    }
+
+    async fn set_instance_state(
+        &self,
+        request: Request<SetInstanceStateRequest>,
+    ) -> Result<Response<SetInstanceStateResponse>, Status> {
+        instances::set_state(self, request.into_inner()).await
+    }
+
+    async fn set_instance_overlay(
+        &self,
+        request: Request<SetInstanceOverlayRequest>,
+    ) -> Result<Response<SetInstanceOverlayResponse>, Status> {
+        instances::set_overlay(self, request.into_inner()).await
+    }
+
+    async fn put_namespace(
+        &self,
+        request: Request<PutNamespaceRequest>,
+    ) -> Result<Response<PutNamespaceResponse>, Status> {
+        namespaces::put(self, request.into_inner()).await
+    }
+
+    async fn get_namespace(
+        &self,
+        request: Request<GetNamespaceRequest>,
+    ) -> Result<Response<GetNamespaceResponse>, Status> {
+        namespaces::get(self, request.into_inner()).await
+    }
+
+    async fn list_namespaces(
+        &self,
+        request: Request<ListNamespacesRequest>,
+    ) -> Result<Response<ListNamespacesResponse>, Status> {
+        namespaces::list(self, request.into_inner()).await
+    }
+
+    async fn delete_namespace(
+        &self,
+        request: Request<DeleteNamespaceRequest>,
+    ) -> Result<Response<DeleteNamespaceResponse>, Status> {
+        namespaces::delete(self, request.into_inner()).await
     }
 }

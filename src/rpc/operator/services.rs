@@ -1,6 +1,6 @@
 //! What is set for services.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use stanchion_client::proto::{
     self, DeleteServiceRequest, DeleteServiceResponse, GetServiceRequest, GetServiceResponse,
@@ -16,7 +16,7 @@ use crate::{
     },
     rpc::{
         convert::{Violations, wire_duration},
-        registry::wire_service,
+        registry::{checks, wire_service},
         status,
     },
 };
@@ -28,7 +28,7 @@ const MAX_LABELS: usize = 64;
 /// The most bytes of labels.
 const MAX_LABEL_BYTES: usize = 16 * 1024;
 /// The longest description, in bytes.
-const MAX_DESCRIPTION: usize = 1024;
+pub(super) const MAX_DESCRIPTION: usize = 1024;
 /// The longest time after which an unhealthy instance is removed.
 const MAX_REMOVAL: Duration = Duration::from_secs(24 * 3600);
 /// The longest time over which a weight grows.
@@ -38,14 +38,12 @@ pub(super) async fn put(
     handler: &OperatorHandler,
     request: PutServiceRequest,
 ) -> Result<Response<PutServiceResponse>, Status> {
-    let put = put_request(request)?;
-    let asked = put.validate_only;
-    let done = handler.registry.put_service(put).await;
+    let done = handler.registry.put_service(put_request(request)?).await;
     let done = done.map_err(status::of)?;
     Ok(Response::new(PutServiceResponse {
         header: Some(handler.context.header.at(done.revision)),
         settings: Some(wire_settings(&done.value)),
-        unchanged: !done.changed && !asked,
+        unchanged: !done.changed,
     }))
 }
 
@@ -111,11 +109,7 @@ fn put_request(request: PutServiceRequest) -> Result<PutService, Status> {
     })
 }
 
-pub(super) fn service_key(
-    v: &mut Violations,
-    namespace: &str,
-    service: &str,
-) -> Option<ServiceKey> {
+fn service_key(v: &mut Violations, namespace: &str, service: &str) -> Option<ServiceKey> {
     let namespace = v.namespace(namespace);
     let service = v.take("service", ServiceName::parse(service));
     Some(ServiceKey {
@@ -130,6 +124,8 @@ fn service_settings(
     settings: proto::ServiceSettings,
 ) -> ServiceSettings {
     ServiceSettings {
+        // Of the ports, some instances may have what others have not.
+        checks: checks::checks(v, "settings.checks", settings.checks, None),
         panic_threshold: percentage(v, "settings.panic_threshold", settings.panic_threshold),
         brake_off: settings.brake_off,
         remove_unhealthy_after: period(
@@ -145,12 +141,7 @@ fn service_settings(
             settings.slow_start,
             MAX_SLOW_START,
         ),
-        labels: v.metadata(
-            "settings.labels",
-            settings.labels,
-            MAX_LABELS,
-            MAX_LABEL_BYTES,
-        ),
+        labels: labels(v, settings.labels),
         description: v.text(
             "settings.description",
             settings.description,
@@ -158,6 +149,14 @@ fn service_settings(
         ),
         ..ServiceSettings::unset(key)
     }
+}
+
+/// The labels in settings.
+pub(super) fn labels(
+    v: &mut Violations,
+    labels: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    v.metadata("settings.labels", labels, MAX_LABELS, MAX_LABEL_BYTES)
 }
 
 fn percentage(v: &mut Violations, field: &str, value: Option<i32>) -> Option<u32> {
@@ -189,6 +188,7 @@ fn wire_settings(settings: &ServiceSettings) -> proto::ServiceSettings {
     proto::ServiceSettings {
         namespace: settings.key.namespace.to_string(),
         service: settings.key.service.to_string(),
+        checks: checks::wire_checks(&settings.checks),
         panic_threshold: settings.panic_threshold.map(percentage),
         brake_off: settings.brake_off,
         brake_released_until: settings.brake_released_until.map(Into::into),

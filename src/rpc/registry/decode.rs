@@ -245,7 +245,7 @@ pub(super) fn service_selection(
     Some(Services::of(&namespace?, prefix))
 }
 
-pub(super) fn key(
+pub(in crate::rpc) fn key(
     v: &mut Violations,
     (prefix, namespace): (&str, &str),
     service: &str,

@@ -7,7 +7,9 @@ use stanchion_client::proto::{self, ErrorStatus};
 use crate::{
     domain::{
         Error,
-        registry::{Health, Instance, OperatorState, Port, RemovalCause, Service, Tier, Tombstone},
+        registry::{
+            Health, Instance, Operator, OperatorState, Port, RemovalCause, Service, Tier, Tombstone,
+        },
     },
     rpc::{
         convert::{wire_count, wire_duration},
@@ -92,6 +94,35 @@ pub(super) fn wire_tier(tier: Tier) -> proto::LocalityTier {
         Tier::Zone => proto::LocalityTier::Zone,
         Tier::Region => proto::LocalityTier::Region,
         Tier::Elsewhere => proto::LocalityTier::Elsewhere,
+    }
+}
+
+/// Writes what operators decided about an instance.
+pub(in crate::rpc) fn wire_decision(operator: &Operator) -> proto::InstanceDecision {
+    let state = match (operator.isolated, &operator.drain) {
+        (true, _) => proto::OperatorState::Isolated,
+        (false, Some(_)) => proto::OperatorState::Draining,
+        (false, None) => proto::OperatorState::Active,
+    };
+    let active = state == proto::OperatorState::Active;
+    // Of an active one there may be what was said when it was last brought back.
+    let of_state = |text: String| if active { String::new() } else { text };
+    let overlay = &operator.overlay;
+    let weight = |weight: u32| i32::try_from(weight).unwrap_or(i32::MAX);
+    proto::InstanceDecision {
+        operator_state: state.into(),
+        author: of_state(operator.author.to_string()),
+        comment: of_state(operator.comment.clone()),
+        update_time: (!active).then(|| operator.update_time.into()),
+        overlay: (!overlay.is_empty()).then(|| proto::InstanceOverlay {
+            weight: overlay.weight.map(weight),
+            metadata: overlay.metadata.clone(),
+            hidden_metadata: overlay.hidden.iter().cloned().collect(),
+            author: overlay.author.to_string(),
+            comment: overlay.comment.clone(),
+            update_time: overlay.update_time.map(Into::into),
+        }),
+        revision: operator.mod_revision,
     }
 }
 

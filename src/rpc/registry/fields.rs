@@ -1,6 +1,9 @@
 //! The fields of an instance, checked.
 
-use std::{collections::BTreeSet, net::Ipv6Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+};
 
 use stanchion_client::proto;
 
@@ -27,7 +30,7 @@ const DEFAULT_WEIGHT: u32 = 100;
 /// The longest version, region or zone, in bytes.
 const MAX_TEXT: usize = 128;
 /// The most entries of metadata.
-const MAX_METADATA: usize = 64;
+pub(in crate::rpc) const MAX_METADATA: usize = 64;
 /// The most bytes of metadata.
 const MAX_METADATA_BYTES: usize = 16 * 1024;
 
@@ -41,12 +44,7 @@ pub(super) fn spec(v: &mut Violations, prefix: &str, instance: proto::Instance) 
         version: text(v, &at("version"), instance.version),
         region: text(v, &at("region"), instance.region),
         zone: text(v, &at("zone"), instance.zone),
-        metadata: v.metadata(
-            &at("metadata"),
-            instance.metadata,
-            MAX_METADATA,
-            MAX_METADATA_BYTES,
-        ),
+        metadata: metadata(v, &at("metadata"), instance.metadata),
         checks: Vec::new(),
     };
     spec.checks = checks(v, &at("checks"), instance.checks, Some(&spec));
@@ -73,12 +71,8 @@ pub(super) fn patch(
             "region" => patch.region = Some(text(v, "instance.region", instance.region.clone())),
             "zone" => patch.zone = Some(text(v, "instance.zone", instance.zone.clone())),
             "metadata" => {
-                patch.metadata = Some(v.metadata(
-                    "instance.metadata",
-                    instance.metadata.clone(),
-                    MAX_METADATA,
-                    MAX_METADATA_BYTES,
-                ));
+                let given = instance.metadata.clone();
+                patch.metadata = Some(metadata(v, "instance.metadata", given));
             }
             // The ports they name may stand in the record that is there.
             "checks" => {
@@ -159,7 +153,17 @@ pub(super) fn word(v: &mut Violations, field: &str, text: &str, marks: &str) {
     }
 }
 
-fn weight(v: &mut Violations, field: &str, weight: Option<i32>) -> u32 {
+/// The metadata of an instance.
+pub(in crate::rpc) fn metadata(
+    v: &mut Violations,
+    field: &str,
+    metadata: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    v.metadata(field, metadata, MAX_METADATA, MAX_METADATA_BYTES)
+}
+
+/// The weight of an instance.
+pub(in crate::rpc) fn weight(v: &mut Violations, field: &str, weight: Option<i32>) -> u32 {
     match weight.map(u32::try_from) {
         None => DEFAULT_WEIGHT,
         Some(Ok(weight)) if weight <= MAX_WEIGHT => weight,

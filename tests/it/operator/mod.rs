@@ -1,5 +1,7 @@
 //! What operators decide, through its API, on both stores.
 
+mod instances;
+mod namespaces;
 mod services;
 
 use stanchion::domain::session_id::SessionId;

@@ -122,6 +122,15 @@ pub enum ErrorReason {
     Unimplemented = 83,
     /// `NOT_FOUND`: nothing was set for the service, and it has no instance. Stop.
     ServiceNotFound = 100,
+    /// `NOT_FOUND`: nothing was set for the namespace, and nothing is in it. Stop.
+    NamespaceNotFound = 101,
+    /// `FAILED_PRECONDITION`: something is in the namespace; `metadata` says in
+    /// `holds` what. Nothing was changed. Remove it first.
+    NamespaceNotEmpty = 102,
+    /// `RESOURCE_EXHAUSTED`: the namespace has as many instances, services or
+    /// sessions as it may; `metadata` has `quota`, `limit` and `current`. Nothing
+    /// was changed. Remove some, or have an operator raise the quota.
+    QuotaExceeded = 103,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -169,6 +178,9 @@ impl ErrorReason {
             Self::Internal => "ERROR_REASON_INTERNAL",
             Self::Unimplemented => "ERROR_REASON_UNIMPLEMENTED",
             Self::ServiceNotFound => "ERROR_REASON_SERVICE_NOT_FOUND",
+            Self::NamespaceNotFound => "ERROR_REASON_NAMESPACE_NOT_FOUND",
+            Self::NamespaceNotEmpty => "ERROR_REASON_NAMESPACE_NOT_EMPTY",
+            Self::QuotaExceeded => "ERROR_REASON_QUOTA_EXCEEDED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -213,6 +225,9 @@ impl ErrorReason {
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
             "ERROR_REASON_UNIMPLEMENTED" => Some(Self::Unimplemented),
             "ERROR_REASON_SERVICE_NOT_FOUND" => Some(Self::ServiceNotFound),
+            "ERROR_REASON_NAMESPACE_NOT_FOUND" => Some(Self::NamespaceNotFound),
+            "ERROR_REASON_NAMESPACE_NOT_EMPTY" => Some(Self::NamespaceNotEmpty),
+            "ERROR_REASON_QUOTA_EXCEEDED" => Some(Self::QuotaExceeded),
             _ => None,
         }
     }
@@ -2741,6 +2756,13 @@ pub struct GetInstanceResponse {
     /// asks for flap damping, and before the first change.
     #[prost(message, optional, tag = "4")]
     pub damping: ::core::option::Option<FlapDamping>,
+    /// Output only. What operators decided about it. Unset means nothing.
+    #[prost(message, optional, tag = "5")]
+    pub decision: ::core::option::Option<InstanceDecision>,
+    /// Output only. The instance as it was registered. Only if an overlay shows it
+    /// otherwise.
+    #[prost(message, optional, tag = "6")]
+    pub registered: ::core::option::Option<Instance>,
 }
 /// What one source says of the health of an instance.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2787,6 +2809,57 @@ pub struct FlapDamping {
     /// Output only. Until when it is held back. Unset means that it is not.
     #[prost(message, optional, tag = "2")]
     pub held_until: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// What operators decided about an instance. Outlives its registration.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InstanceDecision {
+    /// Output only. The state. Draining only while that registration lives.
+    #[prost(enumeration = "OperatorState", tag = "1")]
+    pub operator_state: i32,
+    /// Output only. Who decided on the state, as the request said; not verified.
+    /// Empty for an active one.
+    #[prost(string, tag = "2")]
+    pub author: ::prost::alloc::string::String,
+    /// Output only. Why. Empty for an active one.
+    #[prost(string, tag = "3")]
+    pub comment: ::prost::alloc::string::String,
+    /// Output only. When. Unset for an active one.
+    #[prost(message, optional, tag = "4")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. What is shown instead of what was registered. Unset means
+    /// nothing.
+    #[prost(message, optional, tag = "5")]
+    pub overlay: ::core::option::Option<InstanceOverlay>,
+    /// Output only. Revision of the decision, for `expected_revision`.
+    #[prost(int64, tag = "6")]
+    pub revision: i64,
+}
+/// What is shown of an instance instead of what it registered.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InstanceOverlay {
+    /// Optional. Share of the load, 0 to 10 000. Unset means as registered.
+    #[prost(int32, optional, tag = "1")]
+    pub weight: ::core::option::Option<i32>,
+    /// Optional. Metadata to add, or to show instead of what was registered under
+    /// the same key. At most 64 entries and 16 KiB; keys of 1 to 253 bytes.
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Optional. Keys of metadata to hide, at most 64, each of 1 to 253 bytes and
+    /// none of them in `metadata`.
+    #[prost(string, repeated, tag = "3")]
+    pub hidden_metadata: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Output only. Who decided so, as the request said; not verified.
+    #[prost(string, tag = "4")]
+    pub author: ::prost::alloc::string::String,
+    /// Output only. Why.
+    #[prost(string, tag = "5")]
+    pub comment: ::prost::alloc::string::String,
+    /// Output only. When.
+    #[prost(message, optional, tag = "6")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Asks for the instances of a service.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3447,7 +3520,7 @@ pub mod registry_service_client {
         /// (`ERROR_REASON_LEASE_EXPIRED`) if `session_id` is unknown or expired,
         /// (`ERROR_REASON_REQUEST_UNDONE`) if the same request was deregistered
         /// before; `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`); `RESOURCE_EXHAUSTED`
-        /// (`ERROR_REASON_SESSION_FULL`).
+        /// (`ERROR_REASON_SESSION_FULL`, `ERROR_REASON_QUOTA_EXCEEDED`).
         pub async fn register_instance(
             &mut self,
             request: impl tonic::IntoRequest<super::RegisterInstanceRequest>,
@@ -3768,6 +3841,10 @@ pub struct ServiceSettings {
     /// Output only. Name of the service.
     #[prost(string, tag = "2")]
     pub service: ::prost::alloc::string::String,
+    /// Optional. How the health of instances is checked that declare no check of
+    /// their own; at most 8, with distinct names.
+    #[prost(message, repeated, tag = "3")]
+    pub checks: ::prost::alloc::vec::Vec<HealthCheck>,
     /// Optional. Percentage of its active instances that are healthy or unknown
     /// strictly below which the service is protected: the serving view then shows
     /// all active ones. 0 to 100, default 30. Zero means never.
@@ -3915,6 +3992,291 @@ pub struct DeleteServiceResponse {
     #[prost(bool, tag = "2")]
     pub deleted: bool,
 }
+/// Asks to take an instance out, or back in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetInstanceStateRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the service.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// Required. Id of the instance.
+    #[prost(string, tag = "3")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// Required. `OPERATOR_STATE_ISOLATED` keeps it out of the serving view, also
+    /// after it registers again. `OPERATOR_STATE_ACTIVE` ends that, and breaks off a
+    /// drain that runs. Others are refused.
+    #[prost(enumeration = "OperatorState", tag = "4")]
+    pub state: i32,
+    /// Optional. Why, at most 1 KiB. Kept and shown while the instance is isolated.
+    #[prost(string, tag = "5")]
+    pub comment: ::prost::alloc::string::String,
+    /// Optional. Revision of the decision before; zero means that there must be
+    /// none. Unset means not checked.
+    #[prost(int64, optional, tag = "6")]
+    pub expected_revision: ::core::option::Option<i64>,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
+    /// call safe to repeat. Empty means none.
+    #[prost(string, tag = "7")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. Decides only while a lock is held.
+    #[prost(message, optional, tag = "8")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who decides, at most 253 bytes; not verified.
+    #[prost(string, tag = "9")]
+    pub actor: ::prost::alloc::string::String,
+}
+/// Answers `SetInstanceState`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetInstanceStateResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. All that is decided about the instance now. Unset means
+    /// nothing.
+    #[prost(message, optional, tag = "2")]
+    pub decision: ::core::option::Option<InstanceDecision>,
+    /// Output only. Whether it was so before.
+    #[prost(bool, tag = "3")]
+    pub unchanged: bool,
+}
+/// Asks to show an instance otherwise.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetInstanceOverlayRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the service.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// Required. Id of the instance.
+    #[prost(string, tag = "3")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// Optional. What to show instead; output-only fields are ignored. Unset or
+    /// empty means what was registered.
+    #[prost(message, optional, tag = "4")]
+    pub overlay: ::core::option::Option<InstanceOverlay>,
+    /// Optional. Why, at most 1 KiB.
+    #[prost(string, tag = "5")]
+    pub comment: ::prost::alloc::string::String,
+    /// Optional. Revision of the decision before; zero means that there must be
+    /// none. Unset means not checked.
+    #[prost(int64, optional, tag = "6")]
+    pub expected_revision: ::core::option::Option<i64>,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
+    /// call safe to repeat. Empty means none.
+    #[prost(string, tag = "7")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. Decides only while a lock is held.
+    #[prost(message, optional, tag = "8")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who decides, at most 253 bytes; not verified.
+    #[prost(string, tag = "9")]
+    pub actor: ::prost::alloc::string::String,
+}
+/// Answers `SetInstanceOverlay`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetInstanceOverlayResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. All that is decided about the instance now. Unset means
+    /// nothing.
+    #[prost(message, optional, tag = "2")]
+    pub decision: ::core::option::Option<InstanceDecision>,
+    /// Output only. Whether it was so before.
+    #[prost(bool, tag = "3")]
+    pub unchanged: bool,
+}
+/// A namespace: what was set for it, and how much is in it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Namespace {
+    /// Output only. Name of the namespace.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. What was set. Unset means that nothing was.
+    #[prost(message, optional, tag = "2")]
+    pub settings: ::core::option::Option<NamespaceSettings>,
+    /// Output only. Number of instances.
+    #[prost(int32, tag = "3")]
+    pub instance_count: i32,
+    /// Output only. Number of services that have instances.
+    #[prost(int32, tag = "4")]
+    pub service_count: i32,
+    /// Output only. Number of configs that are not deleted.
+    #[prost(int32, tag = "5")]
+    pub config_count: i32,
+    /// Output only. Number of locks that somebody holds or waits for.
+    #[prost(int32, tag = "6")]
+    pub lock_count: i32,
+    /// Output only. Number of live sessions that have an instance or a place in the
+    /// queue of a lock in it.
+    #[prost(int32, tag = "7")]
+    pub session_count: i32,
+}
+/// What was set for a namespace. A registration beyond a quota is refused. Each
+/// replica looks at its own copy of the state: registrations at the same moment
+/// may together exceed a quota by as many as are under way.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NamespaceSettings {
+    /// Optional. What the namespace is for; at most 1 KiB.
+    #[prost(string, tag = "1")]
+    pub description: ::prost::alloc::string::String,
+    /// Optional. Whatever people want to know. At most 64 entries and 16 KiB; keys
+    /// of 1 to 253 bytes.
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Optional. Most instances; not negative. Unset means any number.
+    #[prost(int32, optional, tag = "3")]
+    pub max_instances: ::core::option::Option<i32>,
+    /// Optional. Most services that have instances; not negative. Unset means any
+    /// number.
+    #[prost(int32, optional, tag = "4")]
+    pub max_services: ::core::option::Option<i32>,
+    /// Optional. Most live sessions that have something in the namespace; not
+    /// negative. Looked at when an instance is registered; locks are never refused
+    /// for it. Unset means any number.
+    #[prost(int32, optional, tag = "5")]
+    pub max_sessions: ::core::option::Option<i32>,
+    /// Output only. Who wrote the settings, as the request said; not verified.
+    #[prost(string, tag = "6")]
+    pub author: ::prost::alloc::string::String,
+    /// Output only. When they were written.
+    #[prost(message, optional, tag = "7")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Revision that wrote them, for `expected_revision`.
+    #[prost(int64, tag = "8")]
+    pub revision: i64,
+}
+/// Asks to set what can be set for a namespace.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PutNamespaceRequest {
+    /// Optional. The namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. The settings, all of them; output-only fields are ignored.
+    #[prost(message, optional, tag = "2")]
+    pub settings: ::core::option::Option<NamespaceSettings>,
+    /// Optional. Revision the settings must have; zero means that there must be
+    /// none. Unset means not checked.
+    #[prost(int64, optional, tag = "3")]
+    pub expected_revision: ::core::option::Option<i64>,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
+    /// call safe to repeat. Empty means none.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. Sets them only while a lock is held.
+    #[prost(message, optional, tag = "5")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who asks, at most 253 bytes; not verified.
+    #[prost(string, tag = "6")]
+    pub actor: ::prost::alloc::string::String,
+    /// Optional. Says what would be set, and sets nothing.
+    #[prost(bool, tag = "7")]
+    pub validate_only: bool,
+}
+/// Answers `PutNamespace`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PutNamespaceResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The settings as they are now, or would be. `revision` is that
+    /// of the settings before where nothing was set.
+    #[prost(message, optional, tag = "2")]
+    pub settings: ::core::option::Option<NamespaceSettings>,
+    /// Output only. Whether they were like that before.
+    #[prost(bool, tag = "3")]
+    pub unchanged: bool,
+}
+/// Asks for one namespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetNamespaceRequest {
+    /// Optional. The namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "2")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "3")]
+    pub min_revision: i64,
+}
+/// Answers `GetNamespace`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetNamespaceResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The namespace.
+    #[prost(message, optional, tag = "2")]
+    pub namespace: ::core::option::Option<Namespace>,
+}
+/// Asks for the namespaces.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListNamespacesRequest {
+    /// Optional. Most namespaces a page may hold; 0 to 1 000, default 100, larger
+    /// means 1 000.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// Optional. `next_page_token` of the page before. Never expires. Empty means
+    /// the first page.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "3")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "4")]
+    pub min_revision: i64,
+}
+/// Answers `ListNamespaces`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListNamespacesResponse {
+    /// Output only. Which state this page shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The namespaces, ordered by name. What exists throughout all
+    /// pages appears exactly once.
+    #[prost(message, repeated, tag = "2")]
+    pub namespaces: ::prost::alloc::vec::Vec<Namespace>,
+    /// Output only. Asks for the next page. Empty on the last one.
+    #[prost(string, tag = "3")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks to take back what was set for a namespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteNamespaceRequest {
+    /// Optional. The namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Optional. Revision the settings must have; positive. Unset means not
+    /// checked.
+    #[prost(int64, optional, tag = "2")]
+    pub expected_revision: ::core::option::Option<i64>,
+    /// Optional. Does it only while a lock is held.
+    #[prost(message, optional, tag = "3")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who asks, at most 253 bytes; not verified.
+    #[prost(string, tag = "4")]
+    pub actor: ::prost::alloc::string::String,
+}
+/// Answers `DeleteNamespace`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteNamespaceResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this call took something back.
+    #[prost(bool, tag = "2")]
+    pub deleted: bool,
+}
 /// Generated client implementations.
 pub mod operator_service_client {
     #![allow(
@@ -3926,8 +4288,8 @@ pub mod operator_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Carries out what operators decide about services. Programs that serve or call
-    /// them need none of it.
+    /// Carries out what operators decide about services, instances and namespaces.
+    /// Programs that serve or call them need none of it.
     ///
     /// Every method may fail with `INVALID_ARGUMENT`
     /// (`ERROR_REASON_INVALID_ARGUMENT`), `UNAVAILABLE`
@@ -4103,6 +4465,191 @@ pub mod operator_service_client {
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("stanchion.v1.OperatorService", "DeleteService"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes an instance out of the serving view, or back in. It need not be
+        /// registered, and the decision outlives its registration. Watchers are told at
+        /// once. The same decision again changes nothing; safe to repeat with the same
+        /// `request_id`.
+        ///
+        /// Errors: `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`).
+        pub async fn set_instance_state(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetInstanceStateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetInstanceStateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.OperatorService/SetInstanceState",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.OperatorService", "SetInstanceState"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Has an instance shown otherwise than it registered, all of the overlay at
+        /// once; an empty one takes the former back. It need not be registered, and the
+        /// overlay outlives its registration. Watchers are told at once. The same
+        /// overlay again changes nothing; safe to repeat with the same `request_id`.
+        ///
+        /// Errors: `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`).
+        pub async fn set_instance_overlay(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetInstanceOverlayRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetInstanceOverlayResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.OperatorService/SetInstanceOverlay",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.OperatorService", "SetInstanceOverlay"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sets all that can be set for a namespace: what the request leaves out has
+        /// its default again. The same content again changes nothing. Safe to repeat
+        /// with the same `request_id`. A quota that is lower than what is there removes
+        /// nothing.
+        ///
+        /// Errors: `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`).
+        pub async fn put_namespace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutNamespaceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutNamespaceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.OperatorService/PutNamespace",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.OperatorService", "PutNamespace"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads what was set for a namespace, and how much is in it.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_NAMESPACE_NOT_FOUND`) if nothing was set
+        /// and nothing is in it; `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn get_namespace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetNamespaceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetNamespaceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.OperatorService/GetNamespace",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.OperatorService", "GetNamespace"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the namespaces for which something was set or that have something in
+        /// them, ordered by name.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`);
+        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn list_namespaces(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListNamespacesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListNamespacesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.OperatorService/ListNamespaces",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.OperatorService", "ListNamespaces"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes back all that was set for a namespace that has nothing in it: no
+        /// instance, service settings, decision about an instance, config or lock. Safe
+        /// to repeat: if nothing was set, that succeeds.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_NAMESPACE_NOT_EMPTY`);
+        /// `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`).
+        pub async fn delete_namespace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteNamespaceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteNamespaceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.OperatorService/DeleteNamespace",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.OperatorService", "DeleteNamespace"),
                 );
             self.inner.unary(req, path, codec).await
         }

@@ -1,0 +1,80 @@
+//! What there is no room for: a session carries so many instances, a namespace has quotas.
+
+use crate::domain::{
+    namespace::{Newcomer, Room},
+    session_id::SessionId,
+    state::{Owned, View},
+};
+
+use super::{
+    Registry,
+    claim::{Owner, Registration},
+    register::Outcome,
+};
+
+// === impl Registry ===
+
+impl Registry {
+    /// The outcomes of what the session, or a namespace, has no room for.
+    pub(super) fn without_room(
+        &self,
+        wanted: &[Registration],
+        owner: &Owner,
+        view: &View,
+    ) -> Vec<Option<Outcome>> {
+        let mut outcomes = match &owner.session {
+            Some(session) => self.beyond_session(wanted, session, view),
+            None => vec![None; wanted.len()],
+        };
+        over_quota(wanted, owner, view, &mut outcomes);
+        outcomes
+    }
+
+    fn beyond_session(
+        &self,
+        wanted: &[Registration],
+        session: &SessionId,
+        view: &View,
+    ) -> Vec<Option<Outcome>> {
+        let owned = view.state.owned.get(session);
+        let mut more = 0;
+        let refused = |wanted: &Registration| {
+            let item = Owned::Instance(wanted.key.path().into());
+            if owned.is_some_and(|owned| owned.contains(&item)) {
+                return None;
+            }
+            more += 1;
+            let room = self.sessions.check_room(view, session, more);
+            room.err().map(|error| {
+                more -= 1;
+                Err(error)
+            })
+        };
+        wanted.iter().map(refused).collect()
+    }
+}
+
+/// Adds the outcomes of what the namespaces have no room for.
+fn over_quota(
+    wanted: &[Registration],
+    owner: &Owner,
+    view: &View,
+    outcomes: &mut [Option<Outcome>],
+) {
+    // Spares the lookups where nobody sets anything.
+    if view.state.namespaces.is_empty() {
+        return;
+    }
+    let mut room = Room::of(&view.state);
+    for (wanted, outcome) in wanted.iter().zip(outcomes) {
+        let newcomer = Newcomer {
+            key: &wanted.key,
+            session: owner.session,
+        };
+        if outcome.is_none()
+            && let Err(error) = room.let_in(&newcomer)
+        {
+            *outcome = Some(Err(error));
+        }
+    }
+}
