@@ -20,7 +20,7 @@ use crate::{
         lock::{Locks, VoidClaims},
         names::ReplicaId,
         presence::Presence,
-        registry::{Registry, Removal},
+        registry::{Registry, Removal, Timers},
         session::Sessions,
         state::{Cache, StateProjection},
     },
@@ -227,6 +227,7 @@ impl App {
         tasks.spawn(Presence::new(self.core.clone(), self.address.to_string()).run(stop.clone()));
         tasks.spawn(Removal::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(checks.run(stop.clone()));
+        tasks.spawn(Timers::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(VoidClaims::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(Compaction::new(self.core.clone()).run(stop.clone()));
     }

@@ -318,7 +318,8 @@ impl InstanceKey {
         format!("{}/{}/{}", self.namespace, self.service, self.id)
     }
 
-    fn parse(path: &str) -> Option<Self> {
+    /// Reads a path.
+    pub fn parse(path: &str) -> Option<Self> {
         let (namespace, rest) = path.split_once('/')?;
         let (service, id) = rest.split_once('/')?;
         Some(Self {

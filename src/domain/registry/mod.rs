@@ -20,6 +20,7 @@ mod note;
 mod observation;
 mod operator;
 mod put_service;
+mod queue;
 mod register;
 mod removal;
 mod removed;
@@ -27,7 +28,7 @@ mod removed_instances;
 mod room;
 mod selection;
 mod service;
-mod suspects;
+mod timers;
 mod update;
 
 use std::sync::Arc;
@@ -67,6 +68,7 @@ pub use self::{
     removed_instances::RemovedInstances,
     selection::{InstanceView, Instances, Roster, Services},
     service::{Counts, Export, Service, ServiceSettings},
+    timers::Timers,
     update::{InstancePatch, Update, Updated},
 };
 

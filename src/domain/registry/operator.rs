@@ -121,6 +121,11 @@ impl Operator {
             OperatorState::Active
         }
     }
+
+    /// Says whether nothing was decided but, perhaps, a drain.
+    pub fn is_only_drain(&self) -> bool {
+        !self.isolated && self.overlay.is_empty()
+    }
 }
 
 // === impl Overlay ===

@@ -19,12 +19,13 @@ use crate::{
         Core,
         error::Error,
         replica::rank,
+        session_id::SessionId,
         watch::{Cursor, FinalReason, Message},
     },
     store::{Compare, Operation, Txn},
 };
 
-use super::{Health, Instance, selection::Suspects, suspects::Queue};
+use super::{Health, Instance, queue::Queue, selection::Suspects};
 
 /// How many instances one transaction removes: small enough that others get their turn between.
 const CHUNK: usize = 32;
@@ -36,11 +37,20 @@ const MAX_AGE: Duration = Duration::from_secs(365 * 86_400);
 /// The task that removes what has been suspect for too long.
 pub struct Removal {
     core: Arc<Core>,
-    queue: Queue,
+    queue: Queue<Bytes, Suspect>,
     /// When it last looked at the clock while something was in the queue.
     looked: Instant,
     /// Whether nothing may be removed now.
     held: bool,
+}
+
+/// One instance whose session is gone.
+#[derive(Debug, Clone, Copy)]
+struct Suspect {
+    /// The session that is gone.
+    session: Option<SessionId>,
+    /// When this replica saw that, or last had reason to begin counting anew.
+    since: Instant,
 }
 
 // === impl Removal ===
@@ -142,9 +152,13 @@ impl Removal {
     fn note(&mut self, instance: &Instance) {
         let since = self.core.clock.now();
         let due = since + self.core.settings.suspect_grace;
-        let record = &instance.record;
-        self.queue
-            .note(record.key.path().into(), record.session, since, due);
+        let path = instance.record.key.path().into();
+        let session = instance.record.session;
+        // One that is known keeps its time, unless another session was lost.
+        let known = self.queue.get(&path);
+        if known.is_none_or(|known| known.session != session) {
+            self.queue.note(path, Suspect { session, since }, due);
+        }
     }
 
     async fn look(&mut self) {
@@ -162,8 +176,11 @@ impl Removal {
         if self.held || stalled {
             self.held = false;
             tracing::info!("the grace of suspect instances begins anew after an interruption");
-            self.queue
-                .restart(now, now + self.core.settings.suspect_grace);
+            let due = now + self.core.settings.suspect_grace;
+            self.queue.revise(|suspect| {
+                suspect.since = now;
+                due
+            });
         }
         if let Err(error) = self.remove(now).await {
             tracing::warn!(%error, "suspect instances could not be removed yet");

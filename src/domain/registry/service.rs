@@ -164,6 +164,19 @@ impl Counts {
 // === impl ServiceSettings ===
 
 impl ServiceSettings {
+    /// Says whether nothing is set.
+    pub fn is_unset(&self) -> bool {
+        let unset = Self {
+            author: self.author.clone(),
+            update_time: self.update_time,
+            format: self.format,
+            create_revision: self.create_revision,
+            mod_revision: self.mod_revision,
+            ..Self::unset(self.key.clone())
+        };
+        *self == unset
+    }
+
     /// What is so if nothing was set.
     pub fn unset(key: ServiceKey) -> Self {
         Self {

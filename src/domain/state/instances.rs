@@ -6,13 +6,15 @@ use std::{
 };
 
 use bytes::Bytes;
+use imbl::OrdMap;
 
 use crate::{
     cache::Change,
     domain::{
         keyspace::InstanceKey,
         registry::{
-            Counts, Findings, Health, HealthCheck, Instance, InstanceRecord, ServiceSettings,
+            Counts, Findings, Health, HealthCheck, Instance, InstanceRecord, Operator,
+            ServiceSettings,
             SlowStart,
         },
     },
@@ -62,6 +64,61 @@ pub(super) fn delete(touched: &mut Touched, key: &InstanceKey) {
         .instances
         .0
         .insert(Bytes::from(key.path()), Touch::Deleted);
+}
+
+/// Notes what checks and reports found of an instance; `None`: nothing any more.
+pub(super) fn find(
+    state: &mut State,
+    touched: &mut Touched,
+    changes: &mut Vec<Change<StateProjection>>,
+    key: &InstanceKey,
+    after: Option<Arc<Findings>>,
+) {
+    let path = Bytes::from(key.path());
+    let before = replace(&mut state.health, &path, after.clone());
+    touched.instances.look_at(path.clone());
+    let sides = (before.map(Item::Findings), after.map(Item::Findings));
+    changes.extend(changed(Kind::Findings, path, sides));
+}
+
+/// Notes what was decided about an instance; `None`: nothing any more.
+pub(super) fn decide(
+    state: &mut State,
+    touched: &mut Touched,
+    changes: &mut Vec<Change<StateProjection>>,
+    key: &InstanceKey,
+    after: Option<Arc<Operator>>,
+) {
+    let path = Bytes::from(key.path());
+    let before = replace(&mut state.operators, &path, after.clone());
+    touched.instances.look_at(path.clone());
+    let sides = (before.map(Item::Operator), after.map(Item::Operator));
+    changes.extend(changed(Kind::Operator, path, sides));
+}
+
+fn replace<T>(
+    map: &mut OrdMap<Bytes, Arc<T>>,
+    path: &Bytes,
+    after: Option<Arc<T>>,
+) -> Option<Arc<T>> {
+    match after {
+        Some(after) => map.insert(path.clone(), after),
+        None => map.remove(path),
+    }
+}
+
+fn changed(
+    kind: Kind,
+    key: Bytes,
+    (before, after): (Option<Item>, Option<Item>),
+) -> Option<Change<StateProjection>> {
+    (before.is_some() || after.is_some()).then_some(Change {
+        kind: kind as usize,
+        key,
+        before,
+        after,
+        cause: Cause::Deleted,
+    })
 }
 
 /// Derives what is seen of every touched instance and of its service.

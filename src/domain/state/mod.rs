@@ -64,6 +64,10 @@ pub enum Kind {
     Settings,
     /// [`DrainAck`]
     DrainAck,
+    /// [`Findings`]
+    Findings,
+    /// [`Operator`]
+    Operator,
 }
 
 /// Everything that is current. The maps are keyed by path (`namespace/service/id`,
@@ -145,6 +149,10 @@ pub enum Item {
     DrainAck(Arc<DrainAck>, Revision),
     /// An instance that was removed, in lists.
     Tombstone(Arc<Tombstone>),
+    /// What was found of an instance.
+    Findings(Arc<Findings>),
+    /// What was decided about an instance.
+    Operator(Arc<Operator>),
 }
 
 /// Why a thing disappeared.
@@ -224,16 +232,12 @@ impl StateProjection {
                 instances::put(state, touched, record);
             }
             Some(StateKey::Operator(key)) => {
-                let path = Bytes::from(key.path());
                 let operator = Arc::new(records::operator(kv)?);
-                state.operators.insert(path.clone(), operator);
-                touched.instances.look_at(path);
+                instances::decide(state, touched, changes, &key, Some(operator));
             }
             Some(StateKey::Health(key)) => {
-                let path = Bytes::from(key.path());
                 let findings = Arc::new(records::findings(kv)?);
-                state.health.insert(path.clone(), findings);
-                touched.instances.look_at(path);
+                instances::find(state, touched, changes, &key, Some(findings));
             }
             Some(StateKey::Tombstone(key)) => {
                 let path = Bytes::from(key.path());
@@ -284,14 +288,10 @@ impl StateProjection {
             Some(StateKey::Session(id)) => sessions::delete(state, touched, changes, id),
             Some(StateKey::Instance(key)) => instances::delete(touched, &key),
             Some(StateKey::Operator(key)) => {
-                let path = Bytes::from(key.path());
-                state.operators.remove(&path);
-                touched.instances.look_at(path);
+                instances::decide(state, touched, changes, &key, None);
             }
             Some(StateKey::Health(key)) => {
-                let path = Bytes::from(key.path());
-                state.health.remove(&path);
-                touched.instances.look_at(path);
+                instances::find(state, touched, changes, &key, None);
             }
             Some(StateKey::Tombstone(key)) => {
                 state.tombstones.remove(key.path().as_bytes());
@@ -322,7 +322,7 @@ impl Projection for StateProjection {
     type Item = Item;
     type Cause = Cause;
 
-    const KINDS: usize = 7;
+    const KINDS: usize = 9;
 
     fn apply(&self, state: &mut State, revision: Revision, events: &[Event]) -> Vec<Change<Self>> {
         let mut touched = Touched::default();
@@ -377,6 +377,8 @@ impl Projection for StateProjection {
             Item::Settings(settings) => settings.mod_revision,
             Item::DrainAck(_, revision) => *revision,
             Item::Tombstone(tombstone) => tombstone.record.mod_revision,
+            Item::Findings(findings) => findings.mod_revision,
+            Item::Operator(operator) => operator.mod_revision,
         }
     }
 
@@ -391,6 +393,8 @@ impl Projection for StateProjection {
             Item::Settings(settings) => settings.create_revision,
             Item::DrainAck(_, revision) => *revision,
             Item::Tombstone(tombstone) => tombstone.record.create_revision,
+            Item::Findings(findings) => findings.mod_revision,
+            Item::Operator(operator) => operator.mod_revision,
         }
     }
 
@@ -411,6 +415,8 @@ impl Projection for StateProjection {
             Item::Tombstone(tombstone) => {
                 spec_weight(&tombstone.record.spec) + tombstone.detail.len()
             }
+            Item::Findings(findings) => 48 + findings.findings.len() * 96,
+            Item::Operator(operator) => 128 + map_weight(&operator.overlay.metadata),
         }
     }
 

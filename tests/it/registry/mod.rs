@@ -10,6 +10,7 @@ mod registration;
 mod removal;
 mod removed;
 mod slow_start;
+mod timers;
 mod together;
 mod watches;
 

@@ -1,0 +1,159 @@
+//! What follows from time: the one task that makes it visible.
+//!
+//! Nothing that is seen depends on a clock: a report counts until it is taken away, a brake stays
+//! released until that is. When its time is over one replica does so, by rank, in a transaction
+//! that changes nothing the second time. Each replica goes by its own clock, so that one whose clock
+//! is late is only overtaken by the next in rank.
+
+mod timer;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cache::Followed,
+    domain::{
+        Core,
+        error::Error,
+        replica::rank,
+        state::{Kind, State},
+    },
+    store::Txn,
+};
+
+use self::timer::Timer;
+
+use super::queue::Queue;
+
+/// What has times to wait for, or ends the wait.
+const KINDS: [usize; 4] = [
+    Kind::Instance as usize,
+    Kind::Settings as usize,
+    Kind::Findings as usize,
+    Kind::Operator as usize,
+];
+/// How many transactions are on their way at the same time.
+const PARALLEL: usize = 32;
+/// How soon one is tried again at the earliest, whatever the settings say.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// When the time of day is looked at again at the latest: somebody may have set it.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
+
+/// The task that ends what has had its time.
+pub struct Timers {
+    core: Arc<Core>,
+    /// Each with the time at which it is over.
+    queue: Queue<Timer, Instant>,
+}
+
+// === impl Timers ===
+
+impl Timers {
+    /// The task of the replica that `core` is.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self {
+            core,
+            queue: Queue::default(),
+        }
+    }
+
+    /// Runs until `stop`, or until the cache ends. The cache has to be ready.
+    pub async fn run(mut self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            followed = self.follow() => if let Err(error) = followed {
+                tracing::error!(%error, "what has had its time stays");
+            }
+        }
+    }
+
+    async fn follow(&mut self) -> Result<(), Error> {
+        let mut follower = self.core.cache.follow(&KINDS)?;
+        self.begin(&self.core.cache.view()?.state);
+        loop {
+            let due = self.queue.next_due();
+            let clock = self.core.clock.clone();
+            let sleep = async {
+                match due {
+                    Some(due) => clock.sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                followed = follower.next() => match followed {
+                    Some(Followed::Changes { changes, view }) => {
+                        for change in &changes {
+                            for timer in Timer::of_change(change) {
+                                self.note(timer, &view.state);
+                            }
+                        }
+                    }
+                    Some(Followed::Behind(view)) => self.begin(&view.state),
+                    None => return Ok(()),
+                },
+                () = sleep => self.look().await?,
+            }
+        }
+    }
+
+    fn begin(&mut self, state: &State) {
+        self.queue.clear();
+        for timer in Timer::all(state) {
+            self.note(timer, state);
+        }
+    }
+
+    fn note(&mut self, timer: Timer, state: &State) {
+        let Some(due) = timer.due(state, &self.core) else {
+            self.queue.forget(&timer);
+            return;
+        };
+        let left = due.duration_since(self.core.clock.system_time());
+        let due = self.core.clock.now() + left.unwrap_or_default().min(LOOK_AGAIN);
+        self.queue.note(timer, due, due);
+    }
+
+    /// Ends what is due and this replica's to end.
+    async fn look(&mut self) -> Result<(), Error> {
+        let (now, today) = (self.core.clock.now(), self.core.clock.system_time());
+        let view = self.core.cache.view()?;
+        let rank_delay = self.core.settings.rank_delay;
+        let mut ends = Vec::new();
+        for (timer, since) in self.queue.due(now, PARALLEL) {
+            match timer.due(&view.state, &self.core) {
+                // The time of day may have been put back.
+                Some(due) if due > today => self.note(timer, &view.state),
+                Some(_) => {
+                    let replicas = view.state.replicas.keys();
+                    let rank = rank(&self.core.replica, replicas, timer.path());
+                    let turns = u32::try_from(rank).unwrap_or(u32::MAX);
+                    let due = since + rank_delay.saturating_mul(turns);
+                    if due > now {
+                        self.queue.postpone(&timer, due);
+                        continue;
+                    }
+                    // Until the cache tells that it is over.
+                    let again = now + rank_delay.max(RETRY);
+                    self.queue.postpone(&timer, again);
+                    ends.extend(timer.end(&view.state, &self.core, today));
+                }
+                None => self.queue.forget(&timer),
+            }
+        }
+        // Each by itself: one that cannot be carried out stops no other.
+        join_all(ends.into_iter().map(|txn| self.carry_out(txn))).await;
+        Ok(())
+    }
+
+    async fn carry_out(&self, txn: Txn) {
+        if let Err(error) = self.core.commit(None, txn).await {
+            tracing::warn!(%error, "something that has had its time could not be ended yet");
+        }
+    }
+}
