@@ -20,7 +20,7 @@ use crate::{
         lock::{Locks, VoidClaims},
         names::ReplicaId,
         presence::Presence,
-        registry::{Registry, Removal, Timers},
+        registry::{Registry, Removal, Removals, Timers},
         session::Sessions,
         state::{Cache, StateProjection},
     },
@@ -296,6 +296,7 @@ fn core(
         settings: settings.domain.clone(),
         replica: ReplicaId::parse(&replica)
             .map_err(|error| StartError::Internal(error.to_string()))?,
+        removals: Removals::default(),
     }))
 }
 

@@ -14,6 +14,7 @@ mod locks;
 mod output;
 mod parse;
 mod register;
+mod service;
 mod services;
 mod sessions;
 mod signals;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Register(register::Register),
     Instances(instances::Instances),
     Services(services::Services),
+    #[command(subcommand)]
+    Service(service::Service),
     Deregister(deregister::Deregister),
     #[command(subcommand)]
     Config(config::Config),
@@ -77,6 +80,7 @@ impl Command {
             Self::Register(command) => command.run().await,
             Self::Instances(command) => command.run().await,
             Self::Services(command) => command.run().await,
+            Self::Service(command) => command.run().await,
             Self::Deregister(command) => command.run().await,
             Self::Config(command) => command.run().await,
             Self::Lock(command) => command.run().await,
@@ -91,6 +95,7 @@ impl Command {
             Self::Register(command) => &command.connection,
             Self::Instances(command) => &command.connection,
             Self::Services(command) => &command.connection,
+            Self::Service(command) => command.connection(),
             Self::Deregister(command) => &command.connection,
             Self::Config(command) => command.connection(),
             Self::Lock(command) => &command.connection,

@@ -49,6 +49,8 @@ pub struct Core {
     pub settings: Settings,
     /// Who we are among the replicas.
     pub replica: names::ReplicaId,
+    /// How many instances this replica removed.
+    pub removals: registry::Removals,
 }
 
 /// Times and bounds of the domain.
@@ -73,6 +75,16 @@ pub struct Settings {
     /// After how long without word from the store removals are held, and graces then begin anew.
     /// Default 3 s.
     pub removal_hold: Duration,
+    /// For how long after our start, a stall, an absence of the store, or a change of its leader no
+    /// instance is removed. Default 15 s: the time to live that sessions have by default.
+    pub expiry_hold: Duration,
+    /// For how long removals are held, at most, because most sessions of a service ended. Default
+    /// 10 min.
+    pub brake_limit: Duration,
+    /// How long it is remembered that an instance was removed. Default 5 min.
+    pub tombstone_ttl: Duration,
+    /// After how much more than its deadline a drain that nobody ended is ended. Default 5 s.
+    pub drain_overdue: Duration,
     /// How long the next replica in rank waits before it does the work of the one before it.
     /// Default 2 s.
     pub rank_delay: Duration,
@@ -105,6 +117,10 @@ impl Default for Settings {
             max_session_keys: 1000,
             suspect_grace: Duration::from_secs(15),
             removal_hold: Duration::from_secs(3),
+            expiry_hold: Duration::from_secs(15),
+            brake_limit: Duration::from_secs(600),
+            tombstone_ttl: Duration::from_secs(300),
+            drain_overdue: Duration::from_secs(5),
             rank_delay: Duration::from_secs(2),
             max_config_bytes: 64 * 1024,
             max_waiters: 1000,

@@ -7,11 +7,15 @@ use std::{fmt, sync::Arc};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
 
-use crate::domain::Core;
+use crate::domain::{
+    Core,
+    registry::{RemovalCause, Service},
+    state::State,
+};
 
 pub use self::store::ObservedStore;
 
@@ -156,6 +160,24 @@ impl Collector for CoreCollector {
                     count(view.state.services.len()),
                 ),
                 (
+                    "registry_braked_services",
+                    "Services whose removals are held because most of their sessions ended",
+                    count_services(&view.state, |service| usize::from(service.braked)),
+                ),
+                (
+                    "registry_removals_held",
+                    "Suspect instances of those services",
+                    count_services(&view.state, |service| match service.braked {
+                        true => service.counts.suspect,
+                        false => 0,
+                    }),
+                ),
+                (
+                    "registry_protected_services",
+                    "Services of which so little works that all their active instances are shown",
+                    count_services(&view.state, |service| usize::from(service.protected)),
+                ),
+                (
                     "configs",
                     "Config items, deleted ones included",
                     count(view.state.configs.len()),
@@ -186,6 +208,31 @@ impl Collector for CoreCollector {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
+        let mut removals = encoder.encode_descriptor(
+            "registry_removals",
+            "Instances that this replica removed although nobody deregistered them, by cause",
+            None,
+            MetricType::Counter,
+        )?;
+        for (cause, count) in self.0.removals.count() {
+            let labels = [("cause", cause_name(cause))];
+            let family = removals.encode_family(&labels)?;
+            ConstCounter::new(count).encode(family)?;
+        }
         Ok(())
+    }
+}
+
+fn count_services(state: &State, count: impl Fn(&Service) -> usize) -> i64 {
+    let services = state.services.values();
+    let sum = services.map(|service| count(service)).sum::<usize>();
+    i64::try_from(sum).unwrap_or(i64::MAX)
+}
+
+fn cause_name(cause: RemovalCause) -> &'static str {
+    match cause {
+        RemovalCause::Expired => "expired",
+        RemovalCause::Unhealthy => "unhealthy",
+        RemovalCause::Drained => "drained",
     }
 }

@@ -120,6 +120,10 @@ impl Store for ObservedStore {
     fn doubts_renewals(&self) -> bool {
         self.inner.doubts_renewals()
     }
+
+    fn term(&self) -> u64 {
+        self.inner.term()
+    }
 }
 
 // === impl ObservedProbe ===

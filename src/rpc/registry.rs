@@ -36,7 +36,7 @@ use self::{
         batch_request, deregister_request, instance_selection, key, register_request,
         service_selection, update_request,
     },
-    encode::{wire_error, wire_instance, wire_instance_at, wire_service},
+    encode::{wire_error, wire_instance, wire_instance_at},
     health::{report_request, wire_findings},
 };
 

@@ -90,6 +90,14 @@ knobs! {
     "How long an instance stays SUSPECT after its session's end before it is removed"
     "registry.removal_hold": Duration = domain.removal_hold, 100 * MS..=10 * MIN;
     "After how long without word from the store removals are held, and graces then begin anew"
+    "registry.expiry_hold": Duration = domain.expiry_hold, Duration::ZERO..=24 * HOUR;
+    "For how long after the start, a stall, an absence of the store or a change of its leader no instance is removed"
+    "registry.brake_limit": Duration = domain.brake_limit, 100 * MS..=24 * HOUR;
+    "For how long removals are held, at most, because most sessions of a service ended"
+    "registry.tombstone_ttl": Duration = domain.tombstone_ttl, SEC..=24 * HOUR;
+    "How long it is remembered that an instance was removed"
+    "registry.drain_overdue": Duration = domain.drain_overdue, 100 * MS..=HOUR;
+    "How long after its deadline a drain that nobody ended is ended"
     "checks.concurrency": usize = checks.concurrency, 1..=100_000;
     "How many checks of instances are made at once"
     "checks.allow_link_local": bool = checks.allow_link_local;

@@ -86,6 +86,12 @@ pub trait Store: Send + Sync + 'static {
     fn doubts_renewals(&self) -> bool {
         false
     }
+
+    /// A number that changes whenever another member may have come to lead, as far as is known by
+    /// now (etcd: the raft term). Costs nothing.
+    fn term(&self) -> u64 {
+        0
+    }
 }
 
 /// One key, or all keys from `start` up to and without `end`.

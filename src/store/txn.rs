@@ -137,6 +137,12 @@ impl Txn {
         self
     }
 
+    /// Adds steps to do if all conditions hold.
+    pub fn then_all(mut self, operations: impl IntoIterator<Item = Operation>) -> Self {
+        self.success.extend(operations);
+        self
+    }
+
     /// Adds a step to do if one does not.
     pub fn otherwise(mut self, operation: Operation) -> Self {
         self.failure.push(operation);

@@ -4,6 +4,7 @@ mod configs;
 mod exits;
 mod instances;
 mod locks;
+mod protection;
 mod registrations;
 
 use std::{

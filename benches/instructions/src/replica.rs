@@ -13,6 +13,7 @@ use stanchion::{
         keyspace::Keyspace,
         names::ReplicaId,
         records,
+        registry::Removals,
         state::{Cache, StateProjection},
     },
     rpc::{Context, Services, framed, health::HealthHandler, registry::RegistryHandler},
@@ -215,5 +216,6 @@ fn core(
         clock,
         settings: Settings::default(),
         replica: ReplicaId::parse("0123456789abcdef")?,
+        removals: Removals::default(),
     }))
 }

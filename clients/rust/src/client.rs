@@ -15,9 +15,11 @@ use crate::{
     proto::{
         DeregisterInstanceRequest, GetLockRequest, GetServerInfoRequest, GetServerInfoResponse,
         InstanceView, ListInstancesRequest, ListInstancesResponse, ListLocksRequest,
-        ListServicesRequest, ListSessionsRequest, Lock, Service, Session as SessionInfo,
-        lock_service_client::LockServiceClient, registry_service_client::RegistryServiceClient,
-        server_service_client::ServerServiceClient, session_service_client::SessionServiceClient,
+        ListServicesRequest, ListSessionsRequest, Lock, ReleaseBrakeRequest, Service,
+        Session as SessionInfo, lock_service_client::LockServiceClient,
+        operator_service_client::OperatorServiceClient,
+        registry_service_client::RegistryServiceClient, server_service_client::ServerServiceClient,
+        session_service_client::SessionServiceClient,
     },
     registration::InstanceRequest,
     session::{Session, SessionKeeper},
@@ -199,6 +201,27 @@ impl Client {
             }
             request.page_token = page.next_page_token;
         }
+    }
+
+    /// Lets the removals of a braked service go on; `comment` says why. Answers whether it was
+    /// braked.
+    pub async fn release_brake(&self, service: &str, comment: &str) -> Result<bool> {
+        let request = ReleaseBrakeRequest {
+            namespace: self.namespace().into(),
+            service: service.into(),
+            actor: self.actor().into(),
+            comment: comment.into(),
+            ..Default::default()
+        };
+        let answer = self
+            .caller()
+            .call(request, |channel, request| async move {
+                OperatorServiceClient::new(channel)
+                    .release_brake(request)
+                    .await
+            })
+            .await?;
+        Ok(answer.released)
     }
 
     /// Configuration of the namespace.

@@ -68,7 +68,11 @@ impl Registry {
                 Err(error) if confirmed => return Err(error),
                 // The cache may be a moment behind.
                 Err(_) => Txn::new().then(Operation::get(key.clone())),
-                Ok(target) => removal(&key, target, seen.as_ref(), fence.as_ref()),
+                Ok(target) => {
+                    let found = target.and_then(|t| self.core.findings_of(t, &view.state));
+                    removal(&key, target, seen.as_ref(), fence.as_ref())
+                        .then_all(found.map(Operation::delete))
+                }
             };
             if removes && let Some(session) = deregistration.session {
                 let item = Owned::Instance(deregistration.key.path().into());

@@ -10,6 +10,7 @@ mod check;
 mod claim;
 mod damping;
 mod decide;
+mod departure;
 mod deregister;
 mod drain_ack;
 mod filter;
@@ -22,6 +23,7 @@ mod operator;
 mod put_service;
 mod queue;
 mod register;
+mod release_brake;
 mod removal;
 mod removed;
 mod removed_instances;
@@ -52,6 +54,7 @@ pub use self::{
     backing::Support,
     check::{CheckKind, CheckPort, CheckTls, HealthCheck},
     decide::{Decided, Decision},
+    departure::Removals,
     deregister::{Deregistered, Deregistration},
     drain_ack::{DrainAck, Laggard},
     filter::{Filter, FilterError},
@@ -63,6 +66,7 @@ pub use self::{
     operator::{Drain, Operator, OperatorState, Overlay},
     put_service::{DeleteService, PutService},
     register::{Liveness, NewInstance, Registered, Terms},
+    release_brake::{BrakeReleased, ReleaseBrake},
     removal::Removal,
     removed::{RemovalCause, Tombstone},
     removed_instances::RemovedInstances,

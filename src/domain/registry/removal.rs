@@ -2,8 +2,11 @@
 //!
 //! Every replica counts by its own clock, from when its cache showed the loss; the replica whose
 //! rank is first for an instance removes it, the next ones only if that one does not. Counting
-//! begins anew when this replica starts, stalls, or does not hear of the store for a while: those
-//! who could not reach us then deserve their whole grace.
+//! begins anew after an interruption (`interruptions`), and a service of which most sessions ended
+//! is braked (`brakes`): that many do not die at once, so what is broken is rather on our side.
+
+mod brakes;
+mod interruptions;
 
 use std::{
     sync::Arc,
@@ -14,34 +17,39 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cache::{Action, CursorOptions, Start},
+    cache::{Change, Followed},
     domain::{
         Core,
         error::Error,
         replica::rank,
         session_id::SessionId,
-        watch::{Cursor, FinalReason, Message},
+        state::{Item, Kind, State, StateProjection, View},
     },
-    store::{Compare, Operation, Txn},
+    store::Compare,
 };
 
-use super::{Health, Instance, queue::Queue, selection::Suspects};
+use self::{
+    brakes::{Brakes, Released},
+    interruptions::{Interruptions, Look},
+};
 
-/// How many instances one transaction removes: small enough that others get their turn between.
-const CHUNK: usize = 32;
+use super::{
+    Health, Instance, RemovalCause,
+    departure::{CHUNK, Departure},
+    queue::Queue,
+};
+
+/// In this order at each revision, so that a brake finds the suspects that it is about.
+const KINDS: [usize; 2] = [Kind::Instance as usize, Kind::Service as usize];
 /// How soon a removal is tried again at the earliest, whatever the settings say.
 const RETRY: Duration = Duration::from_millis(100);
-/// The cursor of this task has no client that has to be moved on.
-const MAX_AGE: Duration = Duration::from_secs(365 * 86_400);
 
 /// The task that removes what has been suspect for too long.
 pub struct Removal {
     core: Arc<Core>,
     queue: Queue<Bytes, Suspect>,
-    /// When it last looked at the clock while something was in the queue.
-    looked: Instant,
-    /// Whether nothing may be removed now.
-    held: bool,
+    brakes: Brakes,
+    interruptions: Interruptions,
 }
 
 /// One instance whose session is gone.
@@ -49,8 +57,8 @@ pub struct Removal {
 struct Suspect {
     /// The session that is gone.
     session: Option<SessionId>,
-    /// When this replica saw that, or last had reason to begin counting anew.
-    since: Instant,
+    /// When its grace is over.
+    grace: Instant,
 }
 
 // === impl Removal ===
@@ -59,44 +67,26 @@ impl Removal {
     /// The task of the replica that `core` is.
     pub fn new(core: Arc<Core>) -> Self {
         Self {
-            looked: core.clock.now(),
+            interruptions: Interruptions::new(&core),
             core,
             queue: Queue::default(),
-            held: false,
+            brakes: Brakes::default(),
         }
     }
 
-    /// Runs until `stop`, or until the cache ends.
+    /// Runs until `stop`, or until the cache ends. The cache has to be ready.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut start = Start::Snapshot;
-        loop {
-            let mut cursor = match self.subscribe(start) {
-                Ok(cursor) => cursor,
-                Err(error) => {
-                    tracing::error!(%error, "suspects cannot be followed: nothing will be removed");
-                    return;
-                }
-            };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                last = self.follow(&mut cursor) => match last {
-                    Some(FinalReason::MaxAge) => start = Start::Resume(cursor.token()),
-                    Some(FinalReason::Draining) | None => return,
-                },
+        tokio::select! {
+            () = stop.cancelled() => {}
+            followed = self.follow() => if let Err(error) = followed {
+                tracing::error!(%error, "suspects cannot be followed: nothing will be removed");
             }
         }
     }
 
-    fn subscribe(&self, start: Start) -> Result<Cursor<Suspects>, Error> {
-        let options = CursorOptions {
-            max_age: MAX_AGE,
-            ..CursorOptions::default()
-        };
-        Ok(self.core.cache.subscribe(Suspects, start, options)?)
-    }
-
-    async fn follow(&mut self, cursor: &mut Cursor<Suspects>) -> Option<FinalReason> {
-        let mut last = None;
+    async fn follow(&mut self) -> Result<(), Error> {
+        let mut follower = self.core.cache.follow(&KINDS)?;
+        self.begin(&self.core.cache.view()?.state);
         loop {
             let wake = self.wake();
             let clock = self.core.clock.clone();
@@ -107,12 +97,16 @@ impl Removal {
                 }
             };
             tokio::select! {
-                message = cursor.next() => match message {
-                    Some(Message::Bookmark { last: reason, .. }) => last = reason.or(last),
-                    Some(message) => self.take_in(message),
-                    None => return last,
+                followed = follower.next() => match followed {
+                    Some(Followed::Changes { changes, view }) => {
+                        for change in &changes {
+                            self.take_in(change, &view.state);
+                        }
+                    }
+                    Some(Followed::Behind(view)) => self.begin(&view.state),
+                    None => return Ok(()),
                 },
-                () = sleep => self.look().await,
+                () = sleep => self.look().await?,
             }
         }
     }
@@ -120,122 +114,142 @@ impl Removal {
     /// When to look at the queue: when something is due, and often enough to notice that the store
     /// is away. Not at all while there is nothing in it.
     fn wake(&mut self) -> Option<Instant> {
-        let due = self.queue.next_due();
-        if due.is_none() {
-            self.looked = self.core.clock.now();
-            self.held = false;
-        }
-        due.map(|due| {
-            let tick = self.looked + (self.core.settings.removal_hold / 3).max(RETRY);
-            if self.held { tick } else { due.min(tick) }
+        let Some(due) = self.queue.next_due() else {
+            self.interruptions.rest(&self.core);
+            return None;
+        };
+        let tick = self.interruptions.tick(&self.core, RETRY);
+        Some(match self.interruptions.is_away() {
+            true => tick,
+            false => due.min(tick),
         })
     }
 
-    fn take_in(&mut self, message: Message<Arc<Instance>>) {
-        match message {
-            Message::Reset { .. } => self.queue.clear(),
-            Message::Snapshot { items, .. } => items.iter().for_each(|item| self.note(item)),
-            Message::Delta { events, .. } => {
-                for event in events {
-                    match event.action {
-                        Action::Added | Action::Modified => self.note(&event.item),
-                        Action::Deleted(_) => {
-                            self.queue.forget(&event.item.record.key.path().into());
-                        }
-                    }
-                }
-            }
-            Message::SnapshotEnd { .. } | Message::Bookmark { .. } => {}
+    fn begin(&mut self, state: &State) {
+        self.queue.clear();
+        self.brakes.begin(state, self.core.clock.now());
+        for instance in state.instances.values() {
+            self.note(instance);
+        }
+    }
+
+    fn take_in(&mut self, change: &Change<StateProjection>, state: &State) {
+        let path = &change.key;
+        match &change.after {
+            Some(Item::Instance(instance)) => self.note(instance),
+            None if change.kind == Kind::Instance as usize => self.queue.forget(path),
+            Some(Item::Service(service)) => self.brake(path, Some(service), state),
+            _ => self.brake(path, None, state),
         }
     }
 
     fn note(&mut self, instance: &Instance) {
-        let since = self.core.clock.now();
-        let due = since + self.core.settings.suspect_grace;
         let path = instance.record.key.path().into();
+        if instance.health != Health::Suspect {
+            self.queue.forget(&path);
+            return;
+        }
+        let grace = self.interruptions.grace(&self.core, self.core.clock.now());
         let session = instance.record.session;
         // One that is known keeps its time, unless another session was lost.
         let known = self.queue.get(&path);
         if known.is_none_or(|known| known.session != session) {
-            self.queue.note(path, Suspect { session, since }, due);
+            self.queue.note(path, Suspect { session, grace }, grace);
         }
     }
 
-    async fn look(&mut self) {
+    fn brake(&mut self, path: &Bytes, service: Option<&super::Service>, state: &State) {
         let now = self.core.clock.now();
-        let stalled = now.duration_since(self.looked) > self.core.settings.removal_hold;
-        self.looked = now;
-        let away = match self.core.cache.view() {
-            Ok(view) => view.age > self.core.settings.removal_hold,
-            Err(_) => true,
-        };
-        if away {
-            self.held = true;
+        let limit = self.core.settings.brake_limit;
+        let released = self.brakes.note(path, service, state, (now, limit));
+        let Some(released) = released else {
             return;
-        }
-        if self.held || stalled {
-            self.held = false;
-            tracing::info!("the grace of suspect instances begins anew after an interruption");
-            let due = now + self.core.settings.suspect_grace;
-            self.queue.revise(|suspect| {
-                suspect.since = now;
-                due
-            });
-        }
-        if let Err(error) = self.remove(now).await {
-            tracing::warn!(%error, "suspect instances could not be removed yet");
+        };
+        let anew = self.interruptions.grace(&self.core, now);
+        let prefix = [path.as_ref(), b"/"].concat();
+        for (path, _) in State::under(&state.instances, &prefix, None) {
+            if let Some(mut suspect) = self.queue.get(path) {
+                if released == Released::Anew {
+                    suspect.grace = anew;
+                }
+                self.queue.note(path.clone(), suspect, suspect.grace);
+            }
         }
     }
 
-    async fn remove(&mut self, now: Instant) -> Result<(), Error> {
+    async fn look(&mut self) -> Result<(), Error> {
+        let now = self.core.clock.now();
+        match self.interruptions.look(&self.core, now) {
+            Look::Away => return Ok(()),
+            Look::Interrupted => {
+                tracing::info!("the grace of suspect instances begins anew after an interruption");
+                let grace = self.interruptions.grace(&self.core, now);
+                self.queue.revise(|suspect| {
+                    suspect.grace = grace;
+                    grace
+                });
+            }
+            Look::Clear => {}
+        }
         let view = self.core.cache.view()?;
-        let settings = &self.core.settings;
-        let mut removals = Vec::new();
+        let departures = self.due(&view, now);
+        match self.core.depart(&departures).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "suspect instances were removed"),
+            Err(error) => tracing::warn!(%error, "suspect instances could not be removed yet"),
+        }
+        Ok(())
+    }
+
+    /// What is due and this replica's to remove; the rest is looked at later.
+    fn due(&mut self, view: &View, now: Instant) -> Vec<Departure> {
+        let state = &view.state;
+        let rank_delay = self.core.settings.rank_delay;
+        let mut departures = Vec::new();
         for (path, suspect) in self.queue.due(now, CHUNK) {
-            let Some(instance) = view
-                .state
-                .instances
-                .get(&path)
+            let instance = state.instances.get(&path);
+            let Some(instance) = instance
                 .filter(|i| i.health == Health::Suspect && i.record.session == suspect.session)
             else {
-                // The cursor has yet to tell what became of it.
+                // The changes have yet to tell what became of it.
                 self.queue.forget(&path);
                 continue;
             };
-            let rank = rank(&self.core.replica, view.state.replicas.keys(), &path);
+            let rank = rank(&self.core.replica, state.replicas.keys(), &path);
             let turns = u32::try_from(rank).unwrap_or(u32::MAX);
-            let due =
-                suspect.since + settings.suspect_grace + settings.rank_delay.saturating_mul(turns);
+            let held = self.held(instance, state, now);
+            let due = suspect.grace.max(held) + rank_delay.saturating_mul(turns);
             if due > now {
                 self.queue.postpone(&path, due);
                 continue;
             }
-            // Until the cursor tells that it is gone.
-            self.queue
-                .postpone(&path, now + settings.rank_delay.max(RETRY));
-            removals.extend(self.removal(instance).map(|txn| (path, txn)));
+            // Until the changes tell that it is gone.
+            self.queue.postpone(&path, now + rank_delay.max(RETRY));
+            departures.extend(self.departure(instance, state));
         }
-        if removals.is_empty() {
-            return Ok(());
-        }
-        tracing::info!(count = removals.len(), "suspect instances are removed");
-        let txn = removals
-            .into_iter()
-            .fold(Txn::new(), |all, (_, txn)| all.then(Operation::Txn(txn)));
-        self.core.commit(None, txn).await?;
-        Ok(())
+        departures
     }
 
-    /// Deletes the record if it is the one that was seen and its session is gone; else nothing.
-    fn removal(&self, instance: &Instance) -> Option<Txn> {
+    /// Until when the removal of an instance is held by the brake of its service.
+    fn held(&self, instance: &Instance, state: &State, now: Instant) -> Instant {
+        let service = Bytes::from(instance.record.key.service_key().path());
+        if !state.services.get(&service).is_some_and(|s| s.braked) {
+            return now;
+        }
+        let limit = self.core.settings.brake_limit;
+        // The changes may have yet to tell that it is braked.
+        self.brakes.until(&service, limit).unwrap_or(now + limit)
+    }
+
+    fn departure(&self, instance: &Instance, state: &State) -> Option<Departure> {
         let record = &instance.record;
-        let key: Bytes = self.core.keys.instance(&record.key);
         let session = record.session.as_ref()?;
-        Some(
-            Txn::new()
-                .when(Compare::mod_revision(key.clone(), record.mod_revision))
-                .when(Compare::absent(self.core.keys.session(session)))
-                .then(Operation::delete(key)),
-        )
+        Some(Departure {
+            cause: RemovalCause::Expired,
+            detail: "its session ended, and nobody registered it again".into(),
+            when: vec![Compare::absent(self.core.keys.session(session))],
+            with: self.core.findings_of(record, state).into_iter().collect(),
+            record: record.clone(),
+        })
     }
 }

@@ -27,3 +27,10 @@ pub enum RemovalCause {
     /// It was drained.
     Drained,
 }
+
+// === impl RemovalCause ===
+
+impl RemovalCause {
+    /// All of them, in their order.
+    pub const ALL: [Self; 3] = [Self::Expired, Self::Unhealthy, Self::Drained];
+}

@@ -60,10 +60,6 @@ pub struct Services {
     prefix: Bytes,
 }
 
-/// Every instance whose session is gone, wherever it is: what [`super::Removal`] follows.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Suspects;
-
 // === impl Instances ===
 
 impl Instances {
@@ -237,53 +233,6 @@ impl Selection<StateProjection> for Services {
     }
 }
 
-// === impl Suspects ===
-
-impl Selection<StateProjection> for Suspects {
-    type Item = Arc<Instance>;
-
-    fn kind(&self) -> usize {
-        Kind::Instance as usize
-    }
-
-    fn digest(&self) -> u64 {
-        crate::domain::hash64(b"suspects")
-    }
-
-    fn prefix(&self) -> Bytes {
-        Bytes::new()
-    }
-
-    fn covers(&self, _key: &[u8]) -> bool {
-        true
-    }
-
-    fn select(&self, item: &Item) -> Option<Arc<Instance>> {
-        match item {
-            Item::Instance(instance) if instance.health == super::Health::Suspect => {
-                Some(instance.clone())
-            }
-            _ => None,
-        }
-    }
-
-    fn remnant(&self, item: &Item) -> Option<Arc<Instance>> {
-        match item {
-            Item::Instance(instance) => Some(instance.clone()),
-            _ => None,
-        }
-    }
-
-    fn list<'a>(
-        &self,
-        state: &'a State,
-        after: Option<&Bytes>,
-    ) -> Box<dyn Iterator<Item = (Bytes, Item)> + Send + 'a> {
-        let instances = walk(&state.instances, Bytes::new(), after);
-        Box::new(instances.map(|(path, i)| (path, Item::Instance(i))))
-    }
-}
-
 /// [`State::under`] for a prefix that does not outlive the call.
 pub(super) fn walk<'a, V: Clone + Send + Sync>(
     map: &'a imbl::OrdMap<Bytes, V>,
@@ -320,7 +269,6 @@ mod tests {
             Instances::of(&namespace("a"), &service("c"), InstanceView::All).digest(),
             Services::of(&namespace("a"), "").digest(),
             Services::of(&namespace("a"), "b").digest(),
-            Suspects.digest(),
         ];
         let distinct: std::collections::BTreeSet<_> = digests.into_iter().collect();
         assert_eq!(distinct.len(), digests.len());
@@ -334,7 +282,6 @@ mod tests {
         assert!(instances.covers(b"a/web/1") && b"a/web/1".starts_with(&instances.prefix()));
         let services = Services::of(&namespace, "w");
         assert!(services.covers(b"a/web") && b"a/web".starts_with(&services.prefix()));
-        assert!(Suspects.prefix().is_empty());
     }
 
     #[test]

@@ -156,14 +156,20 @@ impl Counts {
 
     /// Says whether so many sessions ended that removals are held.
     pub fn are_braked(&self, settings: Option<&ServiceSettings>) -> bool {
-        let free = settings.is_some_and(|s| s.brake_off || s.brake_released_until.is_some());
-        !free && self.sessions >= BRAKE_FROM && self.suspect * 2 > self.sessions
+        !settings.is_some_and(ServiceSettings::is_brake_off)
+            && self.sessions >= BRAKE_FROM
+            && self.suspect * 2 > self.sessions
     }
 }
 
 // === impl ServiceSettings ===
 
 impl ServiceSettings {
+    /// Says whether removals are not held, however many sessions ended.
+    pub fn is_brake_off(&self) -> bool {
+        self.brake_off || self.brake_released_until.is_some()
+    }
+
     /// Says whether nothing is set.
     pub fn is_unset(&self) -> bool {
         let unset = Self {

@@ -23,12 +23,11 @@ use crate::{
         replica::rank,
         state::{Kind, State},
     },
-    store::Txn,
 };
 
-use self::timer::Timer;
+use self::timer::{End, Timer};
 
-use super::queue::Queue;
+use super::{departure::Departure, queue::Queue};
 
 /// What has times to wait for, or ends the wait.
 const KINDS: [usize; 4] = [
@@ -123,15 +122,17 @@ impl Timers {
     async fn look(&mut self) -> Result<(), Error> {
         let (now, today) = (self.core.clock.now(), self.core.clock.system_time());
         let view = self.core.cache.view()?;
-        let rank_delay = self.core.settings.rank_delay;
-        let mut ends = Vec::new();
+        let core = self.core.clone();
+        let rank_delay = core.settings.rank_delay;
+        let mut departures: Vec<Departure> = Vec::new();
+        let mut txns = Vec::new();
         for (timer, since) in self.queue.due(now, PARALLEL) {
-            match timer.due(&view.state, &self.core) {
+            match timer.due(&view.state, &core) {
                 // The time of day may have been put back.
                 Some(due) if due > today => self.note(timer, &view.state),
                 Some(_) => {
                     let replicas = view.state.replicas.keys();
-                    let rank = rank(&self.core.replica, replicas, timer.path());
+                    let rank = rank(&core.replica, replicas, timer.path());
                     let turns = u32::try_from(rank).unwrap_or(u32::MAX);
                     let due = since + rank_delay.saturating_mul(turns);
                     if due > now {
@@ -141,19 +142,22 @@ impl Timers {
                     // Until the cache tells that it is over.
                     let again = now + rank_delay.max(RETRY);
                     self.queue.postpone(&timer, again);
-                    ends.extend(timer.end(&view.state, &self.core, today));
+                    match timer.end(&view.state, &core, today) {
+                        Some(End::Departure(departure)) => departures.push(departure),
+                        Some(End::Txn(txn)) => txns.push(core.commit(None, txn)),
+                        None => {}
+                    }
                 }
                 None => self.queue.forget(&timer),
             }
         }
+        let removed = core.depart(&departures).await.err();
         // Each by itself: one that cannot be carried out stops no other.
-        join_all(ends.into_iter().map(|txn| self.carry_out(txn))).await;
-        Ok(())
-    }
-
-    async fn carry_out(&self, txn: Txn) {
-        if let Err(error) = self.core.commit(None, txn).await {
+        let carried_out = join_all(txns).await;
+        let failures = carried_out.into_iter().filter_map(Result::err);
+        for error in failures.chain(removed) {
             tracing::warn!(%error, "something that has had its time could not be ended yet");
         }
+        Ok(())
     }
 }

@@ -77,11 +77,13 @@ impl Sessions {
                 Owned::Instance(path) => {
                     let record = &state.instances.get(path)?.record;
                     let key = self.core.keys.instance(&record.key);
+                    let found = self.core.findings_of(record, state);
                     self.leaving(session.id, owned.clone());
                     Some(Operation::Txn(
                         Txn::new()
                             .when(Compare::mod_revision(key.clone(), record.mod_revision))
-                            .then(Operation::delete(key)),
+                            .then(Operation::delete(key))
+                            .then_all(found.map(Operation::delete)),
                     ))
                 }
                 // The key names the session.

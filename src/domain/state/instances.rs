@@ -14,8 +14,7 @@ use crate::{
         keyspace::InstanceKey,
         registry::{
             Counts, Findings, Health, HealthCheck, Instance, InstanceRecord, Operator,
-            ServiceSettings,
-            SlowStart,
+            ServiceSettings, SlowStart,
         },
     },
     store::Revision,

@@ -1,5 +1,6 @@
 //! `OperatorService`: one file per concern, each with what its requests and answers look like.
 
+mod brake;
 mod instances;
 mod namespaces;
 mod services;
@@ -8,8 +9,9 @@ use stanchion_client::proto::{
     DeleteNamespaceRequest, DeleteNamespaceResponse, DeleteServiceRequest, DeleteServiceResponse,
     GetNamespaceRequest, GetNamespaceResponse, GetServiceRequest, GetServiceResponse,
     ListNamespacesRequest, ListNamespacesResponse, PutNamespaceRequest, PutNamespaceResponse,
-    PutServiceRequest, PutServiceResponse, SetInstanceOverlayRequest, SetInstanceOverlayResponse,
-    SetInstanceStateRequest, SetInstanceStateResponse,
+    PutServiceRequest, PutServiceResponse, ReleaseBrakeRequest, ReleaseBrakeResponse,
+    SetInstanceOverlayRequest, SetInstanceOverlayResponse, SetInstanceStateRequest,
+    SetInstanceStateResponse,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -102,5 +104,12 @@ impl OperatorService for OperatorHandler {
         request: Request<DeleteNamespaceRequest>,
     ) -> Result<Response<DeleteNamespaceResponse>, Status> {
         namespaces::delete(self, request.into_inner()).await
+    }
+
+    async fn release_brake(
+        &self,
+        request: Request<ReleaseBrakeRequest>,
+    ) -> Result<Response<ReleaseBrakeResponse>, Status> {
+        brake::release(self, request.into_inner()).await
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Report {
     pub(super) leads: bool,
     /// Whether it knows a leader.
     pub(super) has_leader: bool,
+    /// The raft term it is in.
+    pub(super) term: u64,
     pub(super) revision: i64,
     /// The last raft entry it has applied.
     pub(super) applied: i64,
@@ -149,6 +151,11 @@ impl Member {
     /// Its id in the cluster, as far as it was ever asked.
     pub(super) fn id(&self) -> Option<u64> {
         Some(self.lock().report.as_ref()?.member_id)
+    }
+
+    /// The raft term it was in when it was last asked; 0: it never answered.
+    pub(super) fn term(&self) -> u64 {
+        self.lock().report.as_ref().map_or(0, |report| report.term)
     }
 
     /// Asks the member for its status and notes what came of it.
@@ -242,6 +249,7 @@ impl From<&etcd_client::StatusResponse> for Report {
             member_id,
             leads: status.leader() == member_id,
             has_leader: status.leader() != 0,
+            term: status.raft_term(),
             revision,
             applied,
             errors: status.errors().to_vec(),

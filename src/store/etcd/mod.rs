@@ -120,4 +120,10 @@ impl Store for EtcdStore {
         let mut versions = members.iter().filter_map(|member| member.version());
         versions.any(|version| !version.has_safe_renewals())
     }
+
+    fn term(&self) -> u64 {
+        let members = self.pool.members();
+        let terms = members.iter().map(|member| member.term());
+        terms.max().unwrap_or_default()
+    }
 }

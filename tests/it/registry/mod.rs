@@ -1,5 +1,6 @@
 //! The registry, through its API, on both stores.
 
+mod brake;
 mod changes;
 mod filters;
 mod locality;
@@ -12,6 +13,7 @@ mod removed;
 mod slow_start;
 mod timers;
 mod together;
+mod unsteady;
 mod watches;
 
 use std::time::Duration;

@@ -1,31 +1,23 @@
 //! What becomes of instances whose session is gone.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use bytes::Bytes;
+use prost::Message as _;
 use stanchion::{
-    clock::SystemClock,
-    store::{
-        self, LeaseId, Outcome, Probe, RangeRequest, RangeResponse, Renewal, Revision, Store, Txn,
-        TxnResponse, Watch,
-    },
+    domain::keyspace::InstanceKey,
+    proto::store as stored,
+    store::{KeyRange, Operation, RangeRequest, Txn},
 };
 use stanchion_client::proto::{
     BatchRegisterInstancesRequest, DeleteCause, Health, batch_register_instances_request,
 };
 
-use crate::support::server::{Backend, on_both_stores};
+use crate::support::server::{Backend, Server, eventually, on_both_stores};
 
 use super::{
-    ALL, SERVING, Watcher, added, deleted, expire, ids, instance, list, modified, open,
-    patient_server, register_on, told, watching,
+    ALL, SERVING, Watcher, added, deleted, expire, get, ids, instance, list, modified, open,
+    patient_server, register_on, told, unsteady::unsteady_server, watching,
 };
 
 on_both_stores! {
@@ -33,6 +25,8 @@ on_both_stores! {
     a_suspect_that_registers_again_in_time_stays,
     several_replicas_remove_a_suspect_once,
     many_suspects_are_removed_in_chunks,
+    a_removed_instance_leaves_a_tombstone_for_a_while,
+    a_full_store_still_removes,
 }
 
 async fn a_session_that_ends_makes_its_instances_suspect_and_then_they_go(backend: Backend) {
@@ -134,91 +128,6 @@ async fn many_suspects_are_removed_in_chunks(backend: Backend) {
     server.stop().await;
 }
 
-/// A store that can be out of reach for a while.
-struct Distant {
-    store: Arc<dyn Store>,
-    away: Arc<AtomicBool>,
-}
-
-struct DistantProbe {
-    probe: Arc<dyn Probe>,
-    away: Arc<AtomicBool>,
-}
-
-impl Distant {
-    fn reach(&self) -> Result<&dyn Store, store::Error> {
-        reach(&self.away)?;
-        Ok(self.store.as_ref())
-    }
-}
-
-fn reach(away: &AtomicBool) -> Result<(), store::Error> {
-    match away.load(Ordering::SeqCst) {
-        false => Ok(()),
-        true => Err(store::Error::Unavailable {
-            message: "away".into(),
-            outcome: Outcome::NotDone,
-        }),
-    }
-}
-
-#[async_trait]
-impl Store for Distant {
-    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, store::Error> {
-        self.reach()?.range(request).await
-    }
-
-    async fn txn(&self, txn: Txn) -> Result<TxnResponse, store::Error> {
-        self.reach()?.txn(txn).await
-    }
-
-    async fn grant(&self, id: LeaseId, ttl: Duration) -> Result<Duration, store::Error> {
-        self.reach()?.grant(id, ttl).await
-    }
-
-    async fn keep_alive(&self, id: LeaseId) -> Result<Renewal, store::Error> {
-        self.reach()?.keep_alive(id).await
-    }
-
-    async fn revoke(&self, id: LeaseId) -> Result<(), store::Error> {
-        self.reach()?.revoke(id).await
-    }
-
-    async fn watch(&self, prefix: Bytes, from: Revision) -> Result<Watch, store::Error> {
-        let watch = self.reach()?.watch(prefix, from).await?;
-        let probe = DistantProbe {
-            probe: watch.probe.clone(),
-            away: self.away.clone(),
-        };
-        Ok(Watch {
-            probe: Arc::new(probe),
-            ..watch
-        })
-    }
-
-    async fn compact(&self, revision: Revision) -> Result<(), store::Error> {
-        self.reach()?.compact(revision).await
-    }
-
-    async fn status(&self) -> Result<store::Status, store::Error> {
-        self.reach()?.status().await
-    }
-}
-
-#[async_trait]
-impl Probe for DistantProbe {
-    async fn current_revision(&self) -> Result<Revision, store::Error> {
-        reach(&self.away)?;
-        self.probe.current_revision().await
-    }
-
-    async fn request_progress(&self) {
-        if reach(&self.away).is_ok() {
-            self.probe.request_progress().await;
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_store_is_away_nothing_expires_and_then_the_grace_begins_anew() {
     let backend = Backend::embedded().await;
@@ -227,13 +136,7 @@ async fn while_the_store_is_away_nothing_expires_and_then_the_grace_begins_anew(
     settings.domain.suspect_grace = grace;
     settings.domain.removal_hold = Duration::from_millis(600);
     settings.cache.idle_probe = Duration::from_millis(100);
-    let away = Arc::new(AtomicBool::new(false));
-    let store = Distant {
-        store: backend.store().await,
-        away: away.clone(),
-    };
-    let clock = Arc::new(SystemClock);
-    let server = backend.server_on(Arc::new(store), settings, clock).await;
+    let (server, trouble) = unsteady_server(&backend, settings).await;
     let session = open(&server, "").await;
     register_on(&server, &session, "a").await;
     let mut watcher = Watcher::open(&server, watching(ALL, None)).await;
@@ -241,12 +144,97 @@ async fn while_the_store_is_away_nothing_expires_and_then_the_grace_begins_anew(
     expire(&server, &session).await;
     assert_eq!(watcher.event().await, modified("a"));
 
-    away.store(true, Ordering::SeqCst);
+    trouble.away(true);
     tokio::time::sleep(grace + grace / 2).await;
-    away.store(false, Ordering::SeqCst);
+    trouble.away(false);
     let back = Instant::now();
     let removed = deleted("a", DeleteCause::Expired);
     assert_eq!(watcher.event().await, removed);
     assert!(back.elapsed() > grace * 9 / 10, "{:?}", back.elapsed());
+    server.stop().await;
+}
+
+fn key(id: &str) -> InstanceKey {
+    InstanceKey::parse(&format!("default/web/{id}")).unwrap()
+}
+
+async fn value(server: &Server, key: &Bytes) -> Option<Bytes> {
+    let request = RangeRequest::new(KeyRange::key(key.clone()));
+    let found = server.app().core.store.range(request).await.unwrap();
+    found.kvs.first().map(|kv| kv.value.clone())
+}
+
+/// Writes that something was found of an instance.
+async fn find(server: &Server, session: &str, id: &str) -> Bytes {
+    let core = &server.app().core;
+    let registration = stored::Registration {
+        create_revision: get(server, id).await.unwrap().revision,
+        session_id: session.into(),
+    };
+    let health = stored::Health {
+        format: 1,
+        registration: Some(registration),
+        findings: vec![stored::Finding {
+            source: stored::FindingSource::Report.into(),
+            state: stored::HealthState::Healthy.into(),
+            since: Some(prost_types::Timestamp::default()),
+            ..stored::Finding::default()
+        }],
+        ..stored::Health::default()
+    };
+    let key = core.keys.health(&key(id));
+    let put = Operation::put(key.clone(), health.encode_to_vec());
+    core.store.txn(Txn::new().then(put)).await.unwrap();
+    key
+}
+
+async fn a_removed_instance_leaves_a_tombstone_for_a_while(backend: Backend) {
+    let mut settings = backend.settings();
+    settings.domain.tombstone_ttl = Duration::from_secs(3);
+    let server = backend.server_with(settings).await;
+    let session = open(&server, "one").await;
+    let registered = register_on(&server, &session, "a").await;
+    let mut watcher = Watcher::open(&server, watching(ALL, None)).await;
+    watcher.snapshot().await;
+    expire(&server, &session).await;
+    assert_eq!(watcher.event().await, modified("a"));
+    let removed = deleted("a", DeleteCause::Expired);
+    assert_eq!(watcher.event().await, removed);
+
+    let tombstone = server.app().core.keys.tombstone(&key("a"));
+    let left = value(&server, &tombstone).await.expect("a tombstone");
+    let left = stored::Tombstone::decode(left).unwrap();
+    assert_eq!(left.cause(), stored::RemovalCause::Expired);
+    assert_eq!(left.revision, registered.revision);
+    assert_eq!(left.instance.unwrap().client_id, "one");
+    let view = server.app().core.cache.view().unwrap();
+    assert!(
+        view.state
+            .tombstones
+            .contains_key("default/web/a".as_bytes())
+    );
+    eventually("the end of the tombstone", async || {
+        value(&server, &tombstone).await.is_none().then_some(())
+    })
+    .await;
+    server.stop().await;
+}
+
+async fn a_full_store_still_removes(backend: Backend) {
+    let (server, trouble) = unsteady_server(&backend, backend.settings()).await;
+    let session = open(&server, "").await;
+    register_on(&server, &session, "a").await;
+    let found = find(&server, &session, "a").await;
+    let mut watcher = Watcher::open(&server, watching(ALL, None)).await;
+    watcher.snapshot().await;
+    trouble.full(true);
+    expire(&server, &session).await;
+    assert_eq!(watcher.event().await, modified("a"));
+    let removed = deleted("a", DeleteCause::Expired);
+    assert_eq!(watcher.event().await, removed);
+    assert_eq!(value(&server, &found).await, None);
+    let tombstone = server.app().core.keys.tombstone(&key("a"));
+    assert_eq!(value(&server, &tombstone).await, None);
+    trouble.full(false);
     server.stop().await;
 }

@@ -139,6 +139,7 @@ impl Backend {
         };
         settings.domain.min_ttl = Duration::from_secs(1);
         settings.domain.suspect_grace = Duration::from_secs(1);
+        settings.domain.expiry_hold = Duration::from_secs(1);
         settings.domain.rank_delay = Duration::from_millis(200);
         settings.domain.waiter_keep = Duration::from_secs(1);
         settings.cache.idle_probe = Duration::from_millis(200);

@@ -3992,6 +3992,39 @@ pub struct DeleteServiceResponse {
     #[prost(bool, tag = "2")]
     pub deleted: bool,
 }
+/// Asks to release the brake of a service.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseBrakeRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the service.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// Optional. Releases it only while a lock is held.
+    #[prost(message, optional, tag = "3")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who asks, at most 253 bytes; not verified. It is logged.
+    #[prost(string, tag = "4")]
+    pub actor: ::prost::alloc::string::String,
+    /// Optional. Why, for people; at most 1 KiB. It is logged.
+    #[prost(string, tag = "5")]
+    pub comment: ::prost::alloc::string::String,
+}
+/// Answers `ReleaseBrake`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseBrakeResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this call released the brake; false if the service was
+    /// not braked, or is released already.
+    #[prost(bool, tag = "2")]
+    pub released: bool,
+    /// Output only. Until when no brake is put on. Unset if none was released.
+    #[prost(message, optional, tag = "3")]
+    pub released_until: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// Asks to take an instance out, or back in.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetInstanceStateRequest {
@@ -4466,6 +4499,34 @@ pub mod operator_service_client {
                 .insert(
                     GrpcMethod::new("stanchion.v1.OperatorService", "DeleteService"),
                 );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets the removals of a braked service go on: those whose grace is over are
+        /// removed at once, and for as long as a brake holds at most (10 min by
+        /// default) none is put on. All else that is set for the service stays. Safe to
+        /// repeat: if the service is not braked, that changes nothing and succeeds.
+        pub async fn release_brake(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseBrakeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseBrakeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.OperatorService/ReleaseBrake",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.OperatorService", "ReleaseBrake"));
             self.inner.unary(req, path, codec).await
         }
         /// Takes an instance out of the serving view, or back in. It need not be

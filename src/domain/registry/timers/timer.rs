@@ -13,7 +13,10 @@ use crate::{
         Core,
         keyspace::InstanceKey,
         records,
-        registry::{Damping, Findings, Registration, ServiceSettings},
+        registry::{
+            Damping, Drain, Findings, Operator, Registration, RemovalCause, ServiceSettings,
+            departure::Departure,
+        },
         state::{Item, Kind, State, StateProjection},
     },
     store::{Compare, Operation, Txn},
@@ -28,10 +31,19 @@ pub(super) enum Timer {
     /// What was found of an instance: a report ends, or that the instance is held back; all of it
     /// goes with the registration.
     Findings(Bytes),
-    /// What was decided about an instance: a drain goes with the registration.
+    /// What was decided about an instance: a drain that nobody ended ends, and goes with the
+    /// registration.
     Operator(Bytes),
     /// What was set for a service: the release of its brake ends.
     Settings(Bytes),
+}
+
+/// How something ends.
+pub(super) enum End {
+    /// By this.
+    Txn(Txn),
+    /// With its instance.
+    Departure(Departure),
 }
 
 // === impl Timer ===
@@ -79,9 +91,12 @@ impl Timer {
             }
             Self::Operator(path) => {
                 let operator = state.operators.get(path).filter(|o| ours(o.format))?;
-                let drain = operator.drain.filter(|_| operator.is_only_drain())?;
-                let is_current = is_current(state, core, path, drain.registration)?;
-                (!is_current).then_some(SystemTime::UNIX_EPOCH)
+                let drain = operator.drain?;
+                match is_current(state, core, path, drain.registration)? {
+                    true => drain.deadline.checked_add(core.settings.drain_overdue),
+                    // What else was decided is for the next registration.
+                    false => operator.is_only_drain().then_some(SystemTime::UNIX_EPOCH),
+                }
             }
             Self::Settings(path) => {
                 let settings = state.settings.get(path).filter(|s| ours(s.format))?;
@@ -90,8 +105,8 @@ impl Timer {
         }
     }
 
-    /// The transaction that ends what is over at `now`.
-    pub(super) fn end(&self, state: &State, core: &Core, now: SystemTime) -> Option<Txn> {
+    /// How what is over at `now` ends.
+    pub(super) fn end(&self, state: &State, core: &Core, now: SystemTime) -> Option<End> {
         let (key, seen, left) = match self {
             Self::Findings(path) => {
                 let findings = state.health.get(path)?;
@@ -106,6 +121,9 @@ impl Timer {
             }
             Self::Operator(path) => {
                 let operator = state.operators.get(path)?;
+                if let Some(departure) = overdue(operator, state, core, path) {
+                    return Some(End::Departure(departure));
+                }
                 (
                     core.keys.operator(&instance_key(path)?),
                     operator.mod_revision,
@@ -126,7 +144,8 @@ impl Timer {
             Some(left) => Operation::put(key.clone(), left),
             None => Operation::delete(key.clone()),
         };
-        Some(Txn::new().when(Compare::mod_revision(key, seen)).then(end))
+        let seen = Compare::mod_revision(key, seen);
+        Some(End::Txn(Txn::new().when(seen).then(end)))
     }
 }
 
@@ -155,6 +174,25 @@ fn registration_changed(change: &Change<StateProjection>) -> bool {
         _ => None,
     };
     registration(&change.before) != registration(&change.after)
+}
+
+/// The removal of an instance that is drained.
+fn overdue(operator: &Operator, state: &State, core: &Core, path: &Bytes) -> Option<Departure> {
+    let Drain { registration, .. } = operator.drain?;
+    let record = &state.instances.get(path)?.record;
+    if record.registration() != registration {
+        return None;
+    }
+    let key = core.keys.operator(&record.key);
+    let mut with: Vec<_> = core.findings_of(record, state).into_iter().collect();
+    with.extend(operator.is_only_drain().then(|| key.clone()));
+    Some(Departure {
+        record: record.clone(),
+        cause: RemovalCause::Drained,
+        detail: "its drain was over, and whoever drained it was gone".into(),
+        when: vec![Compare::mod_revision(key, operator.mod_revision)],
+        with,
+    })
 }
 
 fn findings_due(findings: &Findings, is_current: bool) -> Option<SystemTime> {

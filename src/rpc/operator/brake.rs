@@ -1,0 +1,38 @@
+//! The release of a brake.
+
+use stanchion_client::proto::{ReleaseBrakeRequest, ReleaseBrakeResponse};
+use tonic::{Response, Status};
+
+use crate::{
+    domain::registry::ReleaseBrake,
+    rpc::{convert::Violations, status},
+};
+
+use super::{OperatorHandler, services::service_key};
+
+/// The longest comment, in bytes.
+const MAX_COMMENT: usize = 1024;
+
+pub(super) async fn release(
+    handler: &OperatorHandler,
+    request: ReleaseBrakeRequest,
+) -> Result<Response<ReleaseBrakeResponse>, Status> {
+    let mut v = Violations::new();
+    let key = service_key(&mut v, &request.namespace, &request.service);
+    let guard = v.guard(request.guard, &request.namespace);
+    let actor = v.label("actor", &request.actor);
+    let comment = v.text("comment", request.comment, MAX_COMMENT);
+    let release = ReleaseBrake {
+        key: v.give(key)?,
+        guard,
+        actor,
+        comment,
+    };
+    let released = handler.registry.release_brake(release).await;
+    let released = released.map_err(status::of)?;
+    Ok(Response::new(ReleaseBrakeResponse {
+        header: Some(handler.context.header.at(released.revision)),
+        released: released.released,
+        released_until: released.until.map(Into::into),
+    }))
+}
