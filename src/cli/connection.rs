@@ -37,6 +37,8 @@ pub(crate) enum Format {
     /// For people
     #[default]
     Table,
+    /// For people, with all there is to say
+    Wide,
     /// For programs: field names do not change
     Json,
 }

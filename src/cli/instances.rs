@@ -12,9 +12,10 @@ use stanchion_client::{
 
 use super::{
     Outcome,
-    connection::Connection,
+    connection::{Connection, Format},
     exit::Exit,
     failure::Failure,
+    health,
     output::{self, Table},
     parse,
 };
@@ -28,6 +29,7 @@ use super::{
     after_help = "Examples:\n  stanchion instances web\n  stanchion instances web --all --watch\n  \
                         stanchion instances web --filter 'zone == a and not has metadata.canary'\n  \
                         stanchion instances web --near east/east-1 --failover 0.7\n  \
+                        stanchion instances web --all -o wide\n  \
                         stanchion instances web -o json | jq -r '.instances[].address'"
 )]
 pub(crate) struct Instances {
@@ -120,7 +122,13 @@ impl Instances {
             print_removed(&list.instances, &nothing)?;
         } else {
             let nothing = format!("no instances of {}", self.service);
-            print(&list.instances, &nothing)?;
+            match self.connection.output {
+                Format::Wide => {
+                    let reasons = health::reasons(&client, &list.instances).await?;
+                    health::print(&list.instances, &reasons, &nothing)?;
+                }
+                _ => print(&list.instances, &nothing)?,
+            }
             if list.protected {
                 output::note("protected: too few are healthy, so all are shown")?;
             }
@@ -236,7 +244,7 @@ fn weight(instance: &Instance) -> String {
     }
 }
 
-fn ports(ports: &[Port]) -> String {
+pub(super) fn ports(ports: &[Port]) -> String {
     let one = |port: &Port| {
         let name = match port.name.as_str() {
             "" => String::new(),
@@ -252,7 +260,7 @@ fn ports(ports: &[Port]) -> String {
 }
 
 /// Health, and the operator state if it is not the usual one.
-fn state(instance: &Instance) -> String {
+pub(super) fn state(instance: &Instance) -> String {
     let health = output::lower(instance.health().as_str_name(), "HEALTH_");
     match operator_state(instance).as_str() {
         "active" | "unspecified" => health,

@@ -1,6 +1,7 @@
 //! The client commands: what people type. One file per group; each is "ask the client library,
 //! print".
 
+mod checks;
 mod child;
 mod config;
 mod connection;
@@ -8,6 +9,7 @@ mod deregister;
 mod doctor;
 mod exit;
 mod failure;
+mod health;
 mod instances;
 mod lock;
 mod locks;
@@ -31,12 +33,14 @@ type Outcome = Result<Exit, Failure>;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Doctor(doctor::Doctor),
-    Register(register::Register),
+    Register(Box<register::Register>),
     Instances(instances::Instances),
     Services(services::Services),
     #[command(subcommand)]
     Service(service::Service),
     Deregister(deregister::Deregister),
+    #[command(subcommand)]
+    Health(health::Health),
     #[command(subcommand)]
     Config(config::Config),
     Lock(lock::Lock),
@@ -82,6 +86,7 @@ impl Command {
             Self::Services(command) => command.run().await,
             Self::Service(command) => command.run().await,
             Self::Deregister(command) => command.run().await,
+            Self::Health(command) => command.run().await,
             Self::Config(command) => command.run().await,
             Self::Lock(command) => command.run().await,
             Self::Locks(command) => command.run().await,
@@ -97,6 +102,7 @@ impl Command {
             Self::Services(command) => &command.connection,
             Self::Service(command) => command.connection(),
             Self::Deregister(command) => &command.connection,
+            Self::Health(command) => command.connection(),
             Self::Config(command) => command.connection(),
             Self::Lock(command) => &command.connection,
             Self::Locks(command) => &command.connection,

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::{
     Outcome,
+    checks::Checks,
     child::{Child, ChildEvent},
     connection::{self, Connection, host},
     exit::Exit,
@@ -28,6 +29,7 @@ const DEREGISTER_FIRST: Duration = Duration::from_millis(500);
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  stanchion register web --address 10.0.0.7 --port http=8080/http\n  \
+                        stanchion register web --address 10.0.0.7 --port 8080 --check-http /healthz\n  \
                         stanchion register web --address 10.0.0.7 --port 8080 -- ./server --port 8080"
 )]
 pub(crate) struct Register {
@@ -78,6 +80,9 @@ pub(crate) struct Register {
     /// Replaces the registration even of a client that lives
     #[arg(long)]
     takeover: bool,
+
+    #[command(flatten)]
+    checks: Checks,
 
     /// A command to run while the instance is registered
     #[arg(last = true, value_name = "COMMAND")]
@@ -152,6 +157,9 @@ impl Register {
             // Parsed from a u16.
             let number = u16::try_from(port.port).unwrap_or_default();
             request = request.port(&port.name, number, &port.protocol);
+        }
+        for check in self.checks.all() {
+            request = request.check(check);
         }
         for (key, value) in &self.metadata {
             request = request.metadata(key, value);

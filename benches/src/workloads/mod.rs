@@ -17,6 +17,7 @@
 
 mod bursts;
 pub(crate) mod busy;
+mod checks;
 mod connections;
 mod deliveries;
 mod fanout;
@@ -108,6 +109,7 @@ pub(crate) fn all() -> Vec<Workload> {
         workload!(heartbeats, "heartbeats", "Sessions that are kept alive over a stream each", all, &["--sessions=3000", "--connections=15", "--seconds=5"]),
         workload!(storm, "storm", "Many clients that register at once", all, &[]),
         workload!(mixed, "mixed", "Reads, watches, heartbeats and writes at a fixed rate", all, &["--warm-up=2", "--seconds=6"]),
+        workload!(checks, "checks", "Instances that one replica checks every 10 s", ours, &[]),
         workload!(size, "size", "Start and memory with 100,000 instances, and with none", ours, &[]),
     ]
 }

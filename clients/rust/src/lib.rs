@@ -42,6 +42,7 @@
 //! | [`registration`] | an instance that stays registered |
 //! | [`watch`] | a stream of updates that resumes by itself: one implementation for all |
 //! | `mirror` | a local copy of what a watch shows |
+//! | [`health`] | reports of health, and what was found |
 //! | [`discovery`], [`config`] | mirrors of instances and configs |
 //! | `locality`, `slow_start` | which instances are near, and how much load each should get |
 //! | [`lock`] | a place in a queue, and a guard that knows when it is lost |
@@ -60,6 +61,7 @@ pub mod discovery;
 mod duration;
 mod endpoints;
 mod error;
+pub mod health;
 mod locality;
 pub mod lock;
 mod mirror;
@@ -77,6 +79,7 @@ pub use self::{
     config::{ChangeOptions, Configs},
     discovery::{Discovery, DiscoveryOptions},
     error::{Error, Result, Violation},
+    health::HealthReport,
     lock::{LockGuard, LockLoss},
     options::{Options, SessionOptions},
     registration::{Registration, RegistrationState},

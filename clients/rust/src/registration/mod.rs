@@ -11,7 +11,7 @@ use crate::{
     Client,
     error::{Error, Result},
     options::SessionOptions,
-    proto::{Guard, Instance, InstanceLostCause, Port},
+    proto::{Guard, HealthCheck, Instance, InstanceLostCause, Port},
     session::{AbortOnDrop, SessionKeeper},
 };
 
@@ -116,6 +116,12 @@ impl InstanceRequest {
     /// Adds something callers want to know.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.instance.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// Adds a check of its health, which the servers make. Default: what is set for its service.
+    pub fn check(mut self, check: HealthCheck) -> Self {
+        self.instance.checks.push(check);
         self
     }
 
