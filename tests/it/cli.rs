@@ -2,6 +2,7 @@
 
 mod configs;
 mod exits;
+mod health;
 mod instances;
 mod locks;
 mod protection;
