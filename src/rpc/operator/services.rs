@@ -109,7 +109,11 @@ fn put_request(request: PutServiceRequest) -> Result<PutService, Status> {
     })
 }
 
-pub(super) fn service_key(v: &mut Violations, namespace: &str, service: &str) -> Option<ServiceKey> {
+pub(super) fn service_key(
+    v: &mut Violations,
+    namespace: &str,
+    service: &str,
+) -> Option<ServiceKey> {
     let namespace = v.namespace(namespace);
     let service = v.take("service", ServiceName::parse(service));
     Some(ServiceKey {
