@@ -28,7 +28,7 @@ use self::{
 pub use self::{
     judgement::Expectations,
     leaks::Before,
-    sessions::Program,
+    sessions::{Program, SERVICE},
     storm::Watchers,
     stuck::{Stuck, prepare},
     writes::Writer,

@@ -9,6 +9,7 @@ mod partitions;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod replicas;
+mod silence;
 mod site;
 mod store;
 mod witnessed;

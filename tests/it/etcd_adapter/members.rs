@@ -184,3 +184,14 @@ async fn an_endpoint_that_belongs_to_nobody_leaves_the_list() {
     until_members(&store, &["m0"]).await;
     put(&store, "/k", "1").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_leader_shows_in_the_term() {
+    let mut etcd = Etcd::start_cluster(3).await;
+    let store = connect_with(quickly(etcd.endpoints())).await;
+    let before = store.term();
+    assert!(before > 0);
+    let leader = etcd.leader().await;
+    etcd.kill(leader);
+    until("a later term", || store.term() > before).await;
+}

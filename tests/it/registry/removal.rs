@@ -100,7 +100,10 @@ async fn several_replicas_remove_a_suspect_once(backend: Backend) {
 }
 
 async fn many_suspects_are_removed_in_chunks(backend: Backend) {
-    let server = backend.server().await;
+    let mut settings = backend.settings();
+    // So many at once are held first.
+    settings.domain.brake_limit = Duration::from_millis(100);
+    let server = backend.server_with(settings).await;
     let session = open(&server, "").await;
     for batch in 0..2 {
         let ids = (0..50).map(|n| instance(&format!("{batch}-{n}")));
