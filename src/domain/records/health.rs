@@ -27,6 +27,7 @@ pub fn findings(kv: &KeyValue) -> Result<Findings, DecodeError> {
             .map(finding)
             .collect::<Result<_, _>>()?,
         damping: record.damping.map(damping).transpose()?,
+        recovered: optional_time(record.recover_time, "recover_time")?,
         format: record.format,
         mod_revision: kv.mod_revision,
     })
@@ -44,6 +45,7 @@ pub fn encode_findings(findings: &Findings) -> Bytes {
         registration: Some(wire_registration(&findings.registration)),
         findings: findings.findings.iter().map(wire_finding).collect(),
         damping: findings.damping.map(damping),
+        recover_time: findings.recovered.map(Into::into),
     })
 }
 

@@ -28,6 +28,8 @@ pub struct Findings {
     pub findings: Vec<Finding>,
     /// How often the health changed lately. It outlives the registration.
     pub damping: Option<Damping>,
+    /// When the registration last recovered: something had objected, and nothing did any more.
+    pub recovered: Option<SystemTime>,
     /// The format they were written in.
     pub format: u32,
     /// The revision that last wrote them.
@@ -137,14 +139,21 @@ impl Findings {
         Health::Healthy
     }
 
-    /// When a check or a report last began to say that it works.
+    /// Since when an instance that works does so, if not since it was registered.
     pub fn works_since(
         &self,
         record: &InstanceRecord,
         checks: &[HealthCheck],
     ) -> Option<SystemTime> {
-        let passing = self.about(record, checks).filter(|found| found.passing);
-        passing.map(|finding| finding.since).max()
+        let recovered = self
+            .recovered
+            .filter(|_| self.registration == record.registration());
+        let begun = self.about(record, checks).filter(|finding| {
+            let begins = |check: &HealthCheck| check.starts_unhealthy;
+            finding.source.check(checks).is_some_and(begins)
+        });
+        let begun = begun.map(|finding| finding.since);
+        begun.chain(recovered).max()
     }
 
     /// Those that are about this registration, and about what is checked now.
@@ -163,6 +172,11 @@ impl Findings {
 // === impl Source ===
 
 impl Source {
+    /// The check that found it, if one did.
+    fn check<'a>(&self, checks: &'a [HealthCheck]) -> Option<&'a HealthCheck> {
+        checks.iter().find(|check| self.is_check(&check.name))
+    }
+
     fn is_check(&self, wanted: &str) -> bool {
         matches!(self, Self::Check { name, .. } if name == wanted)
     }

@@ -94,7 +94,7 @@ pub struct Instance {
 /// Over what time the weight of an instance grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlowStart {
-    /// When it was registered, or found to work again.
+    /// When it was registered, or last recovered.
     pub start: SystemTime,
     /// How long it takes.
     pub window: Duration,

@@ -65,15 +65,22 @@ impl Subject<'_> {
     fn settled(&self, before: Option<&Findings>, findings: Vec<Finding>) -> Findings {
         let objects = |finding: &Finding| !finding.passing;
         let failed = self.current(before).any(|finding| objects(&finding));
-        let changes = failed != findings.iter().any(objects);
+        let fails = findings.iter().any(objects);
+        let recovered = before
+            .filter(|before| before.registration == self.record.registration())
+            .and_then(|before| before.recovered);
         let damped = self.settings.is_some_and(|settings| settings.flap_damping);
         let damping = before.and_then(|before| before.damping).filter(|_| damped);
         Findings {
             registration: self.record.registration(),
             findings,
-            damping: match damped && changes {
+            damping: match damped && failed != fails {
                 true => Some(Damping::count(damping, self.now)),
                 false => damping,
+            },
+            recovered: match failed && !fails {
+                true => Some(self.now),
+                false => recovered,
             },
             format: before.map_or(0, |before| before.format),
             mod_revision: before.map_or(0, |before| before.mod_revision),

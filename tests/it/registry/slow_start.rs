@@ -5,20 +5,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use prost::Message as _;
-use stanchion::{
-    clock::{Clock, ManualClock},
-    domain::keyspace::ServiceKey,
-    proto::store as stored,
-    store::{Operation, Txn},
+use stanchion::clock::{Clock, ManualClock};
+use stanchion_client::proto::{
+    Health, Instance, ListInstancesRequest, Locality, PutServiceRequest, ReportHealthRequest,
+    ServiceSettings, UpdateInstanceRequest,
 };
-use stanchion_client::proto::{Instance, ListInstancesRequest, Locality, UpdateInstanceRequest};
 
 use crate::support::server::{Backend, Server, on_both_stores};
 
 use super::{
-    ALL, SERVING, Watcher, get, instance, key_of, list, mask, modified, open, register_on, seconds,
-    told, watching,
+    ALL, SERVING, Watcher, get, instance, list, mask, modified, open, register_on, seconds, told,
+    watching,
 };
 
 on_both_stores! {
@@ -29,44 +26,28 @@ on_both_stores! {
 
 /// Settings of `web`.
 async fn put_settings(server: &Server, slow_start: Option<i64>) {
-    let core = &server.app().core;
-    let key = ServiceKey::parse("default/web").unwrap();
-    let settings = stored::Service {
-        format: 1,
-        slow_start: slow_start.map(seconds),
-        update_time: Some(prost_types::Timestamp::default()),
-        ..stored::Service::default()
+    let request = PutServiceRequest {
+        service: "web".into(),
+        settings: Some(ServiceSettings {
+            slow_start: slow_start.map(seconds),
+            ..ServiceSettings::default()
+        }),
+        ..PutServiceRequest::default()
     };
-    let put = Operation::put(core.keys.service(&key), settings.encode_to_vec());
-    core.store.txn(Txn::new().then(put)).await.unwrap();
+    server.operators().put_service(request).await.unwrap();
 }
 
-/// Has a report say how an instance is, and since when.
-async fn put_report(server: &Server, id: &str, works: bool, since: SystemTime) {
-    let core = &server.app().core;
-    let view = core.cache.view().unwrap();
-    let record = &view.state.instances[key_of(id).path().as_bytes()].record;
-    let state = match works {
-        true => stored::HealthState::Healthy,
-        false => stored::HealthState::Unhealthy,
+/// Has somebody report how `a` is.
+async fn report(server: &Server, reporter: &str, health: Health) {
+    let request = ReportHealthRequest {
+        service: "web".into(),
+        instance_id: "a".into(),
+        reporter: reporter.into(),
+        health: health.into(),
+        ttl: Some(seconds(3600)),
+        ..ReportHealthRequest::default()
     };
-    let findings = stored::Health {
-        format: 1,
-        registration: Some(stored::Registration {
-            create_revision: record.create_revision,
-            session_id: record.session.map(|id| id.to_text()).unwrap_or_default(),
-        }),
-        findings: vec![stored::Finding {
-            source: stored::FindingSource::Report.into(),
-            name: "test".into(),
-            state: state.into(),
-            since: Some(since.into()),
-            ..stored::Finding::default()
-        }],
-        ..stored::Health::default()
-    };
-    let put = Operation::put(core.keys.health(&key_of(id)), findings.encode_to_vec());
-    core.store.txn(Txn::new().then(put)).await.unwrap();
+    server.registry().report_health(request).await.unwrap();
 }
 
 async fn with_clock(backend: &Backend) -> (Server, ManualClock) {
@@ -159,12 +140,19 @@ async fn a_weight_grows_again_after_a_recovery(backend: Backend) {
     clock.advance(Duration::from_secs(1000));
     assert_eq!(effective_weight(&server, "a").await, None);
 
+    // That somebody says it works is no recovery.
+    report(&server, "one", Health::Healthy).await;
+    assert_eq!(effective_weight(&server, "a").await, None);
+
     let mut watcher = Watcher::open(&server, watching(ALL, None)).await;
     watcher.snapshot().await;
-    put_report(&server, "a", false, clock.system_time()).await;
+    report(&server, "one", Health::Unhealthy).await;
     assert_eq!(watcher.event().await, modified("a"));
     assert_eq!(get(&server, "a").await.unwrap().slow_start, None);
-    put_report(&server, "a", true, clock.system_time()).await;
+    report(&server, "two", Health::Unhealthy).await;
+    report(&server, "two", Health::Healthy).await;
+    assert_eq!(get(&server, "a").await.unwrap().slow_start, None);
+    report(&server, "one", Health::Healthy).await;
     let (delta, _) = watcher.delta().await;
     assert_eq!(told(&delta), [modified("a")]);
     let recovered = delta.events[0].instance.as_ref().unwrap();

@@ -2354,9 +2354,10 @@ pub struct Instance {
 /// unless the weight is zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SlowStart {
-    /// Output only. When it was registered, or found to work again by a check or a
-    /// report, whichever was later. By the clock of the replica that wrote it: a
-    /// start that lies further than `window` in the future is none.
+    /// Output only. When it was registered or recovered, whichever was later: it
+    /// recovers when a check or a report objected and none does any more, and when a
+    /// check that it starts unhealthy by has succeeded. By the clock of the replica
+    /// that wrote it: a start that lies further than `window` in the future is none.
     #[prost(message, optional, tag = "1")]
     pub start_time: ::core::option::Option<::prost_types::Timestamp>,
     /// Output only. How long it takes until all of the weight counts.
