@@ -20,7 +20,7 @@ use crate::{
         lock::{Locks, VoidClaims},
         names::ReplicaId,
         presence::Presence,
-        registry::{Registry, Removal, Removals, Timers},
+        registry::{DrainDuty, Drains, Registry, Removal, Removals, Timers},
         session::Sessions,
         state::{Cache, StateProjection},
     },
@@ -62,6 +62,7 @@ pub struct App {
     /// The sessions of all clients.
     pub sessions: Sessions,
     locks: Locks,
+    drains: Drains,
     /// What goes on behind the calls, and ends after them.
     background: CancellationToken,
     background_tasks: TaskTracker,
@@ -150,6 +151,7 @@ impl App {
             services: TaskTracker::new(),
             sessions: context.sessions.clone(),
             locks: context.locks.clone(),
+            drains: context.drains.clone(),
             background: CancellationToken::new(),
             background_tasks: TaskTracker::new(),
         };
@@ -164,7 +166,7 @@ impl App {
 
         let start_timeout = (!settings.wait_for_store).then_some(settings.start_timeout);
         app.ready(start_timeout).await?;
-        app.run_background(checks);
+        app.run_background(checks, settings.advertise);
 
         let health = HealthHandler::new(context.clone(), app.drain.clone());
         let services = rpc::Services::new(&context, health.clone())
@@ -220,11 +222,18 @@ impl App {
         Ok(())
     }
 
-    fn run_background(&self, checks: Checks) {
+    fn run_background(&self, checks: Checks, advertise: String) {
+        let advertise = match advertise.is_empty() {
+            true => self.address.to_string(),
+            false => advertise,
+        };
+        let presence = Presence::new(self.core.clone(), advertise);
+        let duty = DrainDuty::new(self.drains.clone(), presence.lease());
         let (tasks, stop) = (&self.background_tasks, &self.background);
         tasks.spawn(self.sessions.clone().run(stop.clone()));
         tasks.spawn(self.locks.clone().run(stop.clone()));
-        tasks.spawn(Presence::new(self.core.clone(), self.address.to_string()).run(stop.clone()));
+        tasks.spawn(presence.run(stop.clone()));
+        tasks.spawn(duty.run(stop.clone()));
         tasks.spawn(Removal::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(checks.run(stop.clone()));
         tasks.spawn(Timers::new(self.core.clone()).run(stop.clone()));
@@ -241,6 +250,7 @@ impl App {
         self.core.cache.drain();
         self.sessions.drain();
         self.locks.drain();
+        self.drains.stop();
         self.calls.close();
         self.services.close();
         let for_calls = timeout_at(deadline - last_words, self.calls.wait()).await;

@@ -206,6 +206,15 @@ impl<P: Projection, S: Selection<P>> Cursor<P, S> {
         }
     }
 
+    /// Up to where everything that concerns the watcher was told.
+    pub fn seen(&self) -> Revision {
+        if self.parts.is_empty() && self.rest.is_none() {
+            self.position.scanned
+        } else {
+            self.position.told
+        }
+    }
+
     /// What is being watched.
     pub fn selection(&self) -> &S {
         self.topic.selection()

@@ -88,6 +88,18 @@ pub struct Settings {
     /// How long the next replica in rank waits before it does the work of the one before it.
     /// Default 2 s.
     pub rank_delay: Duration,
+    /// How long a subscriber whose stream broke counts as one that may not know. Default 15 s.
+    pub subscriber_keep: Duration,
+    /// How long a drain waits for subscribers unless it says so. Default 20 s.
+    pub drain_deadline: Duration,
+    /// The longest a drain may wait. Default 10 min.
+    pub max_drain_deadline: Duration,
+    /// How often a replica reports how many of its subscribers know of a drain. Default 200 ms.
+    pub drain_report_interval: Duration,
+    /// How often others are asked for subscribers that a drain waits for. Default 500 ms.
+    pub drain_ask_interval: Duration,
+    /// How long a removed instance is remembered. Default 5 min.
+    pub tombstone_ttl: Duration,
     /// The largest content of a config item, in bytes. Default 64 KiB.
     pub max_config_bytes: usize,
     /// How many waiters a lock may have. Default 1 000.
@@ -122,6 +134,12 @@ impl Default for Settings {
             tombstone_ttl: Duration::from_secs(300),
             drain_overdue: Duration::from_secs(5),
             rank_delay: Duration::from_secs(2),
+            subscriber_keep: Duration::from_secs(15),
+            drain_deadline: Duration::from_secs(20),
+            max_drain_deadline: Duration::from_secs(600),
+            drain_report_interval: Duration::from_millis(200),
+            drain_ask_interval: Duration::from_millis(500),
+            tombstone_ttl: Duration::from_secs(300),
             max_config_bytes: 64 * 1024,
             max_waiters: 1000,
             waiter_keep: Duration::from_secs(3),

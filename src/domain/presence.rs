@@ -1,7 +1,13 @@
 //! This replica's presence: a key under a lease of its own, by which the replicas know each other
 //! and share their background work.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +27,25 @@ const RETRIES_PER_TTL: u32 = 10;
 pub struct Presence {
     core: Arc<Core>,
     replica: Replica,
+    shared: PresenceLease,
     lease: Option<LeaseId>,
+}
+
+/// The lease of a replica's presence, for whatever must end with the replica.
+#[derive(Debug, Clone, Default)]
+pub struct PresenceLease(Arc<AtomicI64>);
+
+// === impl PresenceLease ===
+
+impl PresenceLease {
+    /// The lease, if there is one that was granted and not found to be gone.
+    pub fn get(&self) -> Option<LeaseId> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|lease| *lease != 0)
+    }
+
+    fn set(&self, lease: Option<LeaseId>) {
+        self.0.store(lease.unwrap_or_default(), Ordering::Relaxed);
+    }
 }
 
 // === impl Presence ===
@@ -39,8 +63,14 @@ impl Presence {
         Self {
             core,
             replica,
+            shared: PresenceLease::default(),
             lease: None,
         }
+    }
+
+    /// Its lease.
+    pub fn lease(&self) -> PresenceLease {
+        self.shared.clone()
     }
 
     /// Keeps the key there until told to stop, then removes it.
@@ -72,7 +102,10 @@ impl Presence {
                 Ok(_) if self.is_known()? => return Ok(()),
                 Ok(_) => return self.write(lease).await,
                 // The key went with it.
-                Err(store::Error::LeaseNotFound) => self.lease = None,
+                Err(store::Error::LeaseNotFound) => {
+                    self.lease = None;
+                    self.shared.set(None);
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -82,6 +115,7 @@ impl Presence {
             .store
             .grant(lease, self.core.settings.replica_ttl)
             .await?;
+        self.shared.set(Some(lease));
         self.write(lease).await
     }
 
@@ -107,6 +141,7 @@ impl Presence {
         let Some(lease) = self.lease else {
             return;
         };
+        self.shared.set(None);
         let left = tokio::select! {
             left = self.core.store.revoke(lease) => left,
             () = self.core.clock.sleep(FAREWELL_TIMEOUT) => return,

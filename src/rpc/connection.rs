@@ -12,7 +12,12 @@ use std::{
     convert::Infallible,
     future::{Future, poll_fn},
     io,
+    net::SocketAddr,
     pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -61,11 +66,21 @@ pub(super) struct Terms {
     pub(super) ping_timeout: Duration,
 }
 
+/// Whom a call comes from. Only watches have it among their request's extensions: to put it there
+/// costs each call several allocations.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    /// Where the client is.
+    pub(super) address: SocketAddr,
+    lost: Arc<AtomicBool>,
+}
+
 /// A connection that takes calls.
 struct Serving<T, S> {
     connection: Connection<T, Bytes>,
     pings: Pings,
     service: S,
+    peer: Option<Peer>,
 }
 
 /// Why a connection ended badly.
@@ -89,6 +104,7 @@ pub(super) async fn serve<S, B>(
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::fmt::Display,
 {
+    let peer = stream.peer_addr().ok().map(Peer::new);
     // Whoever opens a connection and says nothing must not keep its place.
     let opening = timeout(terms.preface_timeout, open(stream, &terms));
     let (connection, sender) = match drain.run_until_cancelled(opening).await {
@@ -103,7 +119,7 @@ pub(super) async fn serve<S, B>(
         }
         None => return,
     };
-    let mut serving = Serving::new(connection, &terms, service);
+    let mut serving = Serving::new(connection, &terms, service, peer.clone());
     let mut drained = pin!(drain.cancelled());
     let mut draining = false;
     let mut ended = Poll::Pending;
@@ -114,6 +130,10 @@ pub(super) async fn serve<S, B>(
         }
         if ended.is_pending() {
             ended = serving.poll(context);
+            // Its calls are on the same thread, and learn of it later.
+            if let (Poll::Ready(_), Some(peer)) = (&ended, &peer) {
+                peer.lost.store(true, Ordering::Relaxed);
+            }
         }
         // Whatever it had to say goes out at once, and together.
         ready!(sender.poll_send(context));
@@ -152,6 +172,27 @@ async fn open(
     Ok((connection, sender))
 }
 
+// === impl Peer ===
+
+impl Peer {
+    fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            lost: Arc::default(),
+        }
+    }
+
+    /// Whom a call comes from, if that is known.
+    pub(super) fn of<T>(request: &tonic::Request<T>) -> Option<Self> {
+        request.extensions().get::<Self>().cloned()
+    }
+
+    /// Says whether the connection has ended under its calls.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
 // === impl Serving ===
 
 impl<T, S, B> Serving<T, S>
@@ -162,7 +203,12 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::fmt::Display,
 {
-    fn new(mut connection: Connection<T, Bytes>, terms: &Terms, service: S) -> Self {
+    fn new(
+        mut connection: Connection<T, Bytes>,
+        terms: &Terms,
+        service: S,
+        peer: Option<Peer>,
+    ) -> Self {
         let pings = Pings::new(
             connection.ping_pong(),
             terms.ping_interval,
@@ -172,6 +218,7 @@ where
             connection,
             pings,
             service,
+            peer,
         }
     }
 
@@ -192,7 +239,12 @@ where
     }
 
     /// Answers a call, at once if that is possible.
-    fn begin(&mut self, request: Request<Incoming>, reply: SendResponse<Bytes>) {
+    fn begin(&mut self, mut request: Request<Incoming>, reply: SendResponse<Bytes>) {
+        if let Some(peer) = &self.peer
+            && request.uri().path().contains("/Watch")
+        {
+            request.extensions_mut().insert(peer.clone());
+        }
         let mut call = Call::new(self.service.call(request), reply);
         // If it has to wait it is polled again, as a task, and leaves that one's waker.
         let mut nobody = Context::from_waker(Waker::noop());

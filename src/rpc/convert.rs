@@ -24,6 +24,8 @@ pub const DEFAULT_PAGE: usize = 100;
 pub const MAX_PAGE: usize = 1000;
 /// The longest request id, in bytes.
 pub const MAX_REQUEST_ID: usize = 128;
+/// The most acknowledgements of one message.
+const MAX_ACKS: usize = 1000;
 /// The longest merge interval of a watch.
 const MAX_MIN_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -85,15 +87,20 @@ impl Violations {
 
     /// A request id; may be empty.
     pub fn request_id(&mut self, text: &str) -> String {
+        self.id("request_id", text)
+    }
+
+    /// An id that a caller made up, best a UUID; may be empty.
+    pub fn id(&mut self, field: &str, text: &str) -> String {
         if text.len() > MAX_REQUEST_ID {
             let length = text.len();
             self.add(
-                "request_id",
+                field,
                 format!("must be at most {MAX_REQUEST_ID} bytes, is {length}"),
             );
             return String::new();
         }
-        self.label("request_id", text).to_string()
+        self.label(field, text).to_string()
     }
 
     /// A session id. One that cannot be is answered like one that is gone, by the caller.
@@ -247,6 +254,23 @@ impl Violations {
             }
             Some(Position::AfterRevision(revision)) => Start::After(revision),
         }
+    }
+
+    /// Acknowledgements of watches.
+    pub fn acks(&mut self, acks: Vec<proto::WatchAck>) -> Vec<proto::WatchAck> {
+        if acks.len() > MAX_ACKS {
+            let count = acks.len();
+            self.add("acks", format!("must be at most {MAX_ACKS}, are {count}"));
+        }
+        for (index, ack) in acks.iter().enumerate().take(MAX_ACKS) {
+            if ack.subscriber_id.is_empty() {
+                self.add(format!("acks[{index}].subscriber_id"), NameError::Empty);
+            }
+            if ack.revision <= 0 {
+                self.add(format!("acks[{index}].revision"), "must be positive");
+            }
+        }
+        acks
     }
 
     /// How long a watch merges.

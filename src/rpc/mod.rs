@@ -25,14 +25,17 @@ pub mod watch;
 pub mod workers;
 
 mod connection;
+mod peers;
 mod services;
 mod settings;
 
 use std::sync::Arc;
 
-use crate::domain::{Core, lock::Locks, session::Sessions};
+use stanchion_client::proto::WatchAck;
 
-use self::header::Header;
+use crate::domain::{Core, lock::Locks, registry::Drains, session::Sessions};
+
+use self::{connection::Peer, header::Header, peers::GrpcPeers};
 pub use self::{services::Services, settings::Settings};
 
 /// The services of the API, by full name.
@@ -54,6 +57,8 @@ pub struct Context {
     pub sessions: Sessions,
     /// The locks of all clients.
     pub locks: Locks,
+    /// The drains of all instances, and who watches at this replica.
+    pub drains: Drains,
     /// Writes headers.
     pub header: Header,
     /// Bounds of calls.
@@ -66,13 +71,24 @@ impl Context {
     /// The context of the replica that `core` is.
     pub fn new(core: Arc<Core>, settings: Arc<Settings>) -> Self {
         let sessions = Sessions::new(core.clone());
+        let peers = Arc::new(GrpcPeers::new(settings.peer_timeout));
         Self {
+            drains: Drains::new(core.clone(), sessions.clone(), peers),
             locks: Locks::new(core.clone(), sessions.clone()),
             sessions,
             header: Header::new(core.clone()),
             core,
             settings,
         }
+    }
+
+    /// Takes acknowledgements; answers the names of the watches that are not here.
+    fn acknowledge(&self, acks: Vec<WatchAck>) -> Vec<String> {
+        let subscribers = self.drains.subscribers();
+        acks.into_iter()
+            .filter(|ack| !subscribers.acknowledge(&ack.subscriber_id, ack.revision))
+            .map(|ack| ack.subscriber_id)
+            .collect()
     }
 }
 

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use stanchion_client::proto::{
-    BatchRegisterInstancesRequest, BatchRegisterInstancesResponse, DeregisterInstanceRequest,
-    DeregisterInstanceResponse, GetInstanceRequest, GetInstanceResponse, ListInstancesRequest,
+    AckWatchRequest, AckWatchResponse, BatchRegisterInstancesRequest,
+    BatchRegisterInstancesResponse, DeregisterInstanceRequest, DeregisterInstanceResponse,
+    DrainInstanceRequest, GetInstanceRequest, GetInstanceResponse, ListInstancesRequest,
     ListInstancesResponse, ListServicesRequest, ListServicesResponse, RegisterInstanceRequest,
     RegisterInstanceResponse, RegisterOutcome, ReportHealthRequest, ReportHealthResponse,
     UpdateInstanceRequest, UpdateInstanceResponse, WatchInstancesRequest, WatchInstancesResponse,
@@ -15,12 +16,13 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::{
     domain::{
         Error,
+        names::NameError,
         registry::{Instance, Registered, Registry, Support},
         state::State,
     },
     proto::server::registry_service_server::RegistryService,
     rpc::{
-        Context,
+        Context, Peer,
         convert::{Violations, wire_duration},
         page, status,
         watch::{self, WatchStream},
@@ -36,16 +38,20 @@ use self::{
         batch_request, deregister_request, instance_selection, key, register_request,
         service_selection, update_request,
     },
+    drain::DrainStream,
     encode::{wire_error, wire_instance, wire_instance_at},
     health::{report_request, wire_findings},
+    subscribe::{takes_away, watching},
 };
 
 pub(super) mod checks;
 mod decode;
+mod drain;
 mod encode;
 pub(super) mod fields;
 mod health;
 mod list;
+mod subscribe;
 
 /// The handler of `RegistryService`.
 pub struct RegistryHandler {
@@ -235,8 +241,10 @@ impl RegistryService for RegistryHandler {
         &self,
         request: Request<WatchInstancesRequest>,
     ) -> Result<Response<Self::WatchInstancesStream>, Status> {
+        let peer = Peer::of(&request);
         let request = request.into_inner();
         let mut v = Violations::new();
+        let watching = watching(&mut v, &request);
         let start = v.start(request.start, &self.epoch());
         let min_interval = v.min_interval(request.min_interval);
         let selection = instance_selection(
@@ -246,8 +254,9 @@ impl RegistryService for RegistryHandler {
             request.view,
             &request.filter,
         );
-        let selection = v.give(selection)?;
+        let (watching, selection) = v.give(watching.zip(selection))?;
         let Context { core, settings, .. } = &self.context;
+        let subscription = self.subscribe(watching, &start, peer);
         let protected = {
             let selection = selection.clone();
             move |state: &State| selection.service(state).is_some_and(|s| s.protected)
@@ -256,8 +265,36 @@ impl RegistryService for RegistryHandler {
             start,
             min_interval,
             protected: Some(Arc::new(protected)),
+            subscription: Some(subscription),
+            asks: Some(takes_away),
         };
         watch::open(core, &settings.watch, selection, terms, wire_instance)
+    }
+
+    type DrainInstanceStream = DrainStream;
+
+    async fn drain_instance(
+        &self,
+        request: Request<DrainInstanceRequest>,
+    ) -> Result<Response<DrainStream>, Status> {
+        drain::answer(&self.context, request.into_inner()).await
+    }
+
+    async fn ack_watch(
+        &self,
+        request: Request<AckWatchRequest>,
+    ) -> Result<Response<AckWatchResponse>, Status> {
+        let request = request.into_inner();
+        let mut v = Violations::new();
+        if request.acks.is_empty() {
+            v.add("acks", NameError::Empty);
+        }
+        let acks = v.acks(request.acks);
+        v.check()?;
+        Ok(Response::new(AckWatchResponse {
+            header: Some(self.context.header.now()),
+            unknown_subscriber_ids: self.context.acknowledge(acks),
+        }))
     }
 
     type WatchServicesStream = WatchStream<WatchServicesResponse>;
@@ -283,7 +320,8 @@ watch::watch_response!(
     InstanceSnapshot { instances },
     InstanceDelta,
     InstanceEvent { instance: stanchion_client::proto::Instance },
-    protected
+    protected,
+    ack_requested
 );
 watch::watch_response!(
     WatchServicesResponse in watch_services_response,

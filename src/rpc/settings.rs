@@ -36,6 +36,8 @@ pub struct Settings {
     /// After how long without a word from the store writes are reported as NOT_SERVING. Default
     /// 5 s.
     pub store_silence: Duration,
+    /// How long another replica may take to answer what this one asks. Default 1 s.
+    pub peer_timeout: Duration,
     /// Serves gRPC reflection. Default true.
     pub reflection: bool,
 }
@@ -59,6 +61,7 @@ impl Default for Settings {
             ping_interval: Duration::from_secs(20),
             ping_timeout: Duration::from_secs(10),
             store_silence: Duration::from_secs(5),
+            peer_timeout: Duration::from_secs(1),
             reflection: true,
         }
     }

@@ -1,10 +1,12 @@
 //! Watch streams: one implementation for everything that can be watched.
 
+mod subscription;
+
 use std::{
     collections::VecDeque,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -28,6 +30,8 @@ use crate::{
     },
     rpc::{convert::wire_duration, framed, layers::trailers, status},
 };
+
+pub use self::subscription::Subscription;
 
 /// What the framework sees of a watch: nothing, because its messages are written here.
 pub type WatchStream<R> = Empty<Result<R, Status>>;
@@ -73,37 +77,50 @@ pub trait WatchResponse: prost::Message + Default + 'static {
     fn protected(self, _protected: bool) -> Self {
         self
     }
+    /// Adds whether it is to be acknowledged, where messages say so.
+    fn ack_requested(self, _requested: bool) -> Self {
+        self
+    }
 }
 
 /// How one watch is opened.
-pub struct Terms {
+pub struct Terms<T> {
     /// Where it begins.
     pub start: Start,
     /// How much is merged.
     pub min_interval: Duration,
     /// Whether what is watched is protected, where messages say so.
     pub protected: Option<Arc<Protected>>,
+    /// Who is told that it is watched, and how far the watcher is.
+    pub subscription: Option<Subscription>,
+    /// Which messages are to be acknowledged, where messages say so.
+    pub asks: Option<Asks<T>>,
 }
 
 /// Says whether something is protected in a state.
 pub type Protected = dyn Fn(&State) -> bool + Send + Sync;
 
+/// Says whether a message is to be acknowledged.
+pub type Asks<T> = fn(&Message<T>) -> bool;
+
 // === impl Terms ===
 
-impl Terms {
+impl<T> Terms<T> {
     /// The terms of a watch of what is never protected.
     pub fn new(start: Start, min_interval: Duration) -> Self {
         Self {
             start,
             min_interval,
             protected: None,
+            subscription: None,
+            asks: None,
         }
     }
 }
 
 /// Implements [`WatchResponse`] for a generated response type.
 macro_rules! watch_response {
-    ($response:ident in $module:ident, $snapshot:ident { $items:ident }, $delta:ident, $event:ident { $field:ident: $item:ty } $(, $protected:ident)?) => {
+    ($response:ident in $module:ident, $snapshot:ident { $items:ident }, $delta:ident, $event:ident { $field:ident: $item:ty } $(, $protected:ident, $requested:ident)?) => {
         impl $crate::rpc::watch::WatchResponse for stanchion_client::proto::$response {
             type Item = $item;
 
@@ -186,6 +203,11 @@ macro_rules! watch_response {
                     self.$protected = protected;
                     self
                 }
+
+                fn ack_requested(mut self, requested: bool) -> Self {
+                    self.$requested = requested;
+                    self
+                }
             )?
         }
     };
@@ -198,6 +220,8 @@ struct WatchBody<S: Selection<StateProjection>, R: WatchResponse> {
     cursor: Cursor<S>,
     item: fn(&S::Item) -> R::Item,
     protected: Option<Arc<Protected>>,
+    subscription: Option<Subscription>,
+    asks: Option<Asks<S::Item>>,
     stall_limit: Duration,
     /// What is left of a message that goes out in pieces.
     rest: VecDeque<Bytes>,
@@ -211,7 +235,7 @@ pub fn open<S, R>(
     core: &Arc<Core>,
     settings: &Settings,
     selection: S,
-    terms: Terms,
+    terms: Terms<S::Item>,
     item: fn(&S::Item) -> R::Item,
 ) -> Result<Response<WatchStream<R>>, Status>
 where
@@ -234,6 +258,8 @@ where
         cursor,
         item,
         protected: terms.protected,
+        subscription: terms.subscription,
+        asks: terms.asks,
         stall_limit: settings.stall_limit,
         rest: VecDeque::new(),
         yielded: false,
@@ -262,17 +288,35 @@ impl<S: Selection<StateProjection>, R: WatchResponse> http_body::Body for WatchB
         if this.ended {
             return Poll::Ready(None);
         }
+        this.note_taken();
         // This runs again only when the transport has taken what it got before.
         if std::mem::take(&mut this.yielded) {
             let stalled = this.core.clock.now() - this.cursor.last_message();
             if stalled > this.stall_limit {
                 this.ended = true;
+                if let Some(subscription) = this.subscription.take() {
+                    subscription.breaks();
+                }
                 return Poll::Ready(Some(trailers(&status::subscriber_too_slow())));
             }
         }
-        let bytes = match ready!(this.cursor.poll_told(context)) {
+        let Poll::Ready(told) = this.cursor.poll_told(context) else {
+            this.note_taken();
+            return Poll::Pending;
+        };
+        if let (Some(subscription), Some(told)) = (&this.subscription, &told) {
+            let requested = match subscription.acknowledges() {
+                true => this.requested(told),
+                false => None,
+            };
+            subscription.tells(this.cursor.token().revision, requested);
+        }
+        let bytes = match told {
             None => {
                 this.ended = true;
+                if let Some(subscription) = this.subscription.take() {
+                    subscription.moves_on();
+                }
                 return Poll::Ready(Some(trailers(&Status::ok(""))));
             }
             Some(Told::Run(run)) => run.wire.get_or_make(|| this.run(&run.messages)),
@@ -294,6 +338,29 @@ impl<S: Selection<StateProjection>, R: WatchResponse> http_body::Body for WatchB
 }
 
 impl<S: Selection<StateProjection>, R: WatchResponse> WatchBody<S, R> {
+    /// Notes that the transport has all that there was.
+    fn note_taken(&self) {
+        if let Some(subscription) = &self.subscription {
+            subscription.took(self.cursor.seen());
+        }
+    }
+
+    /// The last revision in what is told that is to be acknowledged.
+    fn requested(&self, told: &Told<S::Item>) -> Option<i64> {
+        let asks = self.asks?;
+        let revision = |message: &Message<S::Item>| match message {
+            Message::SnapshotEnd { revision } | Message::Delta { revision, .. } => Some(*revision),
+            Message::Snapshot { .. } | Message::Bookmark { .. } | Message::Reset { .. } => None,
+        };
+        let messages = match told {
+            Told::Alone(message) => std::slice::from_ref(message),
+            Told::Run(run) => &run.messages,
+            Told::Items { .. } => &[],
+        };
+        let last = messages.iter().rev().find(|message| asks(message));
+        last.and_then(revision)
+    }
+
     /// Deltas that others are told as well.
     fn run(&self, messages: &[Message<S::Item>]) -> Bytes {
         let mut frames = BytesMut::new();
@@ -370,7 +437,8 @@ impl<S: Selection<StateProjection>, R: WatchResponse> WatchBody<S, R> {
             ..self.cursor.token()
         });
         let token = token.map_or_else(Bytes::new, |token| token.encode().into());
-        self.seal(response, revision, token)
+        let requested = self.asks.is_some_and(|asks| asks(message));
+        self.seal(response.ack_requested(requested), revision, token)
     }
 
     /// Adds what every message has.

@@ -65,6 +65,8 @@ knobs! {
     "Where the data is: file:DIR (embedded, durable), memory: (embedded, gone at exit) or etcd://host:port,host:port/ROOT; etcds://… is etcd over TLS"
     "listen": std::net::SocketAddr = listen;
     "Where gRPC is served"
+    "advertise": String = advertise;
+    "Where other replicas reach this one, as host:port; empty: where gRPC is served"
     "operations_listen": std::net::SocketAddr = operations_listen;
     "Where /metrics, /livez and /readyz are served over HTTP"
     "insecure_i_know": bool = insecure_i_know;
@@ -104,6 +106,18 @@ knobs! {
     "Checks link-local and cloud metadata addresses too: whoever may register can then have them asked"
     "checks.ca_file": String = checks.ca_file;
     "Certificates that vouch for what is checked over TLS, in PEM, read at start; empty: those the system trusts"
+    "registry.subscriber_keep": Duration = domain.subscriber_keep, 100 * MS..=10 * MIN;
+    "How long a watch whose connection was lost counts as one that may not know of a drain"
+    "registry.tombstone_ttl": Duration = domain.tombstone_ttl, SEC..=24 * HOUR;
+    "How long an instance that was removed without being asked for is remembered"
+    "drain.deadline": Duration = domain.drain_deadline, SEC..=24 * HOUR;
+    "How long a drain waits for subscribers unless it says so"
+    "drain.max_deadline": Duration = domain.max_drain_deadline, SEC..=24 * HOUR;
+    "Longest a drain may wait for subscribers"
+    "drain.report_interval": Duration = domain.drain_report_interval, 10 * MS..=MIN;
+    "How often a replica reports how many of its subscribers know of a drain"
+    "drain.ask_interval": Duration = domain.drain_ask_interval, 10 * MS..=MIN;
+    "How often other replicas are asked for subscribers that a drain waits for"
     "config.max_bytes": usize = domain.max_config_bytes, KIB..=MIB;
     "Largest content of a config item, in bytes"
     "lock.max_waiters": usize = domain.max_waiters, 1..=100_000;
@@ -118,6 +132,8 @@ knobs! {
     "How long a write waits until this replica's cache shows it"
     "replica.ttl": Duration = domain.replica_ttl, SEC..=10 * MIN;
     "Time to live of this replica's presence"
+    "replica.peer_timeout": Duration = rpc.peer_timeout, 10 * MS..=MIN;
+    "How long another replica may take to answer what this one asks"
     "replica.rank_delay": Duration = domain.rank_delay, 10 * MS..=MIN;
     "How long the next replica waits before it does a shared duty the one before it left undone"
     "compaction.history": Option<Duration> = domain.history;

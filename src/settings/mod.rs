@@ -25,6 +25,8 @@ pub struct Settings {
     pub store: StoreChoice,
     /// Where gRPC is served.
     pub listen: SocketAddr,
+    /// Where other replicas reach this one, as host:port. Default empty: where gRPC is served.
+    pub advertise: String,
     /// Where operations are served over HTTP.
     pub operations_listen: SocketAddr,
     /// Serves beyond loopback without TLS and authentication.
@@ -59,6 +61,7 @@ impl Default for Settings {
         Self {
             store: StoreChoice::File("stanchion-data".into()),
             listen: SocketAddr::from(([127, 0, 0, 1], 7650)),
+            advertise: String::new(),
             operations_listen: SocketAddr::from(([127, 0, 0, 1], 7651)),
             insecure_i_know: false,
             wait_for_store: false,
@@ -91,6 +94,10 @@ impl Settings {
         relation(
             domain.min_ttl <= domain.default_ttl && domain.default_ttl <= domain.max_ttl,
             "session.min_ttl <= session.default_ttl <= session.max_ttl",
+        )?;
+        relation(
+            domain.drain_deadline <= domain.max_drain_deadline,
+            "drain.deadline <= drain.max_deadline",
         )?;
         relation(
             2 * self.cache.idle_probe <= domain.removal_hold,

@@ -2,7 +2,6 @@
 
 mod config;
 mod discovery;
-mod door;
 mod failover;
 mod locks;
 mod registrations;
@@ -11,8 +10,7 @@ use std::time::Duration;
 
 use stanchion_client::{Client, Options, SessionOptions};
 
-use self::door::Door;
-use crate::support::{server::Server, store::PATIENCE};
+use crate::support::{door::Door, server::Server, store::PATIENCE};
 
 /// A time to live that no restart outlasts, on a busy machine neither.
 const LONG: Duration = Duration::from_secs(30);

@@ -63,6 +63,7 @@ impl KeepAlive {
         let heartbeat = KeepAliveRequest {
             session_id: session.to_owned(),
             seq,
+            ..KeepAliveRequest::default()
         };
         self.heartbeats.send(heartbeat).await.unwrap();
     }

@@ -53,6 +53,8 @@ impl Discovery {
             service: service.into(),
             view: followed.into(),
             filter: options.filter.clone(),
+            // Whoever asks for the instances gets the new ones as soon as it is acknowledged.
+            acknowledges: true,
             ..WatchInstancesRequest::default()
         };
         Self {

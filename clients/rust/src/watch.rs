@@ -6,7 +6,7 @@ mod selections;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming, transport::Channel};
 
@@ -36,6 +36,18 @@ pub trait Selection: Clone + Send + Sync + Unpin + 'static {
         start: Option<WatchStart>,
     ) -> BoxFuture<'static, Result<Streaming<Self::Response>, Status>>;
 
+    /// Names the watch, so that it is known again when it is resumed elsewhere.
+    fn introduce(&mut self, _client_id: &str) {}
+
+    /// Tells the server that everything up to `revision` is in effect, if that was promised.
+    fn acknowledge(
+        &self,
+        _channel: Channel,
+        _revision: i64,
+    ) -> Option<BoxFuture<'static, Result<(), Status>>> {
+        None
+    }
+
     /// Takes a message apart.
     fn read(response: Self::Response) -> Message<Self::Item>;
 
@@ -52,6 +64,8 @@ pub struct Message<T> {
     pub resume_token: Bytes,
     /// Whether the serving view also shows suspect and unhealthy instances.
     pub protected: bool,
+    /// Whether the server wants to know when the message is in effect.
+    pub ack_requested: bool,
     /// What the message says; nothing if this release does not know it.
     pub body: Option<Body<T>>,
 }
@@ -115,7 +129,24 @@ pub struct Watch<S: Selection> {
     snapshot: Option<Vec<S::Item>>,
     delta: Vec<Change<S::Item>>,
     reset: Option<ResetReason>,
+    acks: Acks,
 }
+
+/// What is to be acknowledged. Nothing of it outlives its stream: the token acknowledges it.
+#[derive(Default)]
+struct Acks {
+    /// A part of the update that is under way asks for it.
+    asked: bool,
+    /// The update that was handed out last asks for it. It is in effect when the next one is asked
+    /// for.
+    handed_out: Option<i64>,
+    /// What is in effect and not acknowledged.
+    due: Option<i64>,
+    sending: Option<(i64, BoxFuture<'static, Result<(), Status>>)>,
+}
+
+/// How long an acknowledgement that was not taken is held back.
+const ACK_PAUSE: Duration = Duration::from_millis(200);
 
 /// Held in the watch, so that a dropped `next` loses nothing.
 enum State<S: Selection> {
@@ -138,7 +169,8 @@ enum State<S: Selection> {
 
 impl<S: Selection> Watch<S> {
     /// A watch that begins with a snapshot, or after `token` if it is not empty.
-    pub(crate) fn new(caller: Arc<Caller>, selection: S, token: Bytes) -> Self {
+    pub(crate) fn new(caller: Arc<Caller>, mut selection: S, token: Bytes) -> Self {
+        selection.introduce(&caller.options.session.client_id);
         let backoff = Backoff::of_many(caller.options.max_backoff);
         Self {
             caller,
@@ -151,14 +183,18 @@ impl<S: Selection> Watch<S> {
             snapshot: None,
             delta: Vec::new(),
             reset: None,
+            acks: Acks::default(),
         }
     }
 
     /// The next update. Waits for ever while no endpoint answers; may be dropped and called again.
+    /// To ask for it says that the one before is in effect, which a watch that acknowledges tells
+    /// the server.
     ///
     /// Fails only for what another try does not change: a malformed selection, a token of another
     /// one, a server without the method. Calling again then tries again, after a pause.
     pub async fn next(&mut self) -> Result<Update<S::Item>> {
+        self.acks.due = self.acks.handed_out.take().or(self.acks.due);
         loop {
             match &mut self.state {
                 State::Waiting { until } => {
@@ -189,7 +225,17 @@ impl<S: Selection> Watch<S> {
                     stream,
                 } => {
                     let silence = self.caller.options.stream_silence;
-                    match tokio::time::timeout_at(*last + silence, stream.message()).await {
+                    self.acks.send(&self.selection, endpoint);
+                    let message = tokio::select! {
+                        message = tokio::time::timeout_at(*last + silence, stream.message()) => {
+                            message
+                        }
+                        taken = self.acks.sent() => {
+                            self.acks.taken(taken, &self.selection, endpoint);
+                            continue;
+                        }
+                    };
+                    match message {
                         Ok(Ok(Some(response))) => {
                             *last = Instant::now();
                             self.backoff.reset();
@@ -216,6 +262,7 @@ impl<S: Selection> Watch<S> {
     fn open(&mut self) {
         self.snapshot = None;
         self.delta.clear();
+        self.acks = Acks::default();
         let start = (!self.token.is_empty()).then(|| WatchStart {
             position: Some(watch_start::Position::ResumeToken(self.token.clone())),
             epoch: String::new(),
@@ -277,6 +324,7 @@ impl<S: Selection> Watch<S> {
 
     /// Takes in a message; an update is returned when it is whole.
     fn take(&mut self, message: Message<S::Item>) -> Option<Update<S::Item>> {
+        self.acks.asked |= message.ack_requested;
         let (revision, kind) = match message.body? {
             Body::Snapshot(items) => {
                 self.snapshot.get_or_insert_default().extend(items);
@@ -311,6 +359,9 @@ impl<S: Selection> Watch<S> {
         if !message.resume_token.is_empty() {
             self.token = message.resume_token.clone();
         }
+        if std::mem::take(&mut self.acks.asked) {
+            self.acks.handed_out = Some(revision);
+        }
         Some(Update {
             header: message.header,
             revision,
@@ -324,6 +375,53 @@ impl<S: Selection> Watch<S> {
 impl<S: Selection> std::fmt::Debug for Watch<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
+
+// === impl Acks ===
+
+impl Acks {
+    /// Begins to acknowledge what is due.
+    fn send<S: Selection>(&mut self, selection: &S, endpoint: &Endpoint) {
+        if self.sending.is_none()
+            && let Some(revision) = self.due.take()
+        {
+            let sending = selection.acknowledge(endpoint.channel.clone(), revision);
+            self.sending = sending.map(|sending| (revision, sending));
+        }
+    }
+
+    /// Completes when what is being sent was answered. Cancel-safe.
+    async fn sent(&mut self) -> Result<(), Status> {
+        match &mut self.sending {
+            Some((_, sending)) => sending.await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes in an answer. What was not taken is sent again for as long as the stream lives.
+    fn taken<S: Selection>(
+        &mut self,
+        answer: Result<(), Status>,
+        selection: &S,
+        endpoint: &Endpoint,
+    ) {
+        let Some((revision, _)) = self.sending.take() else {
+            return;
+        };
+        let Err(status) = answer else {
+            return;
+        };
+        tracing::debug!(%status, "an acknowledgement was not taken");
+        let revision = self.due.take().unwrap_or(revision);
+        let again = selection.acknowledge(endpoint.channel.clone(), revision);
+        self.sending = again.map(|again| {
+            let later = async move {
+                tokio::time::sleep(ACK_PAUSE).await;
+                again.await
+            };
+            (revision, later.boxed())
+        });
     }
 }
 

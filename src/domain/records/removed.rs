@@ -57,6 +57,7 @@ pub fn drain_ack(kv: &KeyValue) -> Result<DrainAck, DecodeError> {
         client_id: laggard.client_id,
         address: laggard.address,
         broken: laggard.broken,
+        subscriber: laggard.subscriber,
     };
     Ok(DrainAck {
         drain: record.drain_id,
@@ -72,6 +73,7 @@ pub fn encode_drain_ack(ack: &DrainAck) -> Bytes {
         client_id: laggard.client_id.clone(),
         address: laggard.address.clone(),
         broken: laggard.broken,
+        subscriber: laggard.subscriber,
     };
     encode(&wire::DrainAck {
         format: FORMAT,

@@ -22,6 +22,8 @@ pub struct Laggard {
     pub address: String,
     /// Whether its stream broke.
     pub broken: bool,
+    /// Fingerprint of its name; zero: it has none.
+    pub subscriber: u64,
 }
 
 // === impl DrainAck ===

@@ -12,7 +12,11 @@ mod damping;
 mod decide;
 mod departure;
 mod deregister;
+mod drain;
 mod drain_ack;
+mod drain_call;
+mod drain_duty;
+mod drain_end;
 mod filter;
 mod health;
 mod instance;
@@ -20,6 +24,7 @@ mod locality;
 mod note;
 mod observation;
 mod operator;
+mod peers;
 mod put_service;
 mod queue;
 mod register;
@@ -30,6 +35,7 @@ mod removed_instances;
 mod room;
 mod selection;
 mod service;
+mod subscribers;
 mod timers;
 mod update;
 
@@ -56,7 +62,10 @@ pub use self::{
     decide::{Decided, Decision},
     departure::Removals,
     deregister::{Deregistered, Deregistration},
+    drain::{DrainRequest, Drains},
     drain_ack::{DrainAck, Laggard},
+    drain_call::{DrainCall, DrainOutcome, DrainProgress},
+    drain_duty::DrainDuty,
     filter::{Filter, FilterError},
     health::{Damping, Finding, Findings, Health, Registration, Source},
     instance::{Instance, InstanceRecord, InstanceSpec, Port, SlowStart},
@@ -64,6 +73,7 @@ pub use self::{
     note::{Note, Noted},
     observation::Observation,
     operator::{Drain, Operator, OperatorState, Overlay},
+    peers::Peers,
     put_service::{DeleteService, PutService},
     register::{Liveness, NewInstance, Registered, Terms},
     release_brake::{BrakeReleased, ReleaseBrake},
@@ -72,6 +82,7 @@ pub use self::{
     removed_instances::RemovedInstances,
     selection::{InstanceView, Instances, Roster, Services},
     service::{Counts, Export, Service, ServiceSettings},
+    subscribers::{Ended, Reached, Subscriber, SubscriberInfo, Subscribers, Watching},
     timers::Timers,
     update::{InstancePatch, Update, Updated},
 };

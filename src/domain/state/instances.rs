@@ -90,6 +90,10 @@ pub(super) fn decide(
 ) {
     let path = Bytes::from(key.path());
     let before = replace(&mut state.operators, &path, after.clone());
+    match after.as_ref().and_then(|after| after.drain) {
+        Some(_) => state.drained.insert(path.clone()),
+        None => state.drained.remove(&path),
+    };
     touched.instances.look_at(path.clone());
     let sides = (before.map(Item::Operator), after.map(Item::Operator));
     changes.extend(changed(Kind::Operator, path, sides));

@@ -92,6 +92,8 @@ pub struct State {
     pub services: OrdMap<Bytes, Arc<Service>>,
     /// What operators said of instances, whether registered or not.
     pub operators: OrdMap<Bytes, Arc<Operator>>,
+    /// The instances of which operator state says that they are drained; it may be out of date.
+    pub drained: OrdSet<Bytes>,
     /// What checks and reports found of instances, whether registered or not.
     pub health: OrdMap<Bytes, Arc<Findings>>,
     /// Instances that were removed a moment ago.

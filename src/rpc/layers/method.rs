@@ -14,8 +14,8 @@ pub(super) struct Method {
     pub(super) name: String,
     /// Where it is among [`count`] methods.
     pub(super) index: usize,
-    /// Whether a call may stay open for as long as the client likes: streams, and a call that waits
-    /// for a lock.
+    /// Whether a call may stay open for as long as the client likes: streams, and calls that wait
+    /// for a lock or a drain.
     pub(super) open_ended: bool,
     /// Whether the client may go on sending for as long as it likes.
     pub(super) takes_a_stream: bool,
@@ -71,7 +71,9 @@ impl Method {
         let reflection = last == "ServerReflectionInfo";
         let takes_a_stream = last == "KeepAlive" || reflection;
         Self {
-            open_ended: last.starts_with("Watch") || last == "AcquireLock" || takes_a_stream,
+            open_ended: last.starts_with("Watch")
+                || ["AcquireLock", "DrainInstance"].contains(&last)
+                || takes_a_stream,
             takes_a_stream,
             reflection,
             name,
@@ -91,6 +93,7 @@ mod tests {
                 || [
                     "stanchion.v1.SessionService/KeepAlive",
                     "stanchion.v1.LockService/AcquireLock",
+                    "stanchion.v1.RegistryService/DrainInstance",
                     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
                     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
                 ]

@@ -4,12 +4,14 @@ mod brake;
 mod instances;
 mod namespaces;
 mod services;
+mod subscribers;
 
 use stanchion_client::proto::{
     DeleteNamespaceRequest, DeleteNamespaceResponse, DeleteServiceRequest, DeleteServiceResponse,
     GetNamespaceRequest, GetNamespaceResponse, GetServiceRequest, GetServiceResponse,
-    ListNamespacesRequest, ListNamespacesResponse, PutNamespaceRequest, PutNamespaceResponse,
-    PutServiceRequest, PutServiceResponse, ReleaseBrakeRequest, ReleaseBrakeResponse,
+    ListNamespacesRequest, ListNamespacesResponse, ListSubscribersRequest, ListSubscribersResponse,
+    PutNamespaceRequest, PutNamespaceResponse, PutServiceRequest, PutServiceResponse,
+    ReleaseBrakeRequest, ReleaseBrakeResponse,
     SetInstanceOverlayRequest, SetInstanceOverlayResponse, SetInstanceStateRequest,
     SetInstanceStateResponse,
 };
@@ -20,6 +22,8 @@ use crate::{
     proto::server::operator_service_server::OperatorService,
     rpc::Context,
 };
+
+pub(super) use self::subscribers::page_token;
 
 /// The handler of `OperatorService`.
 pub struct OperatorHandler {
@@ -111,5 +115,12 @@ impl OperatorService for OperatorHandler {
         request: Request<ReleaseBrakeRequest>,
     ) -> Result<Response<ReleaseBrakeResponse>, Status> {
         brake::release(self, request.into_inner()).await
+    }
+
+    async fn list_subscribers(
+        &self,
+        request: Request<ListSubscribersRequest>,
+    ) -> Result<Response<ListSubscribersResponse>, Status> {
+        subscribers::list(&self.context, request.into_inner()).await
     }
 }

@@ -32,6 +32,10 @@ use crate::{
     },
 };
 
+/// How many watches that are not here are told at once; a client that acknowledges more than it has
+/// learns of the rest when it does so again.
+const MAX_UNKNOWN: usize = 1000;
+
 /// What the framework sees of the answers: nothing, because they are written here.
 pub(super) type KeepAliveStream = tokio_stream::Empty<Result<KeepAliveResponse, Status>>;
 
@@ -42,6 +46,9 @@ struct Conversation<H> {
     /// `None` once the client has said that no more will come.
     heartbeats: Option<H>,
     stream: HeartbeatStream,
+    context: Context,
+    /// Watches that were acknowledged and are not here, to be told.
+    unknown: Vec<String>,
     age: Age,
     stall_limit: Duration,
     /// When the transport got a message that it has not come back for yet.
@@ -78,6 +85,8 @@ where
     let conversation = Conversation {
         heartbeats: Some(heartbeats),
         stream,
+        context: context.clone(),
+        unknown: Vec::new(),
         age: Age::new(context.core.clock.as_ref(), max_age),
         stall_limit: settings.stall_limit,
         yielded: None,
@@ -150,6 +159,11 @@ where
             if self.heartbeats.is_none() && self.stream.is_idle() {
                 return Poll::Ready(Err(Status::ok("")));
             }
+            if !self.unknown.is_empty() {
+                let subscriber_ids = std::mem::take(&mut self.unknown);
+                let unknown = proto::AcksUnknown { subscriber_ids };
+                return Poll::Ready(Ok(Message::AcksUnknown(unknown)));
+            }
             if let Poll::Ready(said) = self.stream.poll_next(context) {
                 return Poll::Ready(self.say(said));
             }
@@ -190,8 +204,14 @@ where
         if heartbeat.seq < 0 {
             violations.add("seq", "must not be negative");
         }
+        let acks = violations.acks(heartbeat.acks);
         if let Err(status) = violations.check() {
             return Some(Err(status));
+        }
+        let unknown = self.context.acknowledge(acks);
+        if !unknown.is_empty() {
+            self.unknown.extend(unknown);
+            self.unknown.truncate(MAX_UNKNOWN);
         }
         let text = heartbeat.session_id;
         let Some(id) = id else {

@@ -8,8 +8,11 @@ use stanchion_client::{
     proto::{Instance, InstanceView, ListInstancesRequest, Locality, RegisterInstanceRequest},
 };
 
-use super::{client, client_at, door::Door, soon};
-use crate::support::server::{Backend, Server, on_both_stores};
+use super::{client, client_at, soon};
+use crate::support::{
+    door::Door,
+    server::{Backend, Server, on_both_stores},
+};
 
 on_both_stores! {
     discovered_instances_follow_registrations,

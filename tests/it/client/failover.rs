@@ -2,8 +2,11 @@
 
 use stanchion_client::{Client, Code, Options, SessionEvent, session::Ended};
 
-use super::{client, client_at, door::Door, soon};
-use crate::support::server::{Backend, on_both_stores};
+use super::{client, client_at, soon};
+use crate::support::{
+    door::Door,
+    server::{Backend, on_both_stores},
+};
 
 on_both_stores! {
     calls_go_on_at_another_replica_when_the_first_is_gone,

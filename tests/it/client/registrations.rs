@@ -5,8 +5,11 @@ use stanchion_client::{
     proto::{CloseSessionRequest, ErrorReason, InstanceLostCause, InstanceView},
 };
 
-use super::{client, client_at, client_named, door::Door, soon};
-use crate::support::server::{Backend, Server, eventually, on_both_stores};
+use super::{client, client_at, client_named, soon};
+use crate::support::{
+    door::Door,
+    server::{Backend, Server, eventually, on_both_stores},
+};
 
 on_both_stores! {
     a_registration_comes_back_by_itself_after_its_session_was_lost,

@@ -166,7 +166,11 @@ impl Streams {
         let (heartbeats, receiver) = mpsc::channel(16);
         let keep_alive = sessions.keep_alive(ReceiverStream::new(receiver)).await;
         let mut keep_alive = keep_alive.unwrap().into_inner();
-        let heartbeat = KeepAliveRequest { session_id, seq: 1 };
+        let heartbeat = KeepAliveRequest {
+            session_id,
+            seq: 1,
+            ..KeepAliveRequest::default()
+        };
         heartbeats.send(heartbeat).await.unwrap();
         next(&mut keep_alive).await.unwrap();
 

@@ -53,7 +53,11 @@ impl Holder {
                 tokio::select! {
                     _ = pause.tick() => {
                         let session_id = session_id.clone();
-                        let heartbeat = KeepAliveRequest { session_id, seq };
+                        let heartbeat = KeepAliveRequest {
+                            session_id,
+                            seq,
+                            ..KeepAliveRequest::default()
+                        };
                         heartbeats.send(heartbeat).await.unwrap();
                     }
                     answer = answers.message() => match answer.unwrap().unwrap().message.unwrap() {

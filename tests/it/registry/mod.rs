@@ -2,6 +2,7 @@
 
 mod brake;
 mod changes;
+mod drains;
 mod filters;
 mod locality;
 mod prometheus;

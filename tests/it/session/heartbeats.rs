@@ -124,6 +124,7 @@ async fn a_client_that_says_it_is_done_gets_its_answers_and_the_end(backend: Bac
     let heartbeat = stanchion_client::proto::KeepAliveRequest {
         session_id: session.clone(),
         seq: 9,
+        acks: Vec::new(),
     };
     heartbeats.send(heartbeat).await.unwrap();
     drop(heartbeats);

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod door;
 pub mod etcd;
 pub mod etcd_binary;
 pub mod overlay;

@@ -107,7 +107,11 @@ impl Session {
         let beating = tokio::spawn(async move {
             for seq in 1.. {
                 let session_id = session_id.clone();
-                let heartbeat = KeepAliveRequest { session_id, seq };
+                let heartbeat = KeepAliveRequest {
+                    session_id,
+                    seq,
+                    ..KeepAliveRequest::default()
+                };
                 heartbeats.send(heartbeat).await.unwrap();
                 let pause = tokio::time::sleep(Duration::from_millis(200));
                 tokio::pin!(pause);

@@ -112,6 +112,7 @@ impl Work for Opening {
                 KeepAliveRequest {
                     session_id: opened.session_id,
                     seq: 0,
+                    acks: Vec::new(),
                 }
                 .encode_to_vec()
             }

@@ -2719,6 +2719,111 @@ pub struct ReportHealthResponse {
     #[prost(message, optional, tag = "2")]
     pub instance: ::core::option::Option<Instance>,
 }
+/// Asks to drain an instance.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainInstanceRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the service.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// Required. Id of the instance.
+    #[prost(string, tag = "3")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// Optional. How long to wait for subscribers; 1 s to 10 min, default 20 s.
+    #[prost(message, optional, tag = "4")]
+    pub deadline: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. Drains it only if it belongs to this session. Empty means whoever
+    /// owns it.
+    #[prost(string, tag = "5")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Optional. Revision the registration must have; positive. Unset means not
+    /// checked.
+    #[prost(int64, optional, tag = "6")]
+    pub expected_revision: ::core::option::Option<i64>,
+    /// Optional. Drains it only while a lock is held.
+    #[prost(message, optional, tag = "7")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who asks, at most 253 bytes; not verified.
+    #[prost(string, tag = "8")]
+    pub actor: ::prost::alloc::string::String,
+}
+/// Tells how far a drain is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DrainInstanceResponse {
+    /// Output only. Which state the message shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Fingerprint of the drain: calls that joined it say the same.
+    #[prost(string, tag = "2")]
+    pub drain: ::prost::alloc::string::String,
+    /// Output only. When the instance is removed at the latest.
+    #[prost(message, optional, tag = "3")]
+    pub deadline: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Number of subscribers of the service, as far as the replicas
+    /// have reported.
+    #[prost(int32, tag = "4")]
+    pub subscriber_count: i32,
+    /// Output only. Number of those that know: they acknowledged, or do not
+    /// acknowledge and were told.
+    #[prost(int32, tag = "5")]
+    pub done_count: i32,
+    /// Output only. Those that do not know yet, at most 16 of each replica.
+    #[prost(message, repeated, tag = "6")]
+    pub laggards: ::prost::alloc::vec::Vec<DrainLaggard>,
+    /// Output only. Replicas that have not reported yet.
+    #[prost(string, repeated, tag = "7")]
+    pub silent_replicas: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Output only. How the drain ended; set on the last message alone.
+    #[prost(enumeration = "DrainOutcome", tag = "8")]
+    pub outcome: i32,
+}
+/// A subscriber that does not know yet.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainLaggard {
+    /// Output only. `client_id` of its watch. May be empty.
+    #[prost(string, tag = "1")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Output only. Where it is connected from.
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
+    /// Output only. Replica that it watches on, or did.
+    #[prost(string, tag = "3")]
+    pub replica: ::prost::alloc::string::String,
+    /// Output only. Whether its stream broke, or its replica is gone.
+    #[prost(bool, tag = "4")]
+    pub broken: bool,
+}
+/// Acknowledges what watches were told.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AckWatchRequest {
+    /// Required. 1 to 1 000 acknowledgements.
+    #[prost(message, repeated, tag = "1")]
+    pub acks: ::prost::alloc::vec::Vec<WatchAck>,
+}
+/// Acknowledges what one watch was told.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchAck {
+    /// Required. `subscriber_id` of the watch.
+    #[prost(string, tag = "1")]
+    pub subscriber_id: ::prost::alloc::string::String,
+    /// Required. Revision through which everything told is in effect, positive: the
+    /// `revision` of a snapshot, a delta or a bookmark.
+    #[prost(int64, tag = "2")]
+    pub revision: i64,
+}
+/// Answers `AckWatch`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AckWatchResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Watches that this replica does not have: their
+    /// acknowledgements were not taken. Send them to the replica of the watch.
+    #[prost(string, repeated, tag = "2")]
+    pub unknown_subscriber_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// Asks for one instance.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetInstanceRequest {
@@ -3025,6 +3130,21 @@ pub struct WatchInstancesRequest {
     /// cause `DELETE_CAUSE_NO_LONGER_MATCHING`.
     #[prost(string, tag = "6")]
     pub filter: ::prost::alloc::string::String,
+    /// Optional. Unguessable name of this watch, at most 128 bytes, best a UUID;
+    /// the same whenever it is resumed, on any replica. By it acknowledgements find
+    /// the watch, and one that broke is known again. A second stream with the name
+    /// takes the place of the first. Empty means none.
+    #[prost(string, tag = "7")]
+    pub subscriber_id: ::prost::alloc::string::String,
+    /// Optional. Whether messages with `ack_requested` will be acknowledged, once
+    /// what they say is in effect. Needs `subscriber_id`. A `resume_token` also
+    /// acknowledges whatever it covers.
+    #[prost(bool, tag = "8")]
+    pub acknowledges: bool,
+    /// Optional. Name of the client, for those who ask who watches; a name like
+    /// `service`, at most 253 bytes. Empty means none.
+    #[prost(string, tag = "9")]
+    pub client_id: ::prost::alloc::string::String,
 }
 /// One message of a watch on instances.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3041,6 +3161,11 @@ pub struct WatchInstancesResponse {
     /// serving view shows all active ones, as known when the message was written.
     #[prost(bool, tag = "8")]
     pub protected: bool,
+    /// Output only. Whether the message takes an instance away, so that a watch
+    /// with `acknowledges` is to acknowledge its revision. Of a delta in parts one
+    /// may ask for all.
+    #[prost(bool, tag = "9")]
+    pub ack_requested: bool,
     /// What the message says.
     #[prost(oneof = "watch_instances_response::Message", tags = "2, 3, 4, 5, 6")]
     pub message: ::core::option::Option<watch_instances_response::Message>,
@@ -3400,6 +3525,45 @@ impl LocalityTier {
         }
     }
 }
+/// Says how a drain ended. Values may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DrainOutcome {
+    /// The drain goes on.
+    Unspecified = 0,
+    /// Every subscriber knew, and then the instance was removed.
+    Acknowledged = 1,
+    /// The deadline came first. The instance is removed; `laggards` and
+    /// `silent_replicas` may still send it requests.
+    Deadline = 2,
+    /// The drain came to nothing: meanwhile the instance was removed otherwise or
+    /// registered anew, or an operator decided otherwise.
+    Overtaken = 3,
+}
+impl DrainOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DRAIN_OUTCOME_UNSPECIFIED",
+            Self::Acknowledged => "DRAIN_OUTCOME_ACKNOWLEDGED",
+            Self::Deadline => "DRAIN_OUTCOME_DEADLINE",
+            Self::Overtaken => "DRAIN_OUTCOME_OVERTAKEN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DRAIN_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "DRAIN_OUTCOME_ACKNOWLEDGED" => Some(Self::Acknowledged),
+            "DRAIN_OUTCOME_DEADLINE" => Some(Self::Deadline),
+            "DRAIN_OUTCOME_OVERTAKEN" => Some(Self::Overtaken),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod registry_service_client {
     #![allow(
@@ -3647,6 +3811,50 @@ pub mod registry_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Takes an instance out of the serving view at once, waits until whoever
+        /// watches the service knows, and then removes it.
+        ///
+        /// The stream tells how far it is and ends with an `outcome` and status OK:
+        /// when every subscriber on every replica has been told, those that watch with
+        /// `acknowledges` have acknowledged, and the instance is removed; or at the
+        /// deadline, naming the laggards, and the instance is removed all the same.
+        /// Whose stream broke a moment ago (15 s by default), or whose replica died,
+        /// is a laggard until its watch is resumed.
+        ///
+        /// Draining an instance that is being drained joins the drain that runs, with
+        /// its deadline; so the call is safe to repeat. A caller that goes away does
+        /// not stop it: the instance is then removed at the deadline.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_INSTANCE_NOT_FOUND`);
+        /// `FAILED_PRECONDITION` (`ERROR_REASON_INSTANCE_NOT_OWNED`) if the instance
+        /// belongs to another session than `session_id`; `ABORTED`
+        /// (`ERROR_REASON_REVISION_MISMATCH`).
+        pub async fn drain_instance(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DrainInstanceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::DrainInstanceResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.RegistryService/DrainInstance",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.RegistryService", "DrainInstance"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Says how an instance is: one more source of its health, besides its session
         /// and its checks. The worst of what the sources say counts. A report replaces
         /// the one before it of the same reporter; saying the same again prolongs it.
@@ -3800,6 +4008,35 @@ pub mod registry_service_client {
                     GrpcMethod::new("stanchion.v1.RegistryService", "WatchInstances"),
                 );
             self.inner.server_streaming(req, path, codec).await
+        }
+        /// Acknowledges what watches with `acknowledges` were told, for clients that
+        /// send no heartbeats; others may put the same into `KeepAlive`. Only the
+        /// replica that has the stream takes an acknowledgement, so it is sent over the
+        /// connection of the watch; watches that the replica does not have are
+        /// answered, not refused. Safe to repeat.
+        pub async fn ack_watch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AckWatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AckWatchResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.RegistryService/AckWatch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.RegistryService", "AckWatch"));
+            self.inner.unary(req, path, codec).await
         }
         /// Watches which services have instances: a snapshot, then every change.
         /// Resumes and ends like `WatchInstances`.
@@ -4311,6 +4548,126 @@ pub struct DeleteNamespaceResponse {
     #[prost(bool, tag = "2")]
     pub deleted: bool,
 }
+/// A watch of the instances of a service.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Subscriber {
+    /// Output only. Name the client gave itself. May be empty.
+    #[prost(string, tag = "1")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Output only. Where it is connected from: address and port.
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
+    /// Output only. Replica that it watches on.
+    #[prost(string, tag = "3")]
+    pub replica: ::prost::alloc::string::String,
+    /// Output only. Fingerprint of its `subscriber_id`; the id itself is a secret of
+    /// the client. Empty if it has none.
+    #[prost(string, tag = "4")]
+    pub fingerprint: ::prost::alloc::string::String,
+    /// Output only. Which instances it is shown.
+    #[prost(enumeration = "InstanceView", tag = "5")]
+    pub view: i32,
+    /// Output only. Whether it acknowledges.
+    #[prost(bool, tag = "6")]
+    pub acknowledges: bool,
+    /// Output only. When the stream was opened.
+    #[prost(message, optional, tag = "7")]
+    pub open_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Revision through which it was told everything.
+    #[prost(int64, tag = "8")]
+    pub told_revision: i64,
+    /// Output only. Revision through which it acknowledged. Zero for one that does
+    /// not acknowledge.
+    #[prost(int64, tag = "9")]
+    pub acknowledged_revision: i64,
+    /// Output only. Last revision that it is to acknowledge. Zero means none.
+    #[prost(int64, tag = "10")]
+    pub requested_revision: i64,
+    /// Output only. Whether its stream is open, or how it ended.
+    #[prost(enumeration = "SubscriberState", tag = "11")]
+    pub state: i32,
+    /// Output only. Number of the stream at its replica, growing from one to the
+    /// next.
+    #[prost(int64, tag = "12")]
+    pub number: i64,
+}
+/// Asks who watches a service.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSubscribersRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the service.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// Optional. Most subscribers a page may hold; 0 to 1 000, default 100, larger
+    /// means 1 000.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// Optional. `next_page_token` of the page before, with the same service. Never
+    /// expires. Empty means the first page.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Optional. Whether to show only those of the replica that is called.
+    #[prost(bool, tag = "5")]
+    pub local: bool,
+}
+/// Answers `ListSubscribers`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSubscribersResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The subscribers, in the order of their replicas.
+    #[prost(message, repeated, tag = "2")]
+    pub subscribers: ::prost::alloc::vec::Vec<Subscriber>,
+    /// Output only. Asks for the next page. Empty on the last one.
+    #[prost(string, tag = "3")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// Output only. Replicas that did not answer in time: their subscribers are
+    /// missing.
+    #[prost(string, repeated, tag = "4")]
+    pub silent_replicas: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Says whether the stream of a subscriber is open. Values may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SubscriberState {
+    /// Never sent.
+    Unspecified = 0,
+    /// The stream is open.
+    Open = 1,
+    /// The connection was lost. It is shown for 15 s by default, or until the watch
+    /// is resumed.
+    Broken = 2,
+    /// The replica ended the stream, and the watch is about to be resumed. It is
+    /// shown for as long as a broken one.
+    Moving = 3,
+}
+impl SubscriberState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SUBSCRIBER_STATE_UNSPECIFIED",
+            Self::Open => "SUBSCRIBER_STATE_OPEN",
+            Self::Broken => "SUBSCRIBER_STATE_BROKEN",
+            Self::Moving => "SUBSCRIBER_STATE_MOVING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SUBSCRIBER_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SUBSCRIBER_STATE_OPEN" => Some(Self::Open),
+            "SUBSCRIBER_STATE_BROKEN" => Some(Self::Broken),
+            "SUBSCRIBER_STATE_MOVING" => Some(Self::Moving),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod operator_service_client {
     #![allow(
@@ -4715,6 +5072,37 @@ pub mod operator_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Lists who watches the instances of a service, on all replicas, ordered by
+        /// replica. The replica that is called asks the others, each for at most 1 s by
+        /// default, and names those that did not answer.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`).
+        pub async fn list_subscribers(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSubscribersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSubscribersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.OperatorService/ListSubscribers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.OperatorService", "ListSubscribers"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Asks what the replica is.
@@ -5050,7 +5438,7 @@ pub struct OpenSessionResponse {
     pub valid_for: ::core::option::Option<::prost_types::Duration>,
 }
 /// One heartbeat of one session.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct KeepAliveRequest {
     /// Required. Id of the session.
     #[prost(string, tag = "1")]
@@ -5059,6 +5447,11 @@ pub struct KeepAliveRequest {
     /// stream; the answer repeats it. Zero is allowed.
     #[prost(int64, tag = "2")]
     pub seq: i64,
+    /// Optional. Acknowledges what watches on the same replica were told, at most
+    /// 1 000; see `WatchInstancesRequest.acknowledges`. May come at any time: a
+    /// heartbeat more costs nothing.
+    #[prost(message, repeated, tag = "3")]
+    pub acks: ::prost::alloc::vec::Vec<WatchAck>,
 }
 /// One answer or notice of the stream.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5067,7 +5460,7 @@ pub struct KeepAliveResponse {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<ResponseHeader>,
     /// What the message says.
-    #[prost(oneof = "keep_alive_response::Message", tags = "2, 3, 4, 5, 6")]
+    #[prost(oneof = "keep_alive_response::Message", tags = "2, 3, 4, 5, 6, 7")]
     pub message: ::core::option::Option<keep_alive_response::Message>,
 }
 /// Nested message and enum types in `KeepAliveResponse`.
@@ -5091,6 +5484,9 @@ pub mod keep_alive_response {
         /// with a new stream.
         #[prost(message, tag = "6")]
         End(super::KeepAliveEnd),
+        /// Output only. Acknowledgements were not taken.
+        #[prost(message, tag = "7")]
+        AcksUnknown(super::AcksUnknown),
     }
 }
 /// Says that a session lives, and how long.
@@ -5167,6 +5563,14 @@ pub struct LockLost {
     /// Output only. Why it is lost.
     #[prost(enumeration = "LockLostCause", tag = "5")]
     pub cause: i32,
+}
+/// Names watches that this replica does not have. Acknowledge them at the replica
+/// that has them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcksUnknown {
+    /// Output only. The watches.
+    #[prost(string, repeated, tag = "1")]
+    pub subscriber_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Ends a stream although all is well.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

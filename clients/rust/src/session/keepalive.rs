@@ -149,6 +149,8 @@ impl Keepalive {
             Message::End(end) => Some(Over::Final(end.r#final())),
             // Of another session: not ours to judge.
             Message::Alive(_) | Message::SessionLost(_) => None,
+            // Watches acknowledge over their own connection.
+            Message::AcksUnknown(_) => None,
         }
     }
 
@@ -183,6 +185,7 @@ impl Stream {
         let first = KeepAliveRequest {
             session_id: id.into(),
             seq: 1,
+            acks: Vec::new(),
         };
         requests.try_send(first).map_err(|_| stuck())?;
         let responses = SessionServiceClient::new(endpoint.channel.clone())
@@ -205,6 +208,7 @@ impl Stream {
         let request = KeepAliveRequest {
             session_id: id.into(),
             seq: self.last_seq,
+            acks: Vec::new(),
         };
         self.requests.try_send(request).map_err(|_| stuck())
     }

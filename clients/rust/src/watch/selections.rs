@@ -1,14 +1,21 @@
 //! The four requests that select something to watch. They are alike but for their item.
 
+use std::time::Duration;
+
 use futures_util::{FutureExt, future::BoxFuture};
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Request, Status, Streaming, transport::Channel};
 
 use super::{Change, Message, Selection};
+use crate::call::request_id;
 use crate::proto::{
-    self, Config, DeleteCause, EventType, Final, Instance, LockClaim, ResetReason, Service,
-    WatchConfigsRequest, WatchConfigsResponse, WatchInstancesRequest, WatchInstancesResponse,
-    WatchLockRequest, WatchLockResponse, WatchServicesRequest, WatchServicesResponse, WatchStart,
+    self, AckWatchRequest, Config, DeleteCause, EventType, Final, Instance, LockClaim, ResetReason,
+    Service, WatchAck, WatchConfigsRequest, WatchConfigsResponse, WatchInstancesRequest,
+    WatchInstancesResponse, WatchLockRequest, WatchLockResponse, WatchServicesRequest,
+    WatchServicesResponse, WatchStart, registry_service_client::RegistryServiceClient,
 };
+
+/// How long an acknowledgement may take before it is sent again.
+const ACK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a message of a watch says.
 #[derive(Debug)]
@@ -56,7 +63,8 @@ macro_rules! selection {
     (
         $request:ident -> $response:ident / $message:ident by $client:ident::$Client:ident.$method:ident,
         $items:ident, $item:ident: $Item:ty, key $key:ident,
-        protected $protected:expr
+        protected $protected:expr, ack_requested $requested:expr
+        $(, { $($acknowledging:item)* })?
     ) => {
         impl Selection for $request {
             type Response = $response;
@@ -78,8 +86,10 @@ macro_rules! selection {
             fn read(response: $response) -> Message<$Item> {
                 use proto::$message::Message as Said;
                 let protected: fn(&$response) -> bool = $protected;
+                let requested: fn(&$response) -> bool = $requested;
                 Message {
                     protected: protected(&response),
+                    ack_requested: requested(&response),
                     body: response.message.map(|said| match said {
                         Said::Snapshot(snapshot) => Body::Snapshot(snapshot.$items),
                         Said::SnapshotEnd(end) => Body::SnapshotEnd {
@@ -111,6 +121,8 @@ macro_rules! selection {
             fn key(item: &$Item) -> String {
                 item.$key.to_string()
             }
+
+            $($($acknowledging)*)?
         }
     };
 }
@@ -118,20 +130,53 @@ macro_rules! selection {
 selection!(
     WatchInstancesRequest -> WatchInstancesResponse / watch_instances_response
         by registry_service_client::RegistryServiceClient.watch_instances,
-    instances, instance: Instance, key instance_id, protected |response| response.protected
+    instances, instance: Instance, key instance_id,
+    protected |response| response.protected, ack_requested |response| response.ack_requested,
+    {
+        fn introduce(&mut self, client_id: &str) {
+            if self.subscriber_id.is_empty() {
+                self.subscriber_id = request_id();
+            }
+            if self.client_id.is_empty() {
+                self.client_id = client_id.into();
+            }
+        }
+
+        fn acknowledge(
+            &self,
+            channel: Channel,
+            revision: i64,
+        ) -> Option<BoxFuture<'static, Result<(), Status>>> {
+            if !self.acknowledges {
+                return None;
+            }
+            let ack = WatchAck { subscriber_id: self.subscriber_id.clone(), revision };
+            let mut request = Request::new(AckWatchRequest { acks: vec![ack] });
+            request.set_timeout(ACK_TIMEOUT);
+            let acknowledging = async move {
+                let mut client = RegistryServiceClient::new(channel);
+                let answer = client.ack_watch(request).await?.into_inner();
+                match answer.unknown_subscriber_ids.is_empty() {
+                    true => Ok(()),
+                    false => Err(Status::not_found("the replica does not have the watch")),
+                }
+            };
+            Some(acknowledging.boxed())
+        }
+    }
 );
 selection!(
     WatchServicesRequest -> WatchServicesResponse / watch_services_response
         by registry_service_client::RegistryServiceClient.watch_services,
-    services, service: Service, key service, protected |_| false
+    services, service: Service, key service, protected |_| false, ack_requested |_| false
 );
 selection!(
     WatchConfigsRequest -> WatchConfigsResponse / watch_configs_response
         by config_service_client::ConfigServiceClient.watch_configs,
-    configs, config: Config, key key, protected |_| false
+    configs, config: Config, key key, protected |_| false, ack_requested |_| false
 );
 selection!(
     WatchLockRequest -> WatchLockResponse / watch_lock_response
         by lock_service_client::LockServiceClient.watch_lock,
-    claims, claim: LockClaim, key fencing_token, protected |_| false
+    claims, claim: LockClaim, key fencing_token, protected |_| false, ack_requested |_| false
 );

@@ -1,0 +1,239 @@
+//! A replica's share in every drain: it reports how many of its subscribers know, and ends what
+//! whoever began it left behind.
+//!
+//! A report is one key for each replica and running drain, on the lease of the replica's presence.
+//! It is written at once when all know, and no more often than every so often before that.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{
+        Core,
+        error::Error,
+        keyspace::InstanceKey,
+        presence::PresenceLease,
+        records,
+        replica::rank,
+        state::{Kind, View},
+    },
+    store::{Compare, Operation, Revision, Txn},
+};
+
+use super::{
+    DrainAck,
+    drain::{Drains, Running},
+};
+
+/// How many reports go into one transaction.
+const CHUNK: usize = 32;
+/// The shortest time between two looks at who knows: with many subscribers a look is work.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How soon something that failed is looked at again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// The task of one replica.
+pub struct DrainDuty {
+    core: Arc<Core>,
+    drains: Drains,
+    lease: PresenceLease,
+    tracked: HashMap<Bytes, Tracked>,
+}
+
+/// A drain that runs.
+struct Tracked {
+    id: u64,
+    /// The revision that has to be known.
+    at: Revision,
+    /// When it was first seen here: time is counted by our own clock.
+    since: Instant,
+    reported: Option<DrainAck>,
+    /// When the last report was written, or the drain first seen.
+    written: Instant,
+    /// When ending it was last tried.
+    tried: Option<Instant>,
+}
+
+/// What a look at all drains comes to.
+#[derive(Default)]
+struct Work {
+    reports: Vec<Txn>,
+    over: Vec<(InstanceKey, u64)>,
+    next: Option<Instant>,
+}
+
+// === impl DrainDuty ===
+
+impl DrainDuty {
+    /// The task of the replica that `drains` are of, whose presence has `lease`.
+    pub fn new(drains: Drains, lease: PresenceLease) -> Self {
+        Self {
+            core: drains.core.clone(),
+            drains,
+            lease,
+            tracked: HashMap::new(),
+        }
+    }
+
+    /// Runs until `stop`, or until the cache ends.
+    pub async fn run(mut self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.follow()).await;
+    }
+
+    async fn follow(&mut self) {
+        let mut seen = 0;
+        loop {
+            let next = match self.core.cache.view() {
+                Ok(view) => {
+                    seen = view.revision;
+                    self.turn(&view).await
+                }
+                Err(_) => Some(self.core.clock.now() + RETRY),
+            };
+            let busy = !self.tracked.is_empty();
+            let clock = self.core.clock.clone();
+            let sleep = async {
+                match next {
+                    Some(next) => clock.sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = self.core.cache.changed(Kind::Instance as usize, seen) => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = self.drains.subscribers.came_on(), if busy => clock.sleep(PAUSE).await,
+                () = sleep => {}
+            }
+        }
+    }
+
+    /// Does what there is to do. Answers when to look again at the latest.
+    async fn turn(&mut self, view: &View) -> Option<Instant> {
+        if view.state.drained.is_empty() && self.tracked.is_empty() {
+            return None;
+        }
+        self.track(view);
+        let work = self.look(view);
+        let mut next = work.next;
+        if let Err(error) = self.carry_out(work).await {
+            tracing::warn!(%error, "what is due of a drain is done later");
+            let retry = self.core.clock.now() + RETRY;
+            next = Some(next.map_or(retry, |next| next.min(retry)));
+        }
+        next
+    }
+
+    /// Takes in which drains run.
+    fn track(&mut self, view: &View) {
+        let now = self.core.clock.now();
+        self.tracked.retain(|path, tracked| {
+            Running::of(&view.state, path).is_some_and(|running| running.drain.id == tracked.id)
+        });
+        for path in &view.state.drained {
+            if let Some(running) = Running::of(&view.state, path) {
+                self.tracked.entry(path.clone()).or_insert(Tracked {
+                    id: running.drain.id,
+                    at: running.operator.mod_revision,
+                    since: now,
+                    reported: None,
+                    written: now,
+                    tried: None,
+                });
+            }
+        }
+        // Before anybody is looked at, so that no subscriber comes on unnoticed.
+        let awaited = !self.tracked.is_empty();
+        self.drains.subscribers.await_them(awaited);
+    }
+
+    fn look(&mut self, view: &View) -> Work {
+        let now = self.core.clock.now();
+        let settings = &self.core.settings;
+        let mut work = Work::default();
+        let turn = |path: &Bytes| {
+            let rank = rank(&self.core.replica, view.state.replicas.keys(), path);
+            let turns = u32::try_from(rank).unwrap_or(u32::MAX).saturating_add(1);
+            settings.rank_delay.saturating_mul(turns)
+        };
+        for (path, tracked) in &mut self.tracked {
+            let Some(running) = Running::of(&view.state, path) else {
+                continue;
+            };
+            let key = &running.instance.record.key;
+            let ack = self
+                .drains
+                .subscribers
+                .ack(&key.service_key(), tracked.id, tracked.at);
+            let known = self.core.keys.drain_ack(key, &self.core.replica);
+            let shown = [path.as_ref(), b"/", self.core.replica.as_str().as_bytes()].concat();
+            let shown = view.state.drain_acks.get(shown.as_slice());
+            if shown.map(Arc::as_ref) != Some(&ack) {
+                let fresh = ack.is_complete() && tracked.reported.as_ref() != Some(&ack);
+                let due = match fresh {
+                    true => now,
+                    false => tracked.written + settings.drain_report_interval,
+                };
+                match self.lease.get() {
+                    Some(lease) if due <= now => {
+                        tracked.written = now;
+                        tracked.reported = Some(ack.clone());
+                        let running = Compare::exists(self.core.keys.operator(key));
+                        let there = Compare::exists(self.core.keys.instance(key));
+                        let value = records::encode_drain_ack(&ack);
+                        let put = Operation::put_leased(known, value, lease);
+                        let report = Txn::new().when(running).when(there).then(put);
+                        work.reports.push(report);
+                        work.look_again(now + settings.drain_report_interval);
+                    }
+                    Some(_) => work.look_again(due),
+                    None => work.look_again(now + RETRY),
+                }
+            }
+            let over = tracked.since + running.drain.length() + turn(path);
+            let over = tracked.tried.map_or(over, |tried| over.max(tried + RETRY));
+            if over <= now {
+                tracked.tried = Some(now);
+                work.over.push((key.clone(), tracked.id));
+                work.look_again(now + RETRY);
+            } else {
+                work.look_again(over);
+            }
+        }
+        work
+    }
+
+    async fn carry_out(&self, work: Work) -> Result<(), Error> {
+        for chunk in work.reports.chunks(CHUNK) {
+            let all = chunk.iter().cloned().map(Operation::Txn);
+            let txn = all.fold(Txn::new(), Txn::then);
+            self.core.commit(None, txn).await?;
+        }
+        for (key, id) in work.over {
+            let gone = self
+                .drains
+                .end(&key, id, "the deadline of its drain")
+                .await?;
+            if gone.is_some() {
+                tracing::info!(instance = key.path(), "a drained instance was left behind");
+            }
+        }
+        Ok(())
+    }
+}
+
+// === impl Work ===
+
+impl Work {
+    fn look_again(&mut self, at: Instant) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+}
