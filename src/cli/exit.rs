@@ -13,6 +13,7 @@ pub(crate) enum Exit {
     NotFound,
     Conflict,
     Lost,
+    Laggards,
     Unreachable,
     TimedOut,
     NotExecutable,
@@ -22,7 +23,7 @@ pub(crate) enum Exit {
 }
 
 /// What each code means.
-const TABLE: [(Exit, &str); 10] = [
+const TABLE: [(Exit, &str); 11] = [
     (Exit::Ok, "done"),
     (
         Exit::Failed,
@@ -38,6 +39,10 @@ const TABLE: [(Exit, &str); 10] = [
         "held or owned by another, or changed meanwhile",
     ),
     (Exit::Lost, "the lock or registration was lost while in use"),
+    (
+        Exit::Laggards,
+        "drained, but not every subscriber knew of it at the deadline",
+    ),
     (Exit::Unreachable, "no server or no store answers"),
     (Exit::TimedOut, "not done in time"),
     (Exit::NotExecutable, "the command after `--` cannot be run"),
@@ -72,6 +77,7 @@ impl Exit {
             Self::NotFound => 3,
             Self::Conflict => 4,
             Self::Lost => 5,
+            Self::Laggards => 6,
             Self::Unreachable => 69,
             Self::TimedOut => 124,
             Self::NotExecutable => 126,

@@ -7,6 +7,7 @@ mod config;
 mod connection;
 mod deregister;
 mod doctor;
+mod drain;
 mod exit;
 mod failure;
 mod health;
@@ -20,6 +21,7 @@ mod service;
 mod services;
 mod sessions;
 mod signals;
+mod subscribers;
 
 use std::process::ExitCode;
 
@@ -39,6 +41,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Service(service::Service),
     Deregister(deregister::Deregister),
+    Drain(drain::Drain),
+    Subscribers(subscribers::Subscribers),
     #[command(subcommand)]
     Health(health::Health),
     #[command(subcommand)]
@@ -87,6 +91,8 @@ impl Command {
             Self::Service(command) => command.run().await,
             Self::Deregister(command) => command.run().await,
             Self::Health(command) => command.run().await,
+            Self::Drain(command) => command.run().await,
+            Self::Subscribers(command) => command.run().await,
             Self::Config(command) => command.run().await,
             Self::Lock(command) => command.run().await,
             Self::Locks(command) => command.run().await,
@@ -103,6 +109,8 @@ impl Command {
             Self::Service(command) => command.connection(),
             Self::Deregister(command) => &command.connection,
             Self::Health(command) => command.connection(),
+            Self::Drain(command) => &command.connection,
+            Self::Subscribers(command) => &command.connection,
             Self::Config(command) => command.connection(),
             Self::Lock(command) => &command.connection,
             Self::Locks(command) => &command.connection,

@@ -2,8 +2,10 @@
 
 mod config;
 mod discovery;
+mod drains;
 mod failover;
 mod locks;
+mod redeploy;
 mod registrations;
 
 use std::time::Duration;

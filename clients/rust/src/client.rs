@@ -1,6 +1,6 @@
 //! The client: where everything begins.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tonic::transport::Channel;
 
@@ -8,16 +8,17 @@ use crate::{
     call::{Caller, request_id},
     config::Configs,
     discovery::{Discovery, DiscoveryOptions},
+    drain::Drain,
     endpoints::Endpoints,
     error::{Error, Result},
     lock::LockRequest,
     options::{Options, SessionOptions},
     proto::{
-        DeregisterInstanceRequest, GetLockRequest, GetServerInfoRequest, GetServerInfoResponse,
-        InstanceView, ListInstancesRequest, ListInstancesResponse, ListLocksRequest,
-        ListServicesRequest, ListSessionsRequest, Lock, ReleaseBrakeRequest, Service,
-        Session as SessionInfo, lock_service_client::LockServiceClient,
-        operator_service_client::OperatorServiceClient,
+        DeregisterInstanceRequest, DrainInstanceRequest, GetLockRequest, GetServerInfoRequest,
+        GetServerInfoResponse, InstanceView, ListInstancesRequest, ListInstancesResponse,
+        ListLocksRequest, ListServicesRequest, ListSessionsRequest, ListSubscribersRequest,
+        ListSubscribersResponse, Lock, ReleaseBrakeRequest, Service, Session as SessionInfo,
+        lock_service_client::LockServiceClient, operator_service_client::OperatorServiceClient,
         registry_service_client::RegistryServiceClient, server_service_client::ServerServiceClient,
         session_service_client::SessionServiceClient,
     },
@@ -122,6 +123,48 @@ impl Client {
             })
             .await?;
         Ok(answer.deregistered)
+    }
+
+    /// Drains an instance, whoever owns it: it gets no new traffic at once, and is removed when
+    /// every watcher of its service knows, or at the deadline (1 s to 10 min; none: 20 s).
+    pub fn drain(&self, service: &str, instance_id: &str, deadline: Option<Duration>) -> Drain {
+        let request = DrainInstanceRequest {
+            namespace: self.namespace().into(),
+            service: service.into(),
+            instance_id: instance_id.into(),
+            actor: self.actor().into(),
+            ..Default::default()
+        };
+        Drain::new(self.caller().clone(), request, deadline)
+    }
+
+    /// Reads who watches the instances of a service, on all replicas, all pages. Has the header of
+    /// the last page, and the replicas that did not answer on any.
+    pub async fn subscribers(&self, service: &str) -> Result<ListSubscribersResponse> {
+        let mut request = ListSubscribersRequest {
+            namespace: self.namespace().into(),
+            service: service.into(),
+            page_size: PAGE,
+            ..Default::default()
+        };
+        let mut all = ListSubscribersResponse::default();
+        loop {
+            let page = self
+                .caller()
+                .call(request.clone(), |channel, request| async move {
+                    OperatorServiceClient::new(channel)
+                        .list_subscribers(request)
+                        .await
+                })
+                .await?;
+            all.header = page.header;
+            all.subscribers.extend(page.subscribers);
+            all.silent_replicas.extend(page.silent_replicas);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            request.page_token = page.next_page_token;
+        }
     }
 
     /// Follows the instances to send traffic to.

@@ -40,6 +40,7 @@
 //! | `call` | one unary call, repeated until it is answered: the only place that repeats |
 //! | [`session`] | the life that registrations and locks hang on; its heartbeats |
 //! | [`registration`] | an instance that stays registered |
+//! | `drain` | an instance that goes once everybody knows |
 //! | [`watch`] | a stream of updates that resumes by itself: one implementation for all |
 //! | `mirror` | a local copy of what a watch shows |
 //! | [`health`] | reports of health, and what was found |
@@ -58,6 +59,7 @@ mod client;
 mod clock;
 pub mod config;
 pub mod discovery;
+mod drain;
 mod duration;
 mod endpoints;
 mod error;
@@ -78,6 +80,7 @@ pub use self::{
     client::{Client, new_request_id},
     config::{ChangeOptions, Configs},
     discovery::{Discovery, DiscoveryOptions},
+    drain::Drain,
     error::{Error, Result, Violation},
     health::HealthReport,
     lock::{LockGuard, LockLoss},

@@ -11,9 +11,8 @@ use stanchion_client::proto::{
     GetNamespaceRequest, GetNamespaceResponse, GetServiceRequest, GetServiceResponse,
     ListNamespacesRequest, ListNamespacesResponse, ListSubscribersRequest, ListSubscribersResponse,
     PutNamespaceRequest, PutNamespaceResponse, PutServiceRequest, PutServiceResponse,
-    ReleaseBrakeRequest, ReleaseBrakeResponse,
-    SetInstanceOverlayRequest, SetInstanceOverlayResponse, SetInstanceStateRequest,
-    SetInstanceStateResponse,
+    ReleaseBrakeRequest, ReleaseBrakeResponse, SetInstanceOverlayRequest,
+    SetInstanceOverlayResponse, SetInstanceStateRequest, SetInstanceStateResponse,
 };
 use tonic::{Request, Response, Status, async_trait};
 

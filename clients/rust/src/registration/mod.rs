@@ -9,9 +9,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::registrar::{Command, Registrar};
 use crate::{
     Client,
+    drain::Drain,
     error::{Error, Result},
     options::SessionOptions,
-    proto::{Guard, HealthCheck, Instance, InstanceLostCause, Port},
+    proto::{
+        DrainInstanceRequest, DrainInstanceResponse, Guard, HealthCheck, Instance,
+        InstanceLostCause, Port,
+    },
     session::{AbortOnDrop, SessionKeeper},
 };
 
@@ -38,6 +42,7 @@ pub struct InstanceRequest {
 /// deregisters in the background; best by [`deregister`](Self::deregister).
 #[derive(Debug)]
 pub struct Registration {
+    client: Client,
     service: String,
     instance_id: String,
     state: watch::Receiver<RegistrationState>,
@@ -166,6 +171,7 @@ impl InstanceRequest {
             actor: self.client.actor().into(),
             instance: self.instance,
             state,
+            draining: false,
             attempt: None,
         };
         let held = match registrar.register(self.takeover, self.guard).await {
@@ -184,6 +190,7 @@ impl InstanceRequest {
             }
         };
         Ok(Registration {
+            client: self.client,
             service,
             instance_id,
             state: watched,
@@ -232,6 +239,37 @@ impl Registration {
     pub async fn update(&self, change: impl FnOnce(&mut Instance) + Send + 'static) -> Result<()> {
         self.command(|answer| Command::Update(Box::new(change), answer))
             .await
+    }
+
+    /// Drains the instance: it gets no new traffic at once, and is removed when every watcher of
+    /// its service knows, or at the deadline (1 s to 10 min; none: 20 s). Then it is safe to stop
+    /// serving. `progress` is told how far it is; the last message is the answer.
+    ///
+    /// The instance is deregistered in the end, even if the drain fails.
+    pub async fn drain(
+        self,
+        deadline: Option<Duration>,
+        mut progress: impl FnMut(&DrainInstanceResponse),
+    ) -> Result<DrainInstanceResponse> {
+        let session_id = self.command(Command::Drain).await?;
+        let request = DrainInstanceRequest {
+            namespace: self.client.namespace().into(),
+            service: self.service.clone(),
+            instance_id: self.instance_id.clone(),
+            session_id,
+            actor: self.client.actor().into(),
+            ..Default::default()
+        };
+        let mut drain = Drain::new(self.client.caller().clone(), request, deadline);
+        let drained = loop {
+            match drain.next().await {
+                Ok(Some(news)) => progress(&news),
+                Ok(None) => break drain.end().await,
+                Err(error) => break Err(error),
+            }
+        };
+        self.deregister().await?;
+        drained
     }
 
     /// Deregisters the instance at once. Answers whether it was still registered.

@@ -27,6 +27,8 @@ pub(super) struct Registrar {
     /// What to register.
     pub(super) instance: Instance,
     pub(super) state: watch::Sender<RegistrationState>,
+    /// Whether it is drained: what ends it then is no loss.
+    pub(super) draining: bool,
     /// The last registration that was tried, whatever became of it.
     pub(super) attempt: Option<Attempt>,
 }
@@ -43,6 +45,8 @@ pub(super) enum Command {
         Box<dyn FnOnce(&mut Instance) + Send>,
         oneshot::Sender<Result<()>>,
     ),
+    /// It is drained from now on, and not registered again; asks by which session it is.
+    Drain(oneshot::Sender<Result<String>>),
     Deregister(oneshot::Sender<Result<bool>>),
 }
 
@@ -105,6 +109,9 @@ impl Registrar {
                 Happened::SessionEnded(Ended::Closed) => {
                     return self.tell(RegistrationState::Ended);
                 }
+                Happened::SessionEnded(Ended::Lost(_)) | Happened::Lost(..) if self.draining => {
+                    return self.leave().await;
+                }
                 Happened::SessionEnded(Ended::Lost(reason)) => {
                     tracing::info!(
                         ?reason,
@@ -121,6 +128,7 @@ impl Registrar {
                     Some(true) | None => {}
                     // The session may have taken it along, which is told a moment later.
                     Some(false) if !held.session.outlives_now().await => {}
+                    Some(false) if self.draining => return self.leave().await,
                     Some(false) => {
                         return self
                             .lose(InstanceLostCause::Unspecified, String::new())
@@ -144,6 +152,10 @@ impl Registrar {
                     };
                     // Whoever asked may have gone.
                     let _ = answer.send(outcome);
+                }
+                Happened::Asked(Some(Command::Drain(answer))) => {
+                    self.draining = true;
+                    let _ = answer.send(Ok(held.session.id().into()));
                 }
                 Happened::Asked(Some(Command::Deregister(answer))) => {
                     let outcome = self.deregister().await;
@@ -177,6 +189,11 @@ impl Registrar {
                         // Takes part in the next try.
                         change(&mut self.instance);
                         let _ = answer.send(Ok(()));
+                        continue;
+                    }
+                    // There is nothing to drain: what is left goes by itself.
+                    Some(Command::Drain(answer)) => {
+                        let _ = answer.send(Err(Error::session_lost()));
                         continue;
                     }
                     Some(Command::Deregister(answer)) => {
@@ -278,6 +295,14 @@ impl Registrar {
                 ErrorReason::InstanceNotOwned | ErrorReason::InstanceNotFound => Some(false),
                 _ => None,
             },
+        }
+    }
+
+    /// Ends because this client wanted it so.
+    async fn leave(&self) {
+        self.tell(RegistrationState::Ended);
+        if let Err(error) = self.close_session().await {
+            tracing::debug!(%error, "the session of a drained instance was not closed and will expire");
         }
     }
 
