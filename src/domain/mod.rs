@@ -98,8 +98,6 @@ pub struct Settings {
     pub drain_report_interval: Duration,
     /// How often others are asked for subscribers that a drain waits for. Default 500 ms.
     pub drain_ask_interval: Duration,
-    /// How long a removed instance is remembered. Default 5 min.
-    pub tombstone_ttl: Duration,
     /// The largest content of a config item, in bytes. Default 64 KiB.
     pub max_config_bytes: usize,
     /// How many waiters a lock may have. Default 1 000.
@@ -139,7 +137,6 @@ impl Default for Settings {
             max_drain_deadline: Duration::from_secs(600),
             drain_report_interval: Duration::from_millis(200),
             drain_ask_interval: Duration::from_millis(500),
-            tombstone_ttl: Duration::from_secs(300),
             max_config_bytes: 64 * 1024,
             max_waiters: 1000,
             waiter_keep: Duration::from_secs(3),

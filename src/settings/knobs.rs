@@ -108,8 +108,6 @@ knobs! {
     "Certificates that vouch for what is checked over TLS, in PEM, read at start; empty: those the system trusts"
     "registry.subscriber_keep": Duration = domain.subscriber_keep, 100 * MS..=10 * MIN;
     "How long a watch whose connection was lost counts as one that may not know of a drain"
-    "registry.tombstone_ttl": Duration = domain.tombstone_ttl, SEC..=24 * HOUR;
-    "How long an instance that was removed without being asked for is remembered"
     "drain.deadline": Duration = domain.drain_deadline, SEC..=24 * HOUR;
     "How long a drain waits for subscribers unless it says so"
     "drain.max_deadline": Duration = domain.max_drain_deadline, SEC..=24 * HOUR;
