@@ -139,6 +139,14 @@ impl Findings {
         Health::Healthy
     }
 
+    /// Says whether anything in them speaks against the instance.
+    pub fn object(&self) -> bool {
+        let held = self
+            .damping
+            .is_some_and(|damping| damping.held_until.is_some());
+        held || self.findings.iter().any(|finding| !finding.passing)
+    }
+
     /// Since when an instance that works does so, if not since it was registered.
     pub fn works_since(
         &self,

@@ -12,13 +12,14 @@ use stanchion_client::proto::{
     RemovalCause, WatchInstancesRequest,
 };
 
-use crate::support::server::{Backend, Server, assert_invalid, on_both_stores};
+use crate::support::server::{Backend, Server, assert_invalid, eventually, on_both_stores};
 
-use super::{ALL, ids, key_of, open, register_on, watching};
+use super::{ALL, deregister, expire, ids, key_of, open, register_on, watching};
 
 on_both_stores! {
     removed_instances_are_listed_as_they_last_were_with_the_reason,
     removed_instances_can_only_be_listed,
+    an_instance_that_was_lost_is_listed_as_removed_after_its_grace,
 }
 
 const REMOVED: InstanceView = InstanceView::Removed;
@@ -127,6 +128,30 @@ async fn removed_instances_are_listed_as_they_last_were_with_the_reason(backend:
     let delete = Operation::delete(core.keys.tombstone(&key_of("b")));
     core.store.txn(Txn::new().then(delete)).await.unwrap();
     assert_eq!(removed_ids(&server, "").await, ["a", "c"]);
+    server.stop().await;
+}
+
+async fn an_instance_that_was_lost_is_listed_as_removed_after_its_grace(backend: Backend) {
+    let server = backend.server().await;
+    let (lost, leaves) = (open(&server, "shop").await, open(&server, "").await);
+    let registered = register_on(&server, &lost, "a").await;
+    register_on(&server, &leaves, "b").await;
+    expire(&server, &lost).await;
+    assert!(deregister(&server, &leaves, "b").await);
+    eventually("the removal", async || {
+        ids(&server, ALL).await.is_empty().then_some(())
+    })
+    .await;
+    let list = removed(&server, request("", 0)).await;
+    assert_eq!(list.instances.len(), 1, "who deregistered is not missed");
+    let last = &list.instances[0];
+    assert_eq!(last.instance_id, "a");
+    assert_eq!(last.client_id, "shop");
+    assert_eq!(last.revision, registered.revision);
+    assert_eq!(
+        last.removal.as_ref().unwrap().cause(),
+        RemovalCause::Expired
+    );
     server.stop().await;
 }
 

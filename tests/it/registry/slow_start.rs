@@ -11,7 +11,7 @@ use stanchion_client::proto::{
     ServiceSettings, UpdateInstanceRequest,
 };
 
-use crate::support::server::{Backend, Server, on_both_stores};
+use crate::support::server::{Backend, Server, eventually, on_both_stores};
 
 use super::{
     ALL, SERVING, Watcher, get, instance, list, mask, modified, open, register_on, seconds, told,
@@ -160,6 +160,16 @@ async fn a_weight_grows_again_after_a_recovery(backend: Backend) {
     assert_eq!(effective_weight(&server, "a").await, Some(10));
     clock.advance(Duration::from_secs(100));
     assert_eq!(effective_weight(&server, "a").await, None);
+
+    // An objection that is over does as well.
+    report(&server, "one", Health::Unhealthy).await;
+    clock.advance(Duration::from_secs(3600));
+    eventually("the end of the report", async || {
+        let instance = get(&server, "a").await.unwrap();
+        (instance.health() == Health::Healthy).then_some(())
+    })
+    .await;
+    assert_eq!(effective_weight(&server, "a").await, Some(10));
     server.stop().await;
 }
 

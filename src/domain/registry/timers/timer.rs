@@ -112,6 +112,10 @@ impl Timer {
                 let findings = state.health.get(path)?;
                 let is_current = is_current(state, core, path, findings.registration)?;
                 let left = findings_left(findings, is_current, now);
+                let left = match is_current && starts_slowly(state, path) {
+                    true => with_recovery(findings, left, now),
+                    false => left,
+                };
                 let left = left.map(|left| records::encode_findings(&left));
                 (
                     core.keys.health(&instance_key(path)?),
@@ -219,6 +223,34 @@ fn findings_left(findings: &Findings, is_current: bool, now: SystemTime) -> Opti
     (!left.findings.is_empty() || left.damping.is_some()).then_some(left)
 }
 
+fn starts_slowly(state: &State, path: &Bytes) -> bool {
+    let instance = state.instances.get(path);
+    let service = instance.map(|instance| instance.record.key.service_key().path());
+    let settings = service.and_then(|service| state.settings.get(service.as_bytes()));
+    settings.is_some_and(|settings| settings.slow_start.is_some())
+}
+
+/// What is left, with when the instance recovered: a slow start begins then.
+fn with_recovery(findings: &Findings, left: Option<Findings>, now: SystemTime) -> Option<Findings> {
+    let still = left.as_ref().is_some_and(Findings::object);
+    let recovered = match findings.object() && !still {
+        true => Some(now),
+        false => findings.recovered,
+    };
+    let nothing = || Findings {
+        findings: Vec::new(),
+        damping: None,
+        ..findings.clone()
+    };
+    match recovered {
+        Some(_) => Some(Findings {
+            recovered,
+            ..left.unwrap_or_else(nothing)
+        }),
+        None => left,
+    }
+}
+
 fn forgotten(damping: &Damping) -> Option<SystemTime> {
     damping.updated.checked_add(DAMPING_MEMORY)
 }
@@ -274,6 +306,29 @@ mod tests {
         assert_eq!(findings_left(&one, true, at(20)), None);
         let lasting = findings(&[report("a", None)], None);
         assert_eq!(findings_due(&lasting, true), None);
+    }
+
+    #[test]
+    fn what_starts_slowly_is_remembered_to_have_recovered_with_the_last_objection() {
+        let two = findings(&[report("a", Some(10)), report("b", Some(20))], None);
+        let one = with_recovery(&two, findings_left(&two, true, at(10)), at(10)).unwrap();
+        assert_eq!(one.recovered, None, "one still objects");
+        let none = with_recovery(&one, findings_left(&one, true, at(20)), at(20)).unwrap();
+        assert_eq!((none.findings.len(), none.recovered), (0, Some(at(20))));
+        assert_eq!(findings_due(&none, true), None);
+        let praise = Finding {
+            passing: true,
+            ..report("c", Some(30))
+        };
+        let praised = Findings {
+            findings: vec![praise],
+            ..none
+        };
+        let left = findings_left(&praised, true, at(30));
+        let left = with_recovery(&praised, left, at(30)).unwrap();
+        assert_eq!(left.recovered, Some(at(20)), "nothing had objected");
+        // It goes with the registration.
+        assert_eq!(findings_left(&left, false, at(31)), None);
     }
 
     #[test]
