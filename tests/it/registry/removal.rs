@@ -9,8 +9,9 @@ use stanchion::{
     proto::store as stored,
     store::{KeyRange, Operation, RangeRequest, Txn},
 };
-use stanchion_client::proto::{
-    BatchRegisterInstancesRequest, DeleteCause, Health, batch_register_instances_request,
+use stanchion_client::{
+    Client, Options, SessionOptions,
+    proto::{BatchRegisterInstancesRequest, DeleteCause, Health, batch_register_instances_request},
 };
 
 use crate::support::server::{Backend, Server, eventually, on_both_stores};
@@ -27,6 +28,7 @@ on_both_stores! {
     many_suspects_are_removed_in_chunks,
     a_removed_instance_leaves_a_tombstone_for_a_while,
     a_full_store_still_removes,
+    nobody_who_lives_is_removed_after_the_store_was_away,
 }
 
 async fn a_session_that_ends_makes_its_instances_suspect_and_then_they_go(backend: Backend) {
@@ -239,5 +241,41 @@ async fn a_full_store_still_removes(backend: Backend) {
     let tombstone = server.app().core.keys.tombstone(&key("a"));
     assert_eq!(value(&server, &tombstone).await, None);
     trouble.full(false);
+    server.stop().await;
+}
+
+async fn nobody_who_lives_is_removed_after_the_store_was_away(backend: Backend) {
+    let mut settings = backend.settings();
+    settings.domain.expiry_hold = Duration::from_secs(4);
+    settings.domain.removal_hold = Duration::from_millis(600);
+    settings.cache.idle_probe = Duration::from_millis(100);
+    let hold = settings.domain.expiry_hold;
+    let (server, trouble) = unsteady_server(&backend, settings).await;
+    let options = Options {
+        session: SessionOptions {
+            ttl: Some(Duration::from_secs(2)),
+            ..SessionOptions::default()
+        },
+        max_backoff: Duration::from_millis(500),
+        ..Options::default()
+    };
+    let client = Client::connect([server.address.to_string()], options).unwrap();
+    let request = client.register("web", "10.0.0.1").id("a");
+    let registration = request.start().await.unwrap();
+    let mut watcher = Watcher::open(&server, watching(ALL, None)).await;
+    assert_eq!(watcher.snapshot().await.0, ["a"]);
+
+    // For longer than a time to live, and then than the grace.
+    trouble.away(true);
+    assert_eq!(watcher.event().await, modified("a"));
+    tokio::time::sleep(hold).await;
+    trouble.away(false);
+    assert_eq!(watcher.event().await, modified("a"));
+    tokio::time::sleep(hold + hold / 2).await;
+    assert_eq!(
+        list(&server, ALL).await.instances[0].health(),
+        Health::Healthy
+    );
+    assert!(registration.state().is_registered());
     server.stop().await;
 }

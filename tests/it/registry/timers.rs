@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use stanchion::{
-    domain::keyspace::InstanceKey,
+    domain::{keyspace::InstanceKey, registry::RemovalCause},
     proto::store as stored,
     store::{KeyRange, Operation, RangeRequest, Txn},
 };
-use stanchion_client::proto::{DeleteCause, Health};
+use stanchion_client::proto::{DeleteCause, EventType, Health};
 
 use crate::support::server::{Backend, Server, eventually, on_both_stores};
 
@@ -22,6 +22,7 @@ on_both_stores! {
     what_was_found_of_an_instance_goes_with_it,
     an_end_to_the_release_of_a_brake_is_written_by_itself,
     a_drain_that_outlived_its_registration_is_forgotten,
+    a_drain_that_nobody_ends_removes_its_instance,
 }
 
 fn key(id: &str) -> InstanceKey {
@@ -147,29 +148,58 @@ async fn a_drain_that_outlived_its_registration_is_forgotten(backend: Backend) {
     let server = backend.server().await;
     let session = open(&server, "").await;
     let registered = register_on(&server, &session, "a").await;
-    let drain = stored::Operator {
-        format: 1,
-        state: stored::OperatorState::Draining.into(),
-        update_time: Some(SystemTime::now().into()),
-        drain: Some(stored::Drain {
-            id: 7,
-            deadline: Some((SystemTime::now() + Duration::from_secs(600)).into()),
-            start_time: Some(SystemTime::now().into()),
-            registration: Some(stored::Registration {
-                create_revision: registered.revision,
-                session_id: session.clone(),
-            }),
-        }),
-        ..stored::Operator::default()
-    };
+    let later = SystemTime::now() + Duration::from_secs(600);
     let mut watcher = Watcher::open(&server, watching(ALL, None)).await;
     watcher.snapshot().await;
-    let record = server.app().core.keys.operator(&key("a"));
-    put(&server, record.clone(), drain).await;
+    let record = drain(&server, &session, registered.revision, later).await;
     assert_eq!(watcher.event().await, modified("a"));
     deregister(&server, &session, "a").await;
     let gone_with = deleted("a", DeleteCause::Deregistered);
     assert_eq!(watcher.event().await, gone_with);
     gone(&server, &record).await;
     server.stop().await;
+}
+
+async fn a_drain_that_nobody_ends_removes_its_instance(backend: Backend) {
+    let mut settings = backend.settings();
+    settings.domain.drain_overdue = Duration::from_millis(500);
+    let server = backend.server_with(settings).await;
+    let core = &server.app().core;
+    let session = open(&server, "").await;
+    let registered = register_on(&server, &session, "a").await;
+    let mut watcher = Watcher::open(&server, watching(ALL, None)).await;
+    watcher.snapshot().await;
+    let deadline = SystemTime::now() + Duration::from_secs(1);
+    let record = drain(&server, &session, registered.revision, deadline).await;
+    assert_eq!(watcher.event().await, modified("a"));
+    let (kind, id, _) = watcher.event().await;
+    assert_eq!((kind, id.as_str()), (EventType::Deleted, "a"));
+    assert!(SystemTime::now() >= deadline + core.settings.drain_overdue);
+    assert_eq!(writes(&server, &record).await, 0);
+    let view = core.cache.view().unwrap();
+    let left = view.state.tombstones.get("default/web/a".as_bytes());
+    assert_eq!(left.unwrap().cause, RemovalCause::Drained);
+    server.stop().await;
+}
+
+/// Writes that the registration of `a` is being drained.
+async fn drain(server: &Server, session: &str, registered: i64, deadline: SystemTime) -> Bytes {
+    let drain = stored::Operator {
+        format: 1,
+        state: stored::OperatorState::Draining.into(),
+        update_time: Some(SystemTime::now().into()),
+        drain: Some(stored::Drain {
+            id: 7,
+            deadline: Some(deadline.into()),
+            start_time: Some(SystemTime::now().into()),
+            registration: Some(stored::Registration {
+                create_revision: registered,
+                session_id: session.into(),
+            }),
+        }),
+        ..stored::Operator::default()
+    };
+    let record = server.app().core.keys.operator(&key("a"));
+    put(server, record.clone(), drain).await;
+    record
 }
