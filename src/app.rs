@@ -20,7 +20,7 @@ use crate::{
         lock::{Locks, VoidClaims},
         names::ReplicaId,
         presence::Presence,
-        registry::{DrainDuty, Drains, Registry, Removal, Removals, Timers},
+        registry::{DrainDuty, Drains, Registry, Removal, Removals, Timers, UnhealthyRemoval},
         session::Sessions,
         state::{Cache, StateProjection},
     },
@@ -236,6 +236,7 @@ impl App {
         tasks.spawn(duty.run(stop.clone()));
         tasks.spawn(Removal::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(checks.run(stop.clone()));
+        tasks.spawn(UnhealthyRemoval::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(Timers::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(VoidClaims::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(Compaction::new(self.core.clone()).run(stop.clone()));

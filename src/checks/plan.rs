@@ -33,6 +33,8 @@ pub(super) struct Plan {
 pub(super) struct Planned {
     pub(super) subject: Arc<Subject>,
     pub(super) streak: Streak,
+    /// It was not made yet, and nothing is known of it.
+    is_new: bool,
     /// When it is made next; none while it is being made.
     due: Option<Instant>,
 }
@@ -75,6 +77,12 @@ impl Plan {
     /// The check, if it is still this replica's.
     pub(super) fn get_mut(&mut self, id: CheckId) -> Option<&mut Planned> {
         self.checks.get_mut(&id)
+    }
+
+    /// Says whether a check was made for the first time just now.
+    pub(super) fn was_first(&mut self, id: CheckId) -> bool {
+        let planned = self.checks.get_mut(&id);
+        planned.is_some_and(|planned| std::mem::take(&mut planned.is_new))
     }
 
     /// Has a check that was made be made again, at `due`.
@@ -141,6 +149,7 @@ impl Plan {
         let planned = Planned {
             subject: Arc::new(subject),
             streak: Streak::from(verdict),
+            is_new: verdict.is_none(),
             due: None,
         };
         self.checks.insert(id, planned);

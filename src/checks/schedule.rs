@@ -54,11 +54,12 @@ pub(super) fn first(check: &HealthCheck, known: bool, age: Duration) -> Duration
     check.initial_delay.saturating_sub(age) + spread.mul_f64(rand::random_range(0.0..1.0))
 }
 
-/// How long from the beginning of a check until the next one begins.
-pub(super) fn again(check: &HealthCheck) -> Duration {
-    check
-        .interval
-        .mul_f64(rand::random_range(1.0 - JITTER..1.0 + JITTER))
+/// How long from the beginning of a check until the next one begins. Those that were made for the
+/// first time, soon and thus together, spread over an interval before the second time.
+pub(super) fn again(check: &HealthCheck, is_first: bool) -> Duration {
+    let least = if is_first { JITTER } else { 1.0 - JITTER };
+    let part = rand::random_range(least..1.0 + JITTER);
+    check.interval.mul_f64(part)
 }
 
 #[cfg(test)]

@@ -218,7 +218,8 @@ impl Checks {
                 return;
             }
         }
-        let due = began + schedule::again(&subject.check);
+        let is_first = self.plan.was_first(id);
+        let due = began + schedule::again(&subject.check, is_first);
         self.plan.again(id, due.max(self.core.clock.now()));
     }
 

@@ -49,7 +49,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(100..=60_000))]
     instances: u32,
     /// Seconds that are measured: a multiple of 10, since checks come in no even order.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(10..=600))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(10..=600))]
     seconds: u32,
 }
 

@@ -20,6 +20,7 @@ mod drain_end;
 mod filter;
 mod health;
 mod instance;
+mod interruptions;
 mod locality;
 mod note;
 mod observation;
@@ -37,6 +38,7 @@ mod selection;
 mod service;
 mod subscribers;
 mod timers;
+mod unhealthy;
 mod update;
 
 use std::sync::Arc;
@@ -84,6 +86,7 @@ pub use self::{
     service::{Counts, Export, Service, ServiceSettings},
     subscribers::{Ended, Reached, Subscriber, SubscriberInfo, Subscribers, Watching},
     timers::Timers,
+    unhealthy::UnhealthyRemoval,
     update::{InstancePatch, Update, Updated},
 };
 

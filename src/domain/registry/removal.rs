@@ -2,11 +2,10 @@
 //!
 //! Every replica counts by its own clock, from when its cache showed the loss; the replica whose
 //! rank is first for an instance removes it, the next ones only if that one does not. Counting
-//! begins anew after an interruption (`interruptions`), and a service of which most sessions ended
+//! begins anew after an interruption ([`Interruptions`]), and a service of which most sessions ended
 //! is braked (`brakes`): that many do not die at once, so what is broken is rather on our side.
 
 mod brakes;
-mod interruptions;
 
 use std::{
     sync::Arc,
@@ -28,14 +27,12 @@ use crate::{
     store::Compare,
 };
 
-use self::{
-    brakes::{Brakes, Released},
-    interruptions::{Interruptions, Look},
-};
+use self::brakes::{Brakes, Released};
 
 use super::{
     Health, Instance, RemovalCause,
     departure::{CHUNK, Departure},
+    interruptions::{Interruptions, Look},
     queue::Queue,
 };
 

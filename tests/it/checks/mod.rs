@@ -1,6 +1,7 @@
 //! Active health checks and reports.
 
 mod bad_input;
+mod policies;
 mod probes;
 mod replicas;
 mod reports;

@@ -4095,11 +4095,15 @@ pub struct ServiceSettings {
     /// because an operator released the brake. Unset means that none did.
     #[prost(message, optional, tag = "6")]
     pub brake_released_until: ::core::option::Option<::prost_types::Timestamp>,
-    /// Optional. After how long an unhealthy instance is removed, 1 s to 24 h.
-    /// Unset means never.
+    /// Optional. After how long an unhealthy instance is removed, 1 s to 24 h: so
+    /// long it must have been `HEALTH_UNHEALTHY` without a break. Unset means never.
+    /// While more than half of at least four instances are unhealthy it is held, for
+    /// 10 min at most by default, unless `brake_off` or the brake is released: that
+    /// many do not fail at once. Counted anew after an interruption of the replicas.
     #[prost(message, optional, tag = "7")]
     pub remove_unhealthy_after: ::core::option::Option<::prost_types::Duration>,
-    /// Optional. Whether instances are held back whose health changes too often.
+    /// Optional. Whether instances are held back whose health changes too often; see
+    /// `FlapDamping`.
     #[prost(bool, tag = "8")]
     pub flap_damping: bool,
     /// Optional. Time over which the weight of an instance grows, 1 s to 1 h. Unset
