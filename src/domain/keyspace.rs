@@ -170,11 +170,6 @@ impl Keyspace {
         self.at("state/ack/", &format!("{}/{replica}", key.path()))
     }
 
-    /// What the subscribers of all replicas acknowledged of the drain of an instance.
-    pub fn drain_acks(&self, key: &InstanceKey) -> KeyRange {
-        KeyRange::prefix(self.at("state/ack/", &format!("{}/", key.path())))
-    }
-
     /// The settings of a service.
     pub fn service(&self, key: &ServiceKey) -> Bytes {
         self.at("state/svc/", &key.path())

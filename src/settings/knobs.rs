@@ -100,14 +100,14 @@ knobs! {
     "How long it is remembered that an instance was removed"
     "registry.drain_overdue": Duration = domain.drain_overdue, 100 * MS..=HOUR;
     "How long after its deadline a drain that nobody ended is ended"
+    "registry.subscriber_keep": Duration = domain.subscriber_keep, 100 * MS..=10 * MIN;
+    "How long a watch whose connection was lost counts as one that may not know of a drain"
     "checks.concurrency": usize = checks.concurrency, 1..=100_000;
     "How many checks of instances are made at once"
     "checks.allow_link_local": bool = checks.allow_link_local;
     "Checks link-local and cloud metadata addresses too: whoever may register can then have them asked"
     "checks.ca_file": String = checks.ca_file;
     "Certificates that vouch for what is checked over TLS, in PEM, read at start; empty: those the system trusts"
-    "registry.subscriber_keep": Duration = domain.subscriber_keep, 100 * MS..=10 * MIN;
-    "How long a watch whose connection was lost counts as one that may not know of a drain"
     "drain.deadline": Duration = domain.drain_deadline, SEC..=24 * HOUR;
     "How long a drain waits for subscribers unless it says so"
     "drain.max_deadline": Duration = domain.max_drain_deadline, SEC..=24 * HOUR;

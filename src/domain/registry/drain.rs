@@ -2,8 +2,8 @@
 //!
 //! A drain is a record of the instance's operator state, so that every replica sees it at one
 //! revision. Each adds up which of its subscribers know of that revision (`drain_duty`); a call
-//! that drains follows what they report (`drain_call`). Whoever is first to find that all know, or
-//! that the time is over, removes the instance (`drain_end`).
+//! that drains follows what they report (`drain_call`), and removes the instance when all know or
+//! the time is over (`drain_end`). A drain that nobody follows is ended by [`Timers`](super::Timers).
 
 use std::{
     sync::Arc,

@@ -47,6 +47,8 @@ pub struct DrainCall {
     asking: Option<BoxFuture<'static, HashSet<u64>>>,
     asked: Option<Instant>,
     told: Option<DrainProgress>,
+    /// How this call ended it.
+    ended: Option<DrainOutcome>,
     /// The revision of the state that was looked at last.
     seen: Revision,
 }
@@ -72,7 +74,7 @@ pub struct DrainProgress {
     pub laggards: Vec<(ReplicaId, Laggard)>,
     /// Replicas that have not reported.
     pub silent: Vec<ReplicaId>,
-    /// How it ended, and the revision at which the instance is gone.
+    /// How it ended, and a revision at which the instance is gone.
     pub outcome: Option<(DrainOutcome, Revision)>,
 }
 
@@ -109,6 +111,7 @@ impl DrainCall {
             asking: None,
             asked: None,
             told: None,
+            ended: None,
             seen: 0,
         }
     }
@@ -160,37 +163,40 @@ impl DrainCall {
         }
         let path = self.key.path();
         let running = Running::of(&view.state, path.as_bytes());
-        let runs = running.is_some_and(|running| running.drain.id == self.drain.id);
+        let running = running.filter(|running| running.drain.id == self.drain.id);
         let now = self.drains.core.clock.now();
-        if runs {
-            self.take_in(view, now);
-        }
+        let Some(running) = running else {
+            let progress = self.sum();
+            let outcome = self
+                .ended
+                .unwrap_or_else(|| self.fate(view, &progress, now));
+            return Ok(DrainProgress {
+                outcome: Some((outcome, view.revision)),
+                ..progress
+            });
+        };
+        self.take_in(view, now);
         let progress = self.sum();
-        let outcome = if !runs {
-            self.fate(view, &progress, now)
-        } else if progress.is_complete() && !self.reports.is_empty() {
+        let outcome = if progress.is_complete() && !self.reports.is_empty() {
             DrainOutcome::Acknowledged
         } else if now >= self.until {
             DrainOutcome::Deadline
         } else {
             return Ok(progress);
         };
-        let gone = match runs {
-            false => Some(view.revision),
-            true => self.end(&progress).await?,
-        };
-        let outcome = match gone {
-            Some(revision) => (outcome, revision),
-            // Just now: the cache tells how, when it comes there.
-            None => return Ok(progress),
-        };
-        Ok(DrainProgress {
-            outcome: Some(outcome),
-            ..progress
-        })
+        // How it ended is told once the cache shows that it has.
+        if self.ended.is_none() && self.end(view, running, &progress).await? {
+            self.ended = Some(outcome);
+        }
+        Ok(progress)
     }
 
-    async fn end(&mut self, progress: &DrainProgress) -> Result<Option<Revision>, Error> {
+    async fn end(
+        &mut self,
+        view: &View,
+        running: Running,
+        progress: &DrainProgress,
+    ) -> Result<bool, Error> {
         if let Some(session) = self.session {
             let owned = Owned::Instance(self.key.path().into());
             self.drains.sessions.leaving(session, owned);
@@ -198,8 +204,8 @@ impl DrainCall {
         let DrainProgress {
             done, subscribers, ..
         } = progress;
-        let detail = format!("drained; {done} of {subscribers} subscribers knew");
-        self.drains.end(&self.key, self.drain.id, &detail).await
+        let detail = format!("{done} of {subscribers} subscribers knew that it was drained");
+        self.drains.end(view, running, detail).await
     }
 
     /// How a drain ended that somebody else ended.

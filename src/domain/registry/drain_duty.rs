@@ -1,5 +1,4 @@
-//! A replica's share in every drain: it reports how many of its subscribers know, and ends what
-//! whoever began it left behind.
+//! A replica's share in every drain: it reports how many of its subscribers know.
 //!
 //! A report is one key for each replica and running drain, on the lease of the replica's presence.
 //! It is written at once when all know, and no more often than every so often before that.
@@ -20,7 +19,6 @@ use crate::{
         keyspace::InstanceKey,
         presence::PresenceLease,
         records,
-        replica::rank,
         state::{Kind, View},
     },
     store::{Compare, Operation, Revision, Txn},
@@ -51,20 +49,15 @@ struct Tracked {
     id: u64,
     /// The revision that has to be known.
     at: Revision,
-    /// When it was first seen here: time is counted by our own clock.
-    since: Instant,
     reported: Option<DrainAck>,
     /// When the last report was written, or the drain first seen.
     written: Instant,
-    /// When ending it was last tried.
-    tried: Option<Instant>,
 }
 
 /// What a look at all drains comes to.
 #[derive(Default)]
 struct Work {
     reports: Vec<Txn>,
-    over: Vec<(InstanceKey, u64)>,
     next: Option<Instant>,
 }
 
@@ -118,7 +111,8 @@ impl DrainDuty {
 
     /// Does what there is to do. Answers when to look again at the latest.
     async fn turn(&mut self, view: &View) -> Option<Instant> {
-        if view.state.drained.is_empty() && self.tracked.is_empty() {
+        let state = &view.state;
+        if state.drained.is_empty() && state.drain_acks.is_empty() && self.tracked.is_empty() {
             return None;
         }
         self.track(view);
@@ -143,10 +137,8 @@ impl DrainDuty {
                 self.tracked.entry(path.clone()).or_insert(Tracked {
                     id: running.drain.id,
                     at: running.operator.mod_revision,
-                    since: now,
                     reported: None,
                     written: now,
-                    tried: None,
                 });
             }
         }
@@ -159,11 +151,6 @@ impl DrainDuty {
         let now = self.core.clock.now();
         let settings = &self.core.settings;
         let mut work = Work::default();
-        let turn = |path: &Bytes| {
-            let rank = rank(&self.core.replica, view.state.replicas.keys(), path);
-            let turns = u32::try_from(rank).unwrap_or(u32::MAX).saturating_add(1);
-            settings.rank_delay.saturating_mul(turns)
-        };
         for (path, tracked) in &mut self.tracked {
             let Some(running) = Running::of(&view.state, path) else {
                 continue;
@@ -198,14 +185,21 @@ impl DrainDuty {
                     None => work.look_again(now + RETRY),
                 }
             }
-            let over = tracked.since + running.drain.length() + turn(path);
-            let over = tracked.tried.map_or(over, |tried| over.max(tried + RETRY));
-            if over <= now {
-                tracked.tried = Some(now);
-                work.over.push((key.clone(), tracked.id));
-                work.look_again(now + RETRY);
-            } else {
-                work.look_again(over);
+        }
+        // Of drains that are over: whoever ended them knew of this report, or not.
+        let own = format!("/{}", self.core.replica);
+        for path in view.state.drain_acks.keys() {
+            let instance = path.strip_suffix(own.as_bytes());
+            let Some(instance) = instance.filter(|path| !self.tracked.contains_key(*path)) else {
+                continue;
+            };
+            if let Some(key) = std::str::from_utf8(instance)
+                .ok()
+                .and_then(InstanceKey::parse)
+            {
+                let report = self.core.keys.drain_ack(&key, &self.core.replica);
+                let forget = Txn::new().then(Operation::delete(report));
+                work.reports.push(forget);
             }
         }
         work
@@ -216,15 +210,6 @@ impl DrainDuty {
             let all = chunk.iter().cloned().map(Operation::Txn);
             let txn = all.fold(Txn::new(), Txn::then);
             self.core.commit(None, txn).await?;
-        }
-        for (key, id) in work.over {
-            let gone = self
-                .drains
-                .end(&key, id, "the deadline of its drain")
-                .await?;
-            if gone.is_some() {
-                tracing::info!(instance = key.path(), "a drained instance was left behind");
-            }
         }
         Ok(())
     }
