@@ -42,7 +42,7 @@ impl Subscribers {
         }
         let now = found.header.unwrap_or_default().revision;
         let mut table = Table::new([
-            "CLIENT", "ADDRESS", "REPLICA", "VIEW", "ACKS", "STATE", "BEHIND", "SINCE",
+            "CLIENT", "ADDRESS", "REPLICA", "VIEW", "FILTER", "ACKS", "STATE", "BEHIND", "SINCE",
         ]);
         for subscriber in found.subscribers {
             table.row([
@@ -50,6 +50,7 @@ impl Subscribers {
                 subscriber.address.clone(),
                 subscriber.replica.clone(),
                 view(&subscriber),
+                subscriber.filter.clone(),
                 if subscriber.acknowledges { "yes" } else { "no" }.into(),
                 state(&subscriber),
                 (now - subscriber.told_revision).max(0).to_string(),
@@ -79,6 +80,7 @@ fn to_json(subscriber: &Subscriber) -> Value {
         "replica": subscriber.replica,
         "fingerprint": subscriber.fingerprint,
         "view": view(subscriber),
+        "filter": subscriber.filter,
         "acknowledges": subscriber.acknowledges,
         "state": state(subscriber),
         "told_revision": subscriber.told_revision,

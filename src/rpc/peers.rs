@@ -124,6 +124,7 @@ fn read(subscriber: proto::Subscriber) -> SubscriberInfo {
             requested: subscriber.requested_revision,
             acknowledged: subscriber.acknowledged_revision,
         },
+        filter: subscriber.filter,
         client_id: subscriber.client_id,
         address: subscriber.address,
     }

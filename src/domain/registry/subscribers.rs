@@ -56,6 +56,8 @@ pub struct Watching {
     pub service: ServiceKey,
     /// Which instances it is shown.
     pub view: InstanceView,
+    /// Its filter, as it was given; empty: it has none.
+    pub filter: String,
     /// Its secret name; empty: it has none.
     pub subscriber_id: String,
     /// Whether it acknowledges.
@@ -105,6 +107,8 @@ pub struct SubscriberInfo {
     pub fingerprint: u64,
     /// Which instances it is shown.
     pub view: InstanceView,
+    /// Its filter, as it was given; empty: it has none.
+    pub filter: String,
     /// When the stream was opened.
     pub open_time: SystemTime,
     /// How its stream ended; `None`: it is open.
@@ -340,6 +344,7 @@ impl Entry {
             address: self.watching.address.clone(),
             fingerprint: self.fingerprint,
             view: self.watching.view,
+            filter: self.watching.filter.clone(),
             open_time: self.open_time,
             ended: self.ended().map(|(how, _)| how),
             reached: Reached {
@@ -438,6 +443,7 @@ mod tests {
         Watching {
             service: service(),
             view: InstanceView::Serving,
+            filter: String::new(),
             subscriber_id: id.into(),
             acknowledges,
             client_id: Label::parse("client").unwrap(),

@@ -151,6 +151,7 @@ fn encode(subscriber: SubscriberInfo, replica: &ReplicaId) -> Subscriber {
             fingerprint => format!("{fingerprint:016x}"),
         },
         view: view.into(),
+        filter: subscriber.filter,
         acknowledges: reached.acknowledges,
         open_time: Some(subscriber.open_time.into()),
         told_revision: reached.told,

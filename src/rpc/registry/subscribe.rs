@@ -35,6 +35,7 @@ pub(super) fn watching(v: &mut Violations, request: &WatchInstancesRequest) -> O
             WireView::All => InstanceView::All,
             WireView::Serving | WireView::Removed | WireView::Unspecified => InstanceView::Serving,
         },
+        filter: request.filter.clone(),
         subscriber_id,
         acknowledges: request.acknowledges,
         client_id: client_id?,

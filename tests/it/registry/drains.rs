@@ -409,7 +409,14 @@ async fn subscribers_are_listed_with_how_far_they_are(backend: Backend) {
     let session = open(&one, "").await;
     let mut here = Watcher::open(&one, acknowledging("here")).await;
     here.snapshot().await;
-    let there = Watcher::open(&two, watching(ALL, None)).await;
+    let there = Watcher::open(
+        &two,
+        WatchInstancesRequest {
+            filter: "zone != z9".into(),
+            ..watching(ALL, None)
+        },
+    );
+    let there = there.await;
     register_on(&one, &session, "a").await;
     let (delta, _) = here.delta().await;
     acknowledge(&one, "here", delta.revision).await;
@@ -431,6 +438,7 @@ async fn subscribers_are_listed_with_how_far_they_are(backend: Backend) {
         (ALL, false)
     );
     assert_eq!(there_listed.fingerprint, "");
+    assert_eq!(there_listed.filter, "zone != z9");
 
     // Page by page, and by one replica alone.
     let mut request = ListSubscribersRequest {

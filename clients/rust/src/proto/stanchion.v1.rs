@@ -4594,6 +4594,9 @@ pub struct Subscriber {
     /// next.
     #[prost(int64, tag = "12")]
     pub number: i64,
+    /// Output only. Filter of its watch, as it was given. Empty means none.
+    #[prost(string, tag = "13")]
+    pub filter: ::prost::alloc::string::String,
 }
 /// Asks who watches a service.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
