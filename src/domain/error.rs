@@ -109,6 +109,26 @@ pub enum Error {
         /// The most there may be.
         limit: usize,
     },
+    /// An alias would lead to an alias.
+    #[error("service {name} is an alias, or has one: aliases lead one step")]
+    AliasChain {
+        /// The service in the middle.
+        name: String,
+    },
+    /// An alias would show instances that its namespace may not see.
+    #[error("service {name} is not exported to namespace {namespace}")]
+    NotExported {
+        /// The service that the alias would lead to.
+        name: String,
+        /// The namespace of the alias.
+        namespace: String,
+    },
+    /// Whoever asks for the service is shown the instances of another one.
+    #[error("service {name} is an alias and has no instances of its own")]
+    ServiceIsAlias {
+        /// The service.
+        name: String,
+    },
     /// Something is in the namespace.
     #[error("namespace {namespace} is not empty: it has {holds}")]
     NamespaceNotEmpty {

@@ -120,8 +120,9 @@ impl Question {
 
     /// Writes the targets, in the order of the instances.
     fn answer(&self, state: &state::State) -> String {
-        let shown = self.instances.list(state, None);
-        let shown = shown.filter_map(|(_, item)| self.instances.select(&item));
+        let instances = self.instances.routed(state);
+        let shown = instances.list(state, None);
+        let shown = shown.filter_map(|(_, item)| instances.select(&item));
         let targets = shown.flat_map(|instance| self.port.targets(&instance));
         let targets: Vec<_> = targets.collect();
         format!("[{}]", targets.join(",\n"))

@@ -17,21 +17,22 @@ use crate::{
     domain::{
         Error,
         names::NameError,
-        registry::{Instance, Registered, Registry, Support},
+        registry::{Instance, Instances, Registered, Registry, Support, Watching},
         state::State,
+        watch::Start,
     },
     proto::server::registry_service_server::RegistryService,
     rpc::{
         Context, Peer,
         convert::{Violations, wire_duration},
         page, status,
-        watch::{self, WatchStream},
+        watch::{self, Routed, Routing, WatchStream},
     },
 };
 
 pub(super) use self::{
     decode::key as instance_key,
-    encode::{wire_decision, wire_service},
+    encode::{wire_decision, wire_service, wire_service_name},
 };
 use self::{
     decode::{
@@ -256,10 +257,21 @@ impl RegistryService for RegistryHandler {
         );
         let (watching, selection) = v.give(watching.zip(selection))?;
         let Context { core, settings, .. } = &self.context;
+        let view = core.cache.view();
+        let view = view.map_err(|error| status::of(error.into()))?;
+        let selection = selection.routed(&view.state);
+        let (start, routing) = route(&selection, start, view.state.routes_revision);
+        let watching = Watching {
+            service: selection.shown().unwrap_or(watching.service),
+            ..watching
+        };
         let subscription = self.subscribe(watching, &start, peer);
         let protected = {
             let selection = selection.clone();
-            move |state: &State| selection.service(state).is_some_and(|s| s.protected)
+            move |state: &State| {
+                let routed = selection.routed(state);
+                routed.service(state).is_some_and(|s| s.protected)
+            }
         };
         let terms = watch::Terms {
             start,
@@ -268,7 +280,15 @@ impl RegistryService for RegistryHandler {
             subscription: Some(subscription),
             asks: Some(takes_away),
         };
-        watch::open(core, &settings.watch, selection, terms, wire_instance)
+        let routing = Some(routing);
+        watch::open_routed(
+            core,
+            &settings.watch,
+            selection,
+            terms,
+            wire_instance,
+            routing,
+        )
     }
 
     type DrainInstanceStream = DrainStream;
@@ -329,6 +349,27 @@ watch::watch_response!(
     ServiceDelta,
     ServiceEvent { service: stanchion_client::proto::Service }
 );
+
+/// How a watch of a service that may be an alias is opened. A position of where it led before says
+/// nothing of where it leads now, and a revision does not say where it led.
+fn route(selection: &Instances, start: Start, as_of: i64) -> (Start, Routing<Instances>) {
+    let moved = match &start {
+        Start::Resume(token) => selection.leads_elsewhere_than(token.digest),
+        Start::After(_) => selection.is_alias(),
+        Start::Snapshot | Start::Elsewhere => false,
+    };
+    let routing = Routing {
+        moved,
+        as_of,
+        follow: Instances::rerouted,
+        service: Instances::shown,
+        tell: |selection| Routed {
+            answered_by: selection.answered_by().map(wire_service_name),
+            broken: selection.is_broken(),
+        },
+    };
+    (if moved { Start::Snapshot } else { start }, routing)
+}
 
 /// The outcome of a registration of one instance.
 fn single(

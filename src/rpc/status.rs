@@ -210,6 +210,17 @@ fn row(error: &Error) -> Row {
         Error::SessionFull { limit } => {
             Row::new(Code::ResourceExhausted, R::SessionFull).with("limit", limit)
         }
+        Error::AliasChain { name } => {
+            Row::new(Code::FailedPrecondition, R::AliasChain).with("name", name)
+        }
+        Error::NotExported { name, namespace } => {
+            Row::new(Code::FailedPrecondition, R::NotExported)
+                .with("name", name)
+                .with("namespace", namespace)
+        }
+        Error::ServiceIsAlias { name } => {
+            Row::new(Code::FailedPrecondition, R::ServiceIsAlias).with("name", name)
+        }
         Error::NamespaceNotEmpty { namespace, holds } => {
             Row::new(Code::FailedPrecondition, R::NamespaceNotEmpty)
                 .with("namespace", namespace)

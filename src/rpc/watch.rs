@@ -1,5 +1,6 @@
 //! Watch streams: one implementation for everything that can be watched.
 
+mod routing;
 mod subscription;
 
 use std::{
@@ -31,7 +32,10 @@ use crate::{
     rpc::{convert::wire_duration, framed, layers::trailers, status},
 };
 
-pub use self::subscription::Subscription;
+pub use self::{
+    routing::{Routed, Routing},
+    subscription::Subscription,
+};
 
 /// What the framework sees of a watch: nothing, because its messages are written here.
 pub type WatchStream<R> = Empty<Result<R, Status>>;
@@ -79,6 +83,10 @@ pub trait WatchResponse: prost::Message + Default + 'static {
     }
     /// Adds whether it is to be acknowledged, where messages say so.
     fn ack_requested(self, _requested: bool) -> Self {
+        self
+    }
+    /// Adds where what is watched leads, where messages say so.
+    fn routed(self, _routed: Routed) -> Self {
         self
     }
 }
@@ -208,6 +216,12 @@ macro_rules! watch_response {
                     self.$requested = requested;
                     self
                 }
+
+                fn routed(mut self, routed: $crate::rpc::watch::Routed) -> Self {
+                    self.answered_by = routed.answered_by;
+                    self.alias_broken = routed.broken;
+                    self
+                }
             )?
         }
     };
@@ -222,6 +236,9 @@ struct WatchBody<S: Selection<StateProjection>, R: WatchResponse> {
     protected: Option<Arc<Protected>>,
     subscription: Option<Subscription>,
     asks: Option<Asks<S::Item>>,
+    routing: Option<Routing<S>>,
+    /// How the cursor was opened.
+    options: CursorOptions,
     stall_limit: Duration,
     /// What is left of a message that goes out in pieces.
     rest: VecDeque<Bytes>,
@@ -243,6 +260,23 @@ where
     R: WatchResponse,
     R::Item: 'static,
 {
+    open_routed(core, settings, selection, terms, item, None)
+}
+
+/// Opens a watch of `selection`, which can come to lead elsewhere.
+pub fn open_routed<S, R>(
+    core: &Arc<Core>,
+    settings: &Settings,
+    selection: S,
+    terms: Terms<S::Item>,
+    item: fn(&S::Item) -> R::Item,
+    routing: Option<Routing<S>>,
+) -> Result<Response<WatchStream<R>>, Status>
+where
+    S: Selection<StateProjection>,
+    R: WatchResponse,
+    R::Item: 'static,
+{
     let options = CursorOptions {
         min_interval: terms.min_interval,
         bookmark_interval: settings.bookmark_interval,
@@ -251,7 +285,7 @@ where
     };
     let cursor = core
         .cache
-        .subscribe(selection, terms.start, options)
+        .subscribe(selection, terms.start, options.clone())
         .map_err(|error| status::of(error.into()))?;
     let body = WatchBody::<S, R> {
         core: core.clone(),
@@ -260,6 +294,8 @@ where
         protected: terms.protected,
         subscription: terms.subscription,
         asks: terms.asks,
+        routing,
+        options,
         stall_limit: settings.stall_limit,
         rest: VecDeque::new(),
         yielded: false,
@@ -300,7 +336,13 @@ impl<S: Selection<StateProjection>, R: WatchResponse> http_body::Body for WatchB
                 return Poll::Ready(Some(trailers(&status::subscriber_too_slow())));
             }
         }
+        if this.routing.as_ref().is_some_and(|routing| routing.moved) {
+            return Poll::Ready(this.reroute());
+        }
         let Poll::Ready(told) = this.cursor.poll_told(context) else {
+            if let Some(frame) = this.reroute() {
+                return Poll::Ready(Some(frame));
+            }
             this.note_taken();
             return Poll::Pending;
         };
@@ -443,7 +485,10 @@ impl<S: Selection<StateProjection>, R: WatchResponse> WatchBody<S, R> {
 
     /// Adds what every message has.
     fn seal(&self, response: R, revision: i64, token: Bytes) -> R {
-        let response = response.sealed(self.header(revision), token);
+        let mut response = response.sealed(self.header(revision), token);
+        if let Some(routing) = &self.routing {
+            response = response.routed((routing.tell)(self.cursor.selection()));
+        }
         match (&self.protected, self.core.cache.view()) {
             (Some(protected), Ok(view)) => response.protected(protected(&view.state)),
             _ => response,

@@ -4,6 +4,7 @@
 //! decided in `claim`, and made true by one transaction (`attempt`); when a session ends, the
 //! state shows its instances as suspect at once, and [`Removal`] deletes them after the grace.
 
+mod alias;
 mod attempt;
 mod backing;
 mod check;
@@ -59,6 +60,7 @@ use super::{
 };
 
 pub use self::{
+    alias::Route,
     backing::Support,
     check::{CheckKind, CheckPort, CheckTls, HealthCheck},
     decide::{Decided, Decision},

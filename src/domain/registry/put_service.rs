@@ -16,7 +16,7 @@ use crate::{
     store::{Compare, Operation, Revision, Txn},
 };
 
-use super::{Registry, Service, ServiceSettings};
+use super::{Registry, Service, ServiceSettings, alias};
 
 /// What is to be set for a service.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ pub struct DeleteService {
 impl Registry {
     /// Sets things for a service, all at once. What is the same already is not written.
     ///
-    /// Errors: [`Error::Mismatch`].
+    /// Errors: [`Error::Mismatch`], [`Error::AliasChain`], [`Error::NotExported`].
     pub async fn put_service(&self, put: PutService) -> Result<Revised<ServiceSettings>, Error> {
         let path = put.settings.key.path();
         let now = self.core.clock.system_time();
@@ -89,12 +89,14 @@ impl Registry {
                 format: records::FORMAT,
                 ..same
             };
+            alias::check(&wanted, &view.state)?;
             if put.validate_only {
                 return Ok(Step::Would(wanted));
             }
             let key = self.core.keys.service(&wanted.key);
             let txn = Txn::new()
                 .when(Compare::mod_revision(key.clone(), revision))
+                .when_all(alias::same_target(&wanted, &view.state, &self.core.keys))
                 .then(Operation::put(key, records::encode_service(&wanted)));
             Ok(Step::Send(txn, wanted))
         };

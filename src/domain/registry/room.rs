@@ -1,6 +1,8 @@
-//! What there is no room for: a session carries so many instances, a namespace has quotas.
+//! What there is no room for: a session carries so many instances, a namespace has quotas, and an
+//! alias has no instances of its own.
 
 use crate::domain::{
+    error::Error,
     namespace::{Newcomer, Room},
     session_id::SessionId,
     state::{Owned, View},
@@ -26,6 +28,7 @@ impl Registry {
             Some(session) => self.beyond_session(wanted, session, view),
             None => vec![None; wanted.len()],
         };
+        under_alias(wanted, view, &mut outcomes);
         over_quota(wanted, owner, view, &mut outcomes);
         outcomes
     }
@@ -51,6 +54,19 @@ impl Registry {
             })
         };
         wanted.iter().map(refused).collect()
+    }
+}
+
+/// Adds the outcomes of what nobody would find.
+fn under_alias(wanted: &[Registration], view: &View, outcomes: &mut [Option<Outcome>]) {
+    if view.state.routes.is_empty() {
+        return;
+    }
+    for (wanted, outcome) in wanted.iter().zip(outcomes) {
+        let name = wanted.key.service_key().path();
+        if view.state.routes.contains_key(name.as_bytes()) {
+            *outcome = Some(Err(Error::ServiceIsAlias { name }));
+        }
     }
 }
 

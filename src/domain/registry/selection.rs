@@ -10,13 +10,17 @@ use bytes::Bytes;
 use crate::{
     cache::Selection,
     domain::{
+        keyspace::ServiceKey,
         names::{Namespace, ServiceName},
         state::{Item, Kind, State, StateProjection},
         watch::WireForm,
     },
 };
 
-use super::{Filter, Instance, Service};
+use super::{Filter, Instance, Route, Service};
+
+/// The part of a digest that says what was asked for; the rest says where it leads.
+const ASKED: u64 = !0xffff_ffff;
 
 /// Which instances of a service are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,8 +35,11 @@ pub enum InstanceView {
 /// The instances of one service, or of all of a namespace, seen one way.
 #[derive(Debug, Clone)]
 pub struct Instances {
-    /// `namespace/service/` or `namespace/`
+    /// `namespace/service/` or `namespace/`, as it was asked for.
+    asked: Bytes,
+    /// What is shown: the same, or that of the service to which an alias leads.
     prefix: Bytes,
+    route: Route,
     view: InstanceView,
     filter: Option<Filter>,
 }
@@ -65,22 +72,79 @@ pub struct Services {
 impl Instances {
     /// The instances of `service`.
     pub fn of(namespace: &Namespace, service: &ServiceName, view: InstanceView) -> Self {
+        Self::under(format!("{namespace}/{service}/"), view)
+    }
+
+    /// The instances of all services of `namespace`.
+    pub fn of_namespace(namespace: &Namespace, view: InstanceView) -> Self {
+        Self::under(format!("{namespace}/"), view)
+    }
+
+    fn under(asked: String, view: InstanceView) -> Self {
+        let asked = Bytes::from(asked);
         Self {
-            prefix: [namespace.as_str(), "/", service.as_str(), "/"]
-                .concat()
-                .into(),
+            prefix: asked.clone(),
+            asked,
+            route: Route::Own,
             view,
             filter: None,
         }
     }
 
-    /// The instances of all services of `namespace`.
-    pub fn of_namespace(namespace: &Namespace, view: InstanceView) -> Self {
+    /// The same as it leads in a state, if the service is an alias there.
+    pub fn routed(&self, state: &State) -> Self {
+        let service = self.asked.strip_suffix(b"/").unwrap_or_default();
+        let route = state.routes.get(service).cloned().unwrap_or_default();
+        let prefix = match &route {
+            Route::To(target) => format!("{}/", target.path()).into(),
+            Route::Own | Route::Broken(_) => self.asked.clone(),
+        };
         Self {
-            prefix: format!("{namespace}/").into(),
-            view,
-            filter: None,
+            prefix,
+            route,
+            ..self.clone()
         }
+    }
+
+    /// The same as it leads in a state, if that is elsewhere.
+    pub fn rerouted(&self, state: &State) -> Option<Self> {
+        let routed = self.routed(state);
+        (routed.route != self.route).then_some(routed)
+    }
+
+    /// The service that is shown, if the one that was asked for is an alias.
+    pub fn answered_by(&self) -> Option<&ServiceKey> {
+        match &self.route {
+            Route::To(target) => Some(target),
+            Route::Own | Route::Broken(_) => None,
+        }
+    }
+
+    /// The service whose instances are shown, or would be.
+    pub fn shown(&self) -> Option<ServiceKey> {
+        match &self.route {
+            Route::To(target) => Some(target.clone()),
+            Route::Own | Route::Broken(_) => {
+                let asked = self.asked.strip_suffix(b"/")?;
+                ServiceKey::parse(std::str::from_utf8(asked).ok()?)
+            }
+        }
+    }
+
+    /// Says whether the service is an alias.
+    pub fn is_alias(&self) -> bool {
+        self.route != Route::Own
+    }
+
+    /// Says whether the service is an alias that leads nowhere.
+    pub fn is_broken(&self) -> bool {
+        matches!(self.route, Route::Broken(_))
+    }
+
+    /// Says whether a digest is that of the same selection when it led elsewhere.
+    pub fn leads_elsewhere_than(&self, digest: u64) -> bool {
+        let own = self.digest();
+        digest != own && digest & ASKED == own & ASKED
     }
 
     /// Those of them that `filter` takes; all without one.
@@ -96,6 +160,9 @@ impl Instances {
 
     /// The service, if it has instances.
     pub fn service<'a>(&self, state: &'a State) -> Option<&'a Arc<Service>> {
+        if self.is_broken() {
+            return None;
+        }
         state.services.get(self.prefix.strip_suffix(b"/")?)
     }
 
@@ -120,6 +187,9 @@ impl Instances {
 impl Whole {
     /// The digest of the selection, which takes longer to compute than to find.
     pub fn digest(&self, selection: &Instances) -> u64 {
+        if selection.is_alias() {
+            return selection.digest();
+        }
         *self.digest.get_or_init(|| selection.digest())
     }
 
@@ -150,7 +220,14 @@ impl Selection<StateProjection> for Instances {
         let filter = self.filter.as_ref();
         // No name holds a blank, so different selections have different texts.
         let filter = filter.map_or(String::new(), |filter| format!(" {filter}"));
-        crate::domain::hash64([b"instances ", view, b" ", &self.prefix, filter.as_bytes()].concat())
+        let asked = [b"instances ", view, b" ", &self.asked, filter.as_bytes()].concat();
+        let asked = crate::domain::hash64(asked);
+        let leads = match &self.route {
+            Route::Own => return asked,
+            Route::To(target) => crate::domain::hash64(format!("to {}", target.path())),
+            Route::Broken(target) => crate::domain::hash64(format!("not to {}", target.path())),
+        };
+        asked & ASKED | leads & !ASKED
     }
 
     fn prefix(&self) -> Bytes {
@@ -158,7 +235,7 @@ impl Selection<StateProjection> for Instances {
     }
 
     fn covers(&self, key: &[u8]) -> bool {
-        key.starts_with(&self.prefix)
+        !self.is_broken() && key.starts_with(&self.prefix)
     }
 
     fn select(&self, item: &Item) -> Option<Arc<Instance>> {
@@ -181,6 +258,9 @@ impl Selection<StateProjection> for Instances {
         state: &'a State,
         after: Option<&Bytes>,
     ) -> Box<dyn Iterator<Item = (Bytes, Item)> + Send + 'a> {
+        if self.is_broken() {
+            return Box::new(std::iter::empty());
+        }
         let prefix = self.prefix.clone();
         Box::new(walk(&state.instances, prefix, after).map(|(path, i)| (path, Item::Instance(i))))
     }

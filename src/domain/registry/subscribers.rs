@@ -397,6 +397,18 @@ impl Subscriber {
         }
     }
 
+    /// The watch goes on at another service, of which it has seen nothing.
+    pub fn goes_to(self, service: ServiceKey) -> Self {
+        let subscribers = self.subscribers.clone();
+        let watching = Watching {
+            service,
+            resumed_after: 0,
+            ..self.entry.watching.clone()
+        };
+        drop(self);
+        subscribers.enter(watching)
+    }
+
     /// Notes that the stream ended although its client did not end it. Whoever cannot be known
     /// again is not waited for when it was told to go on elsewhere.
     pub fn ends(self, how: Ended) {

@@ -6,6 +6,7 @@
 mod configs;
 mod instances;
 mod locks;
+mod routes;
 mod services;
 mod sessions;
 mod usage;
@@ -33,8 +34,8 @@ use super::{
     namespace::NamespaceSettings,
     records,
     registry::{
-        DrainAck, Findings, Instance, InstanceSpec, Operator, Roster, Service, ServiceSettings,
-        Tombstone,
+        DrainAck, Findings, Instance, InstanceSpec, Operator, Roster, Route, Service,
+        ServiceSettings, Tombstone,
     },
     replica::Replica,
     session::{Session, SessionPlace},
@@ -102,6 +103,12 @@ pub struct State {
     pub drain_acks: OrdMap<Bytes, Arc<DrainAck>>,
     /// What was set for services, whether they exist or not.
     pub settings: OrdMap<Bytes, Arc<ServiceSettings>>,
+    /// Where services lead whose settings make them aliases.
+    pub routes: OrdMap<Bytes, Route>,
+    /// The aliases that settings make of each service.
+    pub aliases: OrdMap<Bytes, OrdSet<Bytes>>,
+    /// The revision at which a service last came to lead elsewhere.
+    pub routes_revision: Revision,
     /// What was set for namespaces.
     pub namespaces: OrdMap<Namespace, Arc<NamespaceSettings>>,
     /// What is in each namespace that has something in it.
@@ -155,6 +162,8 @@ pub enum Item {
     Findings(Arc<Findings>),
     /// What was decided about an instance.
     Operator(Arc<Operator>),
+    /// A service leads elsewhere now, and since when: it shows other instances, or none.
+    Rerouted(Revision),
 }
 
 /// Why a thing disappeared.
@@ -358,9 +367,15 @@ impl Projection for StateProjection {
         }
         services::look_at_instances(state, &mut touched);
         instances::settle(state, &mut touched, &mut changes, revision);
-        let Touched { locks, closed, .. } = touched;
+        let Touched {
+            locks,
+            closed,
+            services,
+            ..
+        } = touched;
         locks::settle(state, locks, &closed, &mut changes, revision);
         state.count_changes(&changes);
+        routes::settle(state, &services, &mut changes, revision);
         changes
     }
 
@@ -377,7 +392,7 @@ impl Projection for StateProjection {
             Item::Lock(queue) => queue.visible_revision,
             Item::Claim(claim) => claim.visible_revision,
             Item::Settings(settings) => settings.mod_revision,
-            Item::DrainAck(_, revision) => *revision,
+            Item::DrainAck(_, revision) | Item::Rerouted(revision) => *revision,
             Item::Tombstone(tombstone) => tombstone.record.mod_revision,
             Item::Findings(findings) => findings.mod_revision,
             Item::Operator(operator) => operator.mod_revision,
@@ -393,7 +408,7 @@ impl Projection for StateProjection {
             Item::Lock(queue) => queue.visible_revision,
             Item::Claim(claim) => claim.waiter.create_revision,
             Item::Settings(settings) => settings.create_revision,
-            Item::DrainAck(_, revision) => *revision,
+            Item::DrainAck(_, revision) | Item::Rerouted(revision) => *revision,
             Item::Tombstone(tombstone) => tombstone.record.create_revision,
             Item::Findings(findings) => findings.mod_revision,
             Item::Operator(operator) => operator.mod_revision,
@@ -413,6 +428,7 @@ impl Projection for StateProjection {
             Item::Settings(settings) => {
                 200 + settings.checks.len() * 64 + map_weight(&settings.labels)
             }
+            Item::Rerouted(_) => 0,
             Item::DrainAck(ack, _) => 32 + ack.laggards.len() * 48,
             Item::Tombstone(tombstone) => {
                 spec_weight(&tombstone.record.spec) + tombstone.detail.len()

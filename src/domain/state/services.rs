@@ -13,7 +13,7 @@ use crate::{
     store::{KeyValue, Revision},
 };
 
-use super::{Cause, Item, Kind, State, StateProjection, Touched, instances::Seen};
+use super::{Cause, Item, Kind, State, StateProjection, Touched, instances::Seen, routes};
 
 /// The services whose settings a revision touched.
 pub(super) type TouchedServices = BTreeSet<Bytes>;
@@ -27,6 +27,7 @@ pub(super) fn put_settings(
     let path = Bytes::from(settings.key.path());
     let after = Arc::new(settings);
     let before = state.settings.insert(path.clone(), after.clone());
+    routes::replace(state, &path, before.as_deref(), Some(&after));
     touched.services.insert(path.clone());
     changes.push(of_settings(path, before, Some(after)));
 }
@@ -39,6 +40,7 @@ pub(super) fn delete_settings(
 ) {
     let path = Bytes::from(key.path());
     if let Some(before) = state.settings.remove(&path) {
+        routes::replace(state, &path, Some(&before), None);
         touched.services.insert(path.clone());
         changes.push(of_settings(path, Some(before), None));
     }

@@ -1,6 +1,9 @@
 //! What is set for services.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use stanchion_client::proto::{
     self, DeleteServiceRequest, DeleteServiceResponse, GetServiceRequest, GetServiceResponse,
@@ -11,12 +14,12 @@ use tonic::{Response, Status};
 use crate::{
     domain::{
         keyspace::ServiceKey,
-        names::{NameError, ServiceName},
-        registry::{DeleteService, PutService, ServiceSettings},
+        names::{NameError, Namespace, ServiceName},
+        registry::{DeleteService, Export, PutService, ServiceSettings},
     },
     rpc::{
         convert::{Violations, wire_duration},
-        registry::{checks, wire_service},
+        registry::{checks, wire_service, wire_service_name},
         status,
     },
 };
@@ -29,6 +32,10 @@ const MAX_LABELS: usize = 64;
 const MAX_LABEL_BYTES: usize = 16 * 1024;
 /// The longest description, in bytes.
 pub(super) const MAX_DESCRIPTION: usize = 1024;
+/// The most namespaces that a service is exported to.
+const MAX_EXPORT: usize = 64;
+/// Means that it is exported to all.
+const EVERY_NAMESPACE: &str = "*";
 /// The longest time after which an unhealthy instance is removed.
 const MAX_REMOVAL: Duration = Duration::from_secs(24 * 3600);
 /// The longest time over which a weight grows.
@@ -146,6 +153,10 @@ fn service_settings(
             MAX_SLOW_START,
         ),
         labels: labels(v, settings.labels),
+        alias_of: settings
+            .alias_of
+            .and_then(|alias_of| alias(v, &key, &alias_of)),
+        exported_to: export(v, &settings.exported_to),
         description: v.text(
             "settings.description",
             settings.description,
@@ -161,6 +172,41 @@ pub(super) fn labels(
     labels: BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
     v.metadata("settings.labels", labels, MAX_LABELS, MAX_LABEL_BYTES)
+}
+
+/// The service that another one is an alias of.
+fn alias(v: &mut Violations, of: &ServiceKey, name: &proto::ServiceName) -> Option<ServiceKey> {
+    let namespace = match name.namespace.as_str() {
+        "" => Some(of.namespace.clone()),
+        text => v.take("settings.alias_of.namespace", Namespace::parse(text)),
+    };
+    let service = ServiceName::parse(&name.service);
+    let target = ServiceKey {
+        service: v.take("settings.alias_of.service", service)?,
+        namespace: namespace?,
+    };
+    if target == *of {
+        v.add("settings.alias_of", "must be another service");
+    }
+    Some(target)
+}
+
+fn export(v: &mut Violations, namespaces: &[String]) -> Export {
+    if namespaces.len() > MAX_EXPORT {
+        v.add(
+            "settings.exported_to",
+            format!("must be at most {MAX_EXPORT}"),
+        );
+    }
+    let mut to = BTreeSet::new();
+    for (index, name) in namespaces.iter().take(MAX_EXPORT).enumerate() {
+        if name == EVERY_NAMESPACE {
+            return Export::ToAll;
+        }
+        let field = format!("settings.exported_to[{index}]");
+        to.extend(v.take(&field, Namespace::parse(name)));
+    }
+    Export::To(to)
 }
 
 fn percentage(v: &mut Violations, field: &str, value: Option<i32>) -> Option<u32> {
@@ -201,6 +247,11 @@ fn wire_settings(settings: &ServiceSettings) -> proto::ServiceSettings {
         slow_start: settings.slow_start.map(wire_duration),
         labels: settings.labels.clone(),
         description: settings.description.clone(),
+        alias_of: settings.alias_of.as_ref().map(wire_service_name),
+        exported_to: match &settings.exported_to {
+            Export::To(namespaces) => namespaces.iter().map(ToString::to_string).collect(),
+            Export::ToAll => vec![EVERY_NAMESPACE.to_owned()],
+        },
         author: settings.author.to_string(),
         update_time: Some(settings.update_time.into()),
         revision: settings.mod_revision,

@@ -7,6 +7,7 @@ use stanchion_client::proto::{self, ErrorStatus};
 use crate::{
     domain::{
         Error,
+        keyspace::ServiceKey,
         registry::{
             Health, Instance, Operator, OperatorState, Port, RemovalCause, Service, Tier, Tombstone,
         },
@@ -94,6 +95,14 @@ pub(super) fn wire_tier(tier: Tier) -> proto::LocalityTier {
         Tier::Zone => proto::LocalityTier::Zone,
         Tier::Region => proto::LocalityTier::Region,
         Tier::Elsewhere => proto::LocalityTier::Elsewhere,
+    }
+}
+
+/// Writes the name of a service.
+pub(in crate::rpc) fn wire_service_name(key: &ServiceKey) -> proto::ServiceName {
+    proto::ServiceName {
+        namespace: key.namespace.to_string(),
+        service: key.service.to_string(),
     }
 }
 

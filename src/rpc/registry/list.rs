@@ -21,7 +21,7 @@ use crate::{
 use super::{
     RegistryHandler,
     decode::{instance_selection, locality, removed_selection},
-    encode::{wire_instance, wire_instance_at, wire_removal, wire_tier},
+    encode::{wire_instance, wire_instance_at, wire_removal, wire_service_name, wire_tier},
 };
 
 // === impl RegistryHandler ===
@@ -45,6 +45,7 @@ impl RegistryHandler {
         );
         let selection = v.give(selection)?;
         let view = self.registry.read(freshness).await.map_err(status::of)?;
+        let selection = selection.routed(&view.state);
         let (token, now) = (&request.page_token, self.context.core.clock.system_time());
         let answer = if let Some(locality) = locality {
             let own = self.own(&view, &selection);
@@ -115,6 +116,8 @@ impl RegistryHandler {
             header: Some(self.context.header.of(view)),
             protected: service.is_some_and(|service| service.protected),
             braked: service.is_some_and(|service| service.braked),
+            answered_by: selection.answered_by().map(wire_service_name),
+            alias_broken: selection.is_broken(),
             ..ListInstancesResponse::default()
         }
     }

@@ -1,7 +1,10 @@
 //! The place of a watch among the subscribers of its service, given up when the stream ends.
 
 use crate::{
-    domain::registry::{Ended, Subscriber},
+    domain::{
+        keyspace::ServiceKey,
+        registry::{Ended, Subscriber},
+    },
     rpc::Peer,
     store::Revision,
 };
@@ -46,6 +49,12 @@ impl Subscription {
         if let Some(subscriber) = &self.subscriber {
             subscriber.took(seen);
         }
+    }
+
+    /// The watch is about another service from now on.
+    pub fn goes_to(&mut self, service: ServiceKey) {
+        let subscriber = self.subscriber.take();
+        self.subscriber = subscriber.map(|subscriber| subscriber.goes_to(service));
     }
 
     /// We ended the stream, and the client goes on elsewhere.

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use stanchion_client::proto::{
-    Consistency, DeregisterInstanceRequest, EventType, GetInstanceRequest, GetInstanceResponse,
-    InstanceDecision, InstanceOverlay, InstanceView, ListInstancesRequest, OperatorState,
-    SetInstanceOverlayRequest, SetInstanceOverlayResponse, SetInstanceStateRequest,
-    SetInstanceStateResponse, WatchInstancesRequest, watch_instances_response::Message,
+    Consistency, EventType, GetInstanceRequest, GetInstanceResponse, InstanceDecision,
+    InstanceOverlay, InstanceView, ListInstancesRequest, OperatorState, SetInstanceOverlayRequest,
+    SetInstanceOverlayResponse, SetInstanceStateRequest, SetInstanceStateResponse,
+    WatchInstancesRequest, watch_instances_response::Message,
 };
 use tonic::{Code, Status};
 
 use crate::support::server::{Backend, Server, assert_invalid, assert_status, on_both_stores};
 
-use super::{open, register};
+use super::{deregister, open, register};
 
 on_both_stores! {
     an_isolated_instance_stays_out_when_it_registers_again_until_it_is_restored,
@@ -82,19 +82,6 @@ async fn serving(server: &Server) -> usize {
     list.into_inner().instances.len()
 }
 
-async fn deregister(server: &Server) {
-    let request = DeregisterInstanceRequest {
-        service: "web".into(),
-        instance_id: "a".into(),
-        ..DeregisterInstanceRequest::default()
-    };
-    server
-        .registry()
-        .deregister_instance(request)
-        .await
-        .unwrap();
-}
-
 async fn an_isolated_instance_stays_out_when_it_registers_again_until_it_is_restored(
     backend: Backend,
 ) {
@@ -114,7 +101,7 @@ async fn an_isolated_instance_stays_out_when_it_registers_again_until_it_is_rest
     assert_eq!(decision, expected);
     assert_eq!(serving(&server).await, 0);
 
-    deregister(&server).await;
+    deregister(&server, "default/web/a").await;
     register(&server, &session, "default/web/a").await.unwrap();
     let got = get(&server).await;
     let instance = got.instance.unwrap();

@@ -1,12 +1,14 @@
 //! What operators decide, through its API, on both stores.
 
+mod aliases;
 mod instances;
 mod namespaces;
 mod services;
 
 use stanchion::domain::session_id::SessionId;
 use stanchion_client::proto::{
-    Instance, OpenSessionRequest, RegisterInstanceRequest, register_instance_request::Liveness,
+    DeregisterInstanceRequest, Instance, OpenSessionRequest, RegisterInstanceRequest,
+    register_instance_request::Liveness,
 };
 use tonic::Status;
 
@@ -48,6 +50,21 @@ async fn register(server: &Server, session: &str, path: &str) -> Result<Instance
     };
     let registered = server.registry().register_instance(request).await?;
     Ok(registered.into_inner().instance.unwrap())
+}
+
+async fn deregister(server: &Server, path: &str) {
+    let [namespace, service, id] = path.split('/').collect::<Vec<_>>().try_into().unwrap();
+    let request = DeregisterInstanceRequest {
+        namespace: namespace.into(),
+        service: service.into(),
+        instance_id: id.into(),
+        ..DeregisterInstanceRequest::default()
+    };
+    server
+        .registry()
+        .deregister_instance(request)
+        .await
+        .unwrap();
 }
 
 fn seconds(seconds: i64) -> prost_types::Duration {

@@ -2,17 +2,17 @@
 
 use stanchion_client::proto::{
     AcquireLockRequest, BatchRegisterInstancesRequest, Consistency, DeleteConfigRequest,
-    DeleteNamespaceRequest, DeregisterInstanceRequest, GetNamespaceRequest, Instance,
-    ListNamespacesRequest, Namespace, NamespaceSettings, PutConfigRequest, PutNamespaceRequest,
-    PutNamespaceResponse, ReleaseLockRequest, batch_register_instances_request::Liveness,
-    register_outcome::Outcome, release_lock_request::Claim,
+    DeleteNamespaceRequest, GetNamespaceRequest, Instance, ListNamespacesRequest, Namespace,
+    NamespaceSettings, PutConfigRequest, PutNamespaceRequest, PutNamespaceResponse,
+    ReleaseLockRequest, batch_register_instances_request::Liveness, register_outcome::Outcome,
+    release_lock_request::Claim,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::support::server::{Backend, Server, assert_invalid, assert_status, on_both_stores};
 
-use super::{expire, open, register};
+use super::{deregister, expire, open, register};
 
 on_both_stores! {
     namespaces_are_listed_with_what_is_in_them,
@@ -59,20 +59,6 @@ async fn delete(server: &Server, expected_revision: Option<i64>) -> Result<bool,
     };
     let response = server.operators().delete_namespace(request).await?;
     Ok(response.into_inner().deleted)
-}
-
-async fn deregister(server: &Server, service: &str, id: &str) {
-    let request = DeregisterInstanceRequest {
-        namespace: "shop".into(),
-        service: service.into(),
-        instance_id: id.into(),
-        ..DeregisterInstanceRequest::default()
-    };
-    server
-        .registry()
-        .deregister_instance(request)
-        .await
-        .unwrap();
 }
 
 async fn put_config(server: &Server) {
@@ -170,7 +156,7 @@ async fn namespaces_are_listed_with_what_is_in_them(backend: Backend) {
     expire(&server, &sessions[1]).await;
     assert_eq!(get(&server).await.unwrap().session_count, 1);
     for (service, id) in [("web", "a"), ("web", "b"), ("db", "a")] {
-        deregister(&server, service, id).await;
+        deregister(&server, &format!("shop/{service}/{id}")).await;
     }
     let release = ReleaseLockRequest {
         namespace: "shop".into(),
@@ -213,7 +199,7 @@ async fn settings_of_a_namespace_are_taken_back_only_when_it_is_empty(backend: B
     assert_eq!(info.metadata["holds"], "1 instances, 1 configs");
     assert_eq!(get(&server).await.unwrap().settings, Some(set.clone()));
 
-    deregister(&server, "web", "a").await;
+    deregister(&server, "shop/web/a").await;
     let config = DeleteConfigRequest {
         namespace: "shop".into(),
         key: "limit".into(),
@@ -282,7 +268,7 @@ async fn a_registration_beyond_a_quota_is_refused_and_says_which(backend: Backen
     let other = open(&server).await;
     let refused = register(&server, &other, "shop/web/d").await;
     assert_eq!(exceeded(&refused.unwrap_err()), quota("sessions", "1", "1"));
-    deregister(&server, "web", "d").await;
+    deregister(&server, "shop/web/d").await;
     register(&server, "", "shop/web/d").await.unwrap();
     server.stop().await;
 }

@@ -131,6 +131,16 @@ pub enum ErrorReason {
     /// sessions as it may; `metadata` has `quota`, `limit` and `current`. Nothing
     /// was changed. Remove some, or have an operator raise the quota.
     QuotaExceeded = 103,
+    /// `FAILED_PRECONDITION`: the service is not exported to the namespace of the
+    /// alias. Nothing was changed. Have `exported_to` of the service name it first.
+    NotExported = 104,
+    /// `FAILED_PRECONDITION`: an alias would lead to an alias. Nothing was changed.
+    /// Name the service that has the instances.
+    AliasChain = 105,
+    /// `FAILED_PRECONDITION`: the service is an alias, so that nobody would find an
+    /// instance registered under its name. Nothing was changed. Register it under
+    /// the name of the other service.
+    ServiceIsAlias = 106,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -181,6 +191,9 @@ impl ErrorReason {
             Self::NamespaceNotFound => "ERROR_REASON_NAMESPACE_NOT_FOUND",
             Self::NamespaceNotEmpty => "ERROR_REASON_NAMESPACE_NOT_EMPTY",
             Self::QuotaExceeded => "ERROR_REASON_QUOTA_EXCEEDED",
+            Self::NotExported => "ERROR_REASON_NOT_EXPORTED",
+            Self::AliasChain => "ERROR_REASON_ALIAS_CHAIN",
+            Self::ServiceIsAlias => "ERROR_REASON_SERVICE_IS_ALIAS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -228,6 +241,9 @@ impl ErrorReason {
             "ERROR_REASON_NAMESPACE_NOT_FOUND" => Some(Self::NamespaceNotFound),
             "ERROR_REASON_NAMESPACE_NOT_EMPTY" => Some(Self::NamespaceNotEmpty),
             "ERROR_REASON_QUOTA_EXCEEDED" => Some(Self::QuotaExceeded),
+            "ERROR_REASON_NOT_EXPORTED" => Some(Self::NotExported),
+            "ERROR_REASON_ALIAS_CHAIN" => Some(Self::AliasChain),
+            "ERROR_REASON_SERVICE_IS_ALIAS" => Some(Self::ServiceIsAlias),
             _ => None,
         }
     }
@@ -252,6 +268,17 @@ pub struct ResponseHeader {
     /// 50 ms too little.
     #[prost(message, optional, tag = "4")]
     pub age: ::core::option::Option<::prost_types::Duration>,
+}
+/// Names a service.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceName {
+    /// Optional. Namespace of the service. Empty in a request means the namespace
+    /// of the request.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the service.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
 }
 /// Makes a mutation happen only while the caller holds a lock. Decided in the
 /// same transaction as the mutation.
@@ -520,6 +547,9 @@ pub enum ResetReason {
     EpochChanged = 2,
     /// The position lies ahead of everything the store knows.
     Ahead = 3,
+    /// The service is an alias and shows the instances of another service than
+    /// before, or no longer is one, or may no longer show them.
+    AliasChanged = 4,
 }
 impl ResetReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -532,6 +562,7 @@ impl ResetReason {
             Self::BehindLog => "RESET_REASON_BEHIND_LOG",
             Self::EpochChanged => "RESET_REASON_EPOCH_CHANGED",
             Self::Ahead => "RESET_REASON_AHEAD",
+            Self::AliasChanged => "RESET_REASON_ALIAS_CHANGED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -541,6 +572,7 @@ impl ResetReason {
             "RESET_REASON_BEHIND_LOG" => Some(Self::BehindLog),
             "RESET_REASON_EPOCH_CHANGED" => Some(Self::EpochChanged),
             "RESET_REASON_AHEAD" => Some(Self::Ahead),
+            "RESET_REASON_ALIAS_CHANGED" => Some(Self::AliasChanged),
             _ => None,
         }
     }
@@ -3061,6 +3093,15 @@ pub struct ListInstancesResponse {
     /// Output only. Whether so many sessions ended that removals are held.
     #[prost(bool, tag = "6")]
     pub braked: bool,
+    /// Output only. The service whose instances these are, if the service that was
+    /// asked for is an alias. `protected` and `braked` are about this one.
+    #[prost(message, optional, tag = "10")]
+    pub answered_by: ::core::option::Option<ServiceName>,
+    /// Output only. Whether the service is an alias that leads nowhere: its target is
+    /// not exported to its namespace any more, or became an alias. Nothing is shown
+    /// then.
+    #[prost(bool, tag = "11")]
+    pub alias_broken: bool,
 }
 /// Asks for the services of a namespace.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3166,6 +3207,14 @@ pub struct WatchInstancesResponse {
     /// may ask for all.
     #[prost(bool, tag = "9")]
     pub ack_requested: bool,
+    /// Output only. The service whose instances these are, if the service that is
+    /// watched is an alias. When that changes the watch starts over, with a reset.
+    #[prost(message, optional, tag = "12")]
+    pub answered_by: ::core::option::Option<ServiceName>,
+    /// Output only. Whether the service is an alias that leads nowhere, so that
+    /// nothing is shown.
+    #[prost(bool, tag = "13")]
+    pub alias_broken: bool,
     /// What the message says.
     #[prost(oneof = "watch_instances_response::Message", tags = "2, 3, 4, 5, 6")]
     pub message: ::core::option::Option<watch_instances_response::Message>,
@@ -3684,7 +3733,7 @@ pub mod registry_service_client {
         /// another live session owns the id; `FAILED_PRECONDITION`
         /// (`ERROR_REASON_LEASE_EXPIRED`) if `session_id` is unknown or expired,
         /// (`ERROR_REASON_REQUEST_UNDONE`) if the same request was deregistered
-        /// before; `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`); `RESOURCE_EXHAUSTED`
+        /// before, (`ERROR_REASON_SERVICE_IS_ALIAS`); `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`); `RESOURCE_EXHAUSTED`
         /// (`ERROR_REASON_SESSION_FULL`, `ERROR_REASON_QUOTA_EXCEEDED`).
         pub async fn register_instance(
             &mut self,
@@ -4120,6 +4169,14 @@ pub struct ServiceSettings {
     /// Optional. What the service is for; at most 1 KiB.
     #[prost(string, tag = "11")]
     pub description: ::prost::alloc::string::String,
+    /// Optional. Service whose instances are shown instead of its own. Need not
+    /// exist yet; not itself an alias. Unset means its own.
+    #[prost(message, optional, tag = "12")]
+    pub alias_of: ::core::option::Option<ServiceName>,
+    /// Optional. Namespaces whose services may be aliases of this one, at most 64;
+    /// `*` means all. Those of its own namespace always may.
+    #[prost(string, repeated, tag = "13")]
+    pub exported_to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Output only. Who wrote the settings, as the request said; not verified.
     #[prost(string, tag = "14")]
     pub author: ::prost::alloc::string::String,
@@ -4783,7 +4840,14 @@ pub mod operator_service_client {
         /// released. The same content again changes nothing. Safe to repeat with the
         /// same `request_id`.
         ///
-        /// Errors: `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`).
+        /// A service with `alias_of` shows the instances of another one to whoever lists
+        /// or watches it. One step only, and from another namespace only those of a
+        /// service that is exported there. If that is undone later, the alias shows
+        /// nothing. Instances that were registered under its name before are not shown
+        /// while it is one, and none can be registered. `ListServices` does not show it.
+        ///
+        /// Errors: `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`); `FAILED_PRECONDITION`
+        /// (`ERROR_REASON_ALIAS_CHAIN`, `ERROR_REASON_NOT_EXPORTED`).
         pub async fn put_service(
             &mut self,
             request: impl tonic::IntoRequest<super::PutServiceRequest>,
