@@ -146,6 +146,12 @@ fn hint(error: &Error) -> Option<&'static str> {
         Reason::ConfigNotFound => "`stanchion config list` shows what there is",
         Reason::ConfigVersionNotFound => "`stanchion config history KEY` shows what there is",
         Reason::InstanceNotFound => "`stanchion instances SERVICE --all` shows what there is",
+        Reason::ServiceNotFound => "`stanchion services` shows what there is",
+        Reason::NamespaceNotFound | Reason::QuotaExceeded => {
+            "`stanchion namespaces` shows what there is, and what may be"
+        }
+        Reason::NotExported => "let it: `stanchion service put SERVICE --export-to NAMESPACE`",
+        Reason::ServiceIsAlias => "`stanchion service get SERVICE` shows of which one",
         Reason::InstanceAlreadyExists => "use another --id, or --takeover",
         Reason::VersionMismatch | Reason::RevisionMismatch => "read it again, then retry",
         Reason::Conflict | Reason::StoreOverloaded => "retry",

@@ -17,7 +17,7 @@ use super::{
     failure::Failure,
     health,
     output::{self, Table},
-    parse,
+    parse, service,
 };
 
 /// List the instances of a service, or follow them
@@ -115,6 +115,8 @@ impl Instances {
                 "epoch": header.epoch,
                 "protected": list.protected,
                 "braked": list.braked,
+                "answered_by": list.answered_by.as_ref().map(service::path),
+                "alias_broken": list.alias_broken,
                 "instances": list.instances.iter().map(to_json).collect::<Vec<_>>(),
             }))?;
         } else if self.removed {
@@ -128,6 +130,14 @@ impl Instances {
                     health::print(&list.instances, &reasons, &nothing)?;
                 }
                 _ => print(&list.instances, &nothing)?,
+            }
+            if let Some(target) = &list.answered_by {
+                output::note(&format!("an alias of {}", service::path(target)))?;
+            }
+            if list.alias_broken {
+                output::note(
+                    "an alias that leads nowhere: its target is not exported to here, or is one",
+                )?;
             }
             if list.protected {
                 output::note("protected: too few are healthy, so all are shown")?;

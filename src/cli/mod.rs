@@ -5,6 +5,7 @@ mod checks;
 mod child;
 mod config;
 mod connection;
+mod decision;
 mod deregister;
 mod doctor;
 mod drain;
@@ -12,9 +13,12 @@ mod exit;
 mod failure;
 mod health;
 mod instances;
+mod isolate;
 mod lock;
 mod locks;
+mod namespace;
 mod output;
+mod overlay;
 mod parse;
 mod register;
 mod service;
@@ -45,11 +49,17 @@ pub(crate) enum Command {
     Subscribers(subscribers::Subscribers),
     #[command(subcommand)]
     Health(health::Health),
+    Isolate(isolate::Isolate),
+    Restore(isolate::Restore),
+    Overlay(overlay::Overlay),
     #[command(subcommand)]
     Config(config::Config),
     Lock(lock::Lock),
     Locks(locks::Locks),
     Sessions(sessions::Sessions),
+    Namespaces(namespace::Namespaces),
+    #[command(subcommand)]
+    Namespace(namespace::Namespace),
 }
 
 /// The table of exit codes, for `--help`.
@@ -93,10 +103,15 @@ impl Command {
             Self::Health(command) => command.run().await,
             Self::Drain(command) => command.run().await,
             Self::Subscribers(command) => command.run().await,
+            Self::Isolate(command) => command.run().await,
+            Self::Restore(command) => command.run().await,
+            Self::Overlay(command) => command.run().await,
             Self::Config(command) => command.run().await,
             Self::Lock(command) => command.run().await,
             Self::Locks(command) => command.run().await,
             Self::Sessions(command) => command.run().await,
+            Self::Namespaces(command) => command.run().await,
+            Self::Namespace(command) => command.run().await,
         }
     }
 
@@ -111,10 +126,15 @@ impl Command {
             Self::Health(command) => command.connection(),
             Self::Drain(command) => &command.connection,
             Self::Subscribers(command) => &command.connection,
+            Self::Isolate(command) => &command.connection,
+            Self::Restore(command) => &command.connection,
+            Self::Overlay(command) => &command.connection,
             Self::Config(command) => command.connection(),
             Self::Lock(command) => &command.connection,
             Self::Locks(command) => &command.connection,
             Self::Sessions(command) => &command.connection,
+            Self::Namespaces(command) => &command.connection,
+            Self::Namespace(command) => command.connection(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stanchion_client::proto::{Guard, Port};
+use stanchion_client::proto::{Guard, Port, ServiceName};
 
 /// The token of the lock that a command runs under; see `stanchion lock`.
 pub(crate) const FENCING_TOKEN: &str = "STANCHION_FENCING_TOKEN";
@@ -43,6 +43,22 @@ pub(crate) fn place(text: &str) -> Result<(String, String), String> {
         ("", "") => Err("is not like ZONE, REGION/ZONE or REGION/".into()),
         _ => Ok((region.into(), zone.into())),
     }
+}
+
+/// `service/id`.
+pub(crate) fn instance(text: &str) -> Result<(String, String), String> {
+    text.split_once('/')
+        .map(|(service, id)| (service.into(), id.into()))
+        .ok_or_else(|| "is not like SERVICE/ID".into())
+}
+
+/// `[namespace/]service`.
+pub(crate) fn service(text: &str) -> Result<ServiceName, String> {
+    let (namespace, service) = text.split_once('/').unwrap_or(("", text));
+    Ok(ServiceName {
+        namespace: namespace.into(),
+        service: service.into(),
+    })
 }
 
 /// `lock` with the token of the environment, or `lock=token`.

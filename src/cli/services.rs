@@ -62,7 +62,7 @@ impl Services {
     }
 }
 
-fn to_json(service: &Service) -> Value {
+pub(super) fn to_json(service: &Service) -> Value {
     json!({
         "namespace": service.namespace,
         "service": service.service,

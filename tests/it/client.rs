@@ -5,6 +5,7 @@ mod discovery;
 mod drains;
 mod failover;
 mod locks;
+mod operator;
 mod redeploy;
 mod registrations;
 

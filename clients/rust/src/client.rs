@@ -12,6 +12,7 @@ use crate::{
     endpoints::Endpoints,
     error::{Error, Result},
     lock::LockRequest,
+    operator::Operator,
     options::{Options, SessionOptions},
     proto::{
         DeregisterInstanceRequest, DrainInstanceRequest, GetLockRequest, GetServerInfoRequest,
@@ -270,6 +271,11 @@ impl Client {
     /// Configuration of the namespace.
     pub fn config(&self) -> Configs {
         Configs::new(self.clone())
+    }
+
+    /// What operators decide about the namespace.
+    pub fn operator(&self) -> Operator {
+        Operator::new(self.clone())
     }
 
     /// Begins to take a lock: `lock("nightly").acquire()`.

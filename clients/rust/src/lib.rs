@@ -46,6 +46,7 @@
 //! | [`health`] | reports of health, and what was found |
 //! | [`discovery`], [`config`] | mirrors of instances and configs |
 //! | `locality`, `slow_start` | which instances are near, and how much load each should get |
+//! | [`operator`] | what operators decide: about services, instances, namespaces |
 //! | [`lock`] | a place in a queue, and a guard that knows when it is lost |
 //! | [`proto`] | the generated messages and stubs |
 //!
@@ -67,6 +68,7 @@ pub mod health;
 mod locality;
 pub mod lock;
 mod mirror;
+pub mod operator;
 mod options;
 pub mod proto;
 pub mod registration;
@@ -84,6 +86,7 @@ pub use self::{
     error::{Error, Result, Violation},
     health::HealthReport,
     lock::{LockGuard, LockLoss},
+    operator::Operator,
     options::{Options, SessionOptions},
     registration::{Registration, RegistrationState},
     session::{Session, SessionEvent},
