@@ -12,7 +12,7 @@ use super::{Outcome, connection::Connection};
 /// Decide about a service
 #[derive(Debug, Subcommand)]
 pub(crate) enum Service {
-    Put(put::Put),
+    Put(Box<put::Put>),
     Get(read::Get),
     Delete(read::Delete),
     ReleaseBrake(release_brake::ReleaseBrake),
