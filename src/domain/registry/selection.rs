@@ -355,6 +355,32 @@ mod tests {
     }
 
     #[test]
+    fn where_an_alias_leads_is_told_by_its_digest_and_so_is_what_was_asked_for() {
+        let asked = |service| {
+            let namespace = Namespace::parse("a").unwrap();
+            Instances::of(
+                &namespace,
+                &ServiceName::parse(service).unwrap(),
+                InstanceView::All,
+            )
+        };
+        let led = |service, target| {
+            let mut state = State::default();
+            let target = ServiceKey::parse(target).unwrap();
+            state.routes.insert("a/web".into(), Route::To(target));
+            asked(service).routed(&state)
+        };
+        let (own, blue, green) = (asked("web"), led("web", "a/blue"), led("web", "a/green"));
+        for (one, other) in [(&own, &blue), (&blue, &green), (&green, &own)] {
+            assert!(one.leads_elsewhere_than(other.digest()));
+            assert!(!one.leads_elsewhere_than(one.digest()));
+        }
+        assert!(!blue.leads_elsewhere_than(asked("blue").digest()));
+        assert_eq!(led("db", "a/blue").digest(), asked("db").digest());
+        assert!(blue.covers(b"a/blue/1") && !blue.covers(b"a/web/1"));
+    }
+
+    #[test]
     fn whatever_is_covered_begins_with_the_prefix_by_which_changes_are_found() {
         let namespace = Namespace::parse("a").unwrap();
         let service = ServiceName::parse("web").unwrap();

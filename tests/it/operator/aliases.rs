@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use stanchion_client::proto::{
     Consistency, DeleteServiceRequest, EventType, ListInstancesRequest, ListInstancesResponse,
-    PutServiceRequest, ResetReason, ServiceName, ServiceSettings, WatchInstancesRequest,
-    WatchInstancesResponse, WatchStart, watch_instances_response::Message, watch_start::Position,
+    ListSubscribersRequest, PutServiceRequest, ResetReason, ServiceName, ServiceSettings,
+    WatchInstancesRequest, WatchInstancesResponse, WatchStart, watch_instances_response::Message,
+    watch_start::Position,
 };
 use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
@@ -21,6 +22,7 @@ on_both_stores! {
     a_watch_starts_over_when_its_alias_leads_elsewhere,
     a_watch_starts_over_when_its_service_becomes_an_alias_and_when_it_ends,
     a_token_from_before_the_alias_changed_starts_over,
+    who_watches_an_alias_is_a_subscriber_of_where_it_leads,
     an_alias_into_another_namespace_needs_an_export,
     chains_and_cycles_of_aliases_are_refused,
     nothing_registers_under_an_alias,
@@ -255,6 +257,45 @@ async fn a_token_from_before_the_alias_changed_starts_over(backend: Backend) {
         assert_eq!(watch.event().await.1, "b2");
         deregister(&server, "default/blue/b2").await;
     }
+    server.stop().await;
+}
+
+async fn who_watches_an_alias_is_a_subscriber_of_where_it_leads(backend: Backend) {
+    let server = backend.server().await;
+    register(&server, "", "default/green/g1").await.unwrap();
+    put(&server, "default/web", alias_of("default/blue"))
+        .await
+        .unwrap();
+    let mut watch = Watcher::open(&server, None).await;
+    watch.snapshot().await;
+    let subscribers = async |service: &str| {
+        let request = ListSubscribersRequest {
+            service: service.into(),
+            ..ListSubscribersRequest::default()
+        };
+        let listed = server.operators().list_subscribers(request).await.unwrap();
+        listed.into_inner().subscribers.len()
+    };
+    assert_eq!(
+        (subscribers("blue").await, subscribers("web").await),
+        (1, 0)
+    );
+    put(&server, "default/web", alias_of("default/green"))
+        .await
+        .unwrap();
+    watch.reset().await;
+    watch.snapshot().await;
+    assert_eq!(
+        (subscribers("blue").await, subscribers("green").await),
+        (0, 1)
+    );
+    delete(&server, "web").await;
+    watch.reset().await;
+    watch.snapshot().await;
+    assert_eq!(
+        (subscribers("green").await, subscribers("web").await),
+        (0, 1)
+    );
     server.stop().await;
 }
 
