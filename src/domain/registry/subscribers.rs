@@ -3,8 +3,10 @@
 //! Memory alone: a store write for each acknowledgement would cost more than the watches. What
 //! drains need of it is in their `acks`, added up.
 
+mod all;
+mod info;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicUsize, Ordering},
@@ -20,6 +22,8 @@ use crate::{
     store::Revision,
 };
 
+use self::all::All;
+pub use self::info::{Ended, Reached, SubscriberInfo};
 use super::{DrainAck, InstanceView, Laggard};
 
 /// How many laggards of one replica are named.
@@ -37,16 +41,6 @@ struct Shared {
     /// Whether somebody waits for subscribers to come on.
     awaited: AtomicUsize,
     came_on: Notify,
-}
-
-#[derive(Default)]
-struct All {
-    last: u64,
-    by_number: BTreeMap<u64, Arc<Entry>>,
-    by_service: HashMap<ServiceKey, BTreeSet<u64>>,
-    by_fingerprint: HashMap<u64, u64>,
-    /// Those whose streams ended, oldest first.
-    ended: BTreeSet<(Instant, u64)>,
 }
 
 /// What a watch says of itself.
@@ -83,51 +77,6 @@ struct Entry {
     owed: AtomicI64,
     acknowledged: AtomicI64,
     ended: Mutex<Option<(Ended, Instant)>>,
-}
-
-/// How a stream ended, if its watch may go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// The connection was lost.
-    Broken,
-    /// We ended it.
-    Moving,
-}
-
-/// A subscriber as others see it.
-#[derive(Debug, Clone)]
-pub struct SubscriberInfo {
-    /// Grows from one to the next at one replica.
-    pub number: u64,
-    /// Name of its client.
-    pub client_id: String,
-    /// Where it is connected from.
-    pub address: String,
-    /// Fingerprint of its name; zero: it has none.
-    pub fingerprint: u64,
-    /// Which instances it is shown.
-    pub view: InstanceView,
-    /// Its filter, as it was given; empty: it has none.
-    pub filter: String,
-    /// When the stream was opened.
-    pub open_time: SystemTime,
-    /// How its stream ended; `None`: it is open.
-    pub ended: Option<Ended>,
-    /// How far it has come.
-    pub reached: Reached,
-}
-
-/// How far a subscriber has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reached {
-    /// Whether it acknowledges.
-    pub acknowledges: bool,
-    /// It was told everything up to here.
-    pub told: Revision,
-    /// The last revision it was to acknowledge; zero: none.
-    pub requested: Revision,
-    /// It acknowledged everything up to here.
-    pub acknowledged: Revision,
 }
 
 /// The open stream of a subscriber. Dropped, it is as if its client had ended it.
@@ -290,44 +239,6 @@ impl Subscribers {
     }
 }
 
-// === impl All ===
-
-impl All {
-    fn insert(&mut self, entry: Arc<Entry>) {
-        let (number, service) = (entry.number, entry.watching.service.clone());
-        if entry.fingerprint != 0
-            && let Some(former) = self.by_fingerprint.insert(entry.fingerprint, number)
-        {
-            self.remove(former);
-        }
-        self.by_service.entry(service).or_default().insert(number);
-        self.by_number.insert(number, entry);
-    }
-
-    fn remove(&mut self, number: u64) {
-        let Some(entry) = self.by_number.remove(&number) else {
-            return;
-        };
-        if let Some((_, until)) = *entry.ended() {
-            self.ended.remove(&(until, number));
-        }
-        if self.by_fingerprint.get(&entry.fingerprint) == Some(&number) {
-            self.by_fingerprint.remove(&entry.fingerprint);
-        }
-        if let Some(numbers) = self.by_service.get_mut(&entry.watching.service) {
-            numbers.remove(&number);
-            if numbers.is_empty() {
-                self.by_service.remove(&entry.watching.service);
-            }
-        }
-    }
-
-    fn of(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<Entry>> {
-        let numbers = self.by_service.get(service).into_iter().flatten();
-        numbers.filter_map(|number| self.by_number.get(number))
-    }
-}
-
 // === impl Entry ===
 
 impl Entry {
@@ -354,27 +265,6 @@ impl Entry {
                 acknowledged: self.acknowledged.load(Ordering::SeqCst),
             },
         }
-    }
-}
-
-// === impl SubscriberInfo ===
-
-impl SubscriberInfo {
-    /// Says whether it knows what happened at `at`. Of one that does not acknowledge, and whose
-    /// connection was lost, nobody can say.
-    pub fn knows(&self, at: Revision) -> bool {
-        let certain = self.ended != Some(Ended::Broken) || self.reached.acknowledges;
-        certain && self.reached.includes(at)
-    }
-}
-
-// === impl Reached ===
-
-impl Reached {
-    /// Says whether what happened at `at` was told, and acknowledged where that was to be.
-    pub fn includes(&self, at: Revision) -> bool {
-        let acknowledged = !self.acknowledges || self.acknowledged >= self.requested.min(at);
-        self.told >= at && acknowledged
     }
 }
 
@@ -434,112 +324,4 @@ fn fingerprint(subscriber_id: &str) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::{
-        clock::ManualClock,
-        domain::names::{Namespace, ServiceName},
-    };
-
-    use super::*;
-
-    const KEEP: Duration = Duration::from_secs(15);
-
-    fn service() -> ServiceKey {
-        ServiceKey {
-            namespace: Namespace::parse("default").unwrap(),
-            service: ServiceName::parse("web").unwrap(),
-        }
-    }
-
-    fn watching(id: &str, acknowledges: bool) -> Watching {
-        Watching {
-            service: service(),
-            view: InstanceView::Serving,
-            filter: String::new(),
-            subscriber_id: id.into(),
-            acknowledges,
-            client_id: Label::parse("client").unwrap(),
-            address: "127.0.0.1:1".into(),
-            resumed_after: 0,
-        }
-    }
-
-    fn subscribers() -> (ManualClock, Subscribers) {
-        let clock = ManualClock::default();
-        let subscribers = Subscribers::new(Arc::new(clock.clone()), KEEP);
-        (clock, subscribers)
-    }
-
-    /// How many know of revision 7, of how many.
-    fn known(subscribers: &Subscribers) -> (u32, u32) {
-        let ack = subscribers.ack(&service(), 1, 7);
-        assert_eq!(ack.laggards.len() as u32, ack.subscribers - ack.done);
-        (ack.done, ack.subscribers)
-    }
-
-    #[test]
-    fn who_does_not_acknowledge_knows_what_the_transport_took() {
-        let (_, subscribers) = subscribers();
-        let subscriber = subscribers.enter(watching("", false));
-        subscriber.tells(7, Some(7));
-        assert_eq!(known(&subscribers), (0, 1));
-        subscriber.took(7);
-        assert_eq!(known(&subscribers), (1, 1));
-        drop(subscriber);
-        assert_eq!(known(&subscribers), (0, 0));
-    }
-
-    #[test]
-    fn who_acknowledges_knows_what_it_acknowledged_and_what_did_not_concern_it() {
-        let (_, subscribers) = subscribers();
-        let subscriber = subscribers.enter(watching("a", true));
-        subscriber.tells(7, Some(7));
-        subscriber.took(7);
-        assert_eq!(known(&subscribers), (0, 1));
-        assert!(!subscribers.acknowledge("b", 7));
-        assert!(subscribers.acknowledge("a", 6));
-        assert_eq!(known(&subscribers), (0, 1));
-        assert!(subscribers.acknowledge("a", 7));
-        assert_eq!(known(&subscribers), (1, 1));
-
-        let other = subscribers.enter(watching("b", true));
-        other.tells(5, None);
-        other.took(9);
-        assert_eq!(known(&subscribers), (2, 2));
-        assert!(subscribers.acknowledge("b", 100));
-        let reached = subscribers.list(&service(), 1, 9)[0].reached;
-        assert_eq!(reached.acknowledged, 5, "not what it was not told");
-    }
-
-    #[test]
-    fn a_broken_stream_counts_until_it_is_resumed_or_for_so_long() {
-        let (clock, subscribers) = subscribers();
-        subscribers.enter(watching("a", true)).ends(Ended::Broken);
-        subscribers.enter(watching("", false)).ends(Ended::Broken);
-        assert_eq!(known(&subscribers), (0, 2));
-        let resumed = subscribers.enter(Watching {
-            resumed_after: 8,
-            ..watching("a", true)
-        });
-        assert_eq!(known(&subscribers), (1, 2));
-        clock.advance(KEEP);
-        assert_eq!(known(&subscribers), (1, 1));
-        // The end of the former stream may be noticed late.
-        let newer = subscribers.enter(watching("a", true));
-        resumed.ends(Ended::Broken);
-        assert_eq!(subscribers.len(), 1);
-        drop(newer);
-        assert!(subscribers.is_empty());
-    }
-
-    #[test]
-    fn a_stream_that_we_ended_is_waited_for_if_it_can_be_known_again() {
-        let (_, subscribers) = subscribers();
-        subscribers.enter(watching("", false)).ends(Ended::Moving);
-        assert!(subscribers.is_empty());
-        subscribers.enter(watching("a", true)).ends(Ended::Moving);
-        let listed = subscribers.list(&service(), 0, 9);
-        assert_eq!(listed[0].ended, Some(Ended::Moving));
-        assert_eq!(known(&subscribers), (0, 1));
-    }
-}
+mod tests;
