@@ -5,7 +5,10 @@ use std::time::Duration;
 use stanchion::domain::session_id::SessionId;
 use stanchion_client::{
     Code, DiscoveryOptions,
-    proto::{Instance, InstanceView, ListInstancesRequest, Locality, RegisterInstanceRequest},
+    proto::{
+        Consistency, Instance, InstanceView, ListInstancesRequest, ListServicesRequest, Locality,
+        RegisterInstanceRequest,
+    },
 };
 
 use super::{client, client_at, soon};
@@ -133,6 +136,12 @@ async fn register_suspect(server: &Server, instance: Instance) {
     let session = answer.unwrap().into_inner().session_id;
     let lease = SessionId::parse(&session).unwrap().lease();
     server.app().core.store.revoke(lease).await.unwrap();
+    // Until the replica has heard of it.
+    let request = ListServicesRequest {
+        consistency: Consistency::Linearizable.into(),
+        ..ListServicesRequest::default()
+    };
+    server.registry().list_services(request).await.unwrap();
 }
 
 async fn a_discovery_that_says_where_it_is_shows_what_lists_show(backend: Backend) {
