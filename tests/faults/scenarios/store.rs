@@ -123,6 +123,7 @@ async fn history_is_compacted_all_the_time_while_watches_lag_and_a_replica_start
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "one of `make test-faults`"]
 async fn all_data_is_lost() {
     scenario(loss("all data lost"), async |world, _| {
         let before = Era::of(world).await;
