@@ -8,8 +8,8 @@ use stanchion::{
     store::{Operation, Txn},
 };
 use stanchion_client::proto::{
-    Health, InstanceView, ListInstancesRequest, ListInstancesResponse, Locality, OperatorState,
-    RemovalCause, WatchInstancesRequest,
+    Consistency, Health, InstanceView, ListInstancesRequest, ListInstancesResponse, Locality,
+    OperatorState, RemovalCause, WatchInstancesRequest,
 };
 
 use crate::support::server::{Backend, Server, assert_invalid, eventually, on_both_stores};
@@ -52,6 +52,8 @@ fn request(filter: &str, page_size: i32) -> ListInstancesRequest {
         view: REMOVED.into(),
         filter: filter.into(),
         page_size,
+        // The marks were put past the replica.
+        consistency: Consistency::Linearizable.into(),
         ..ListInstancesRequest::default()
     }
 }
