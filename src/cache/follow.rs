@@ -3,7 +3,7 @@
 //! Like a cursor, a follower is a position, not a queue: nobody waits for it, and one that falls
 //! behind the log is told so.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc, time::Instant};
 
 use futures_util::future::select_all;
 use tokio::sync::watch;
@@ -27,6 +27,16 @@ pub enum Followed<P: Projection> {
     },
     /// What happened is not known: it was too much, or the history is another one.
     Behind(View<P>),
+}
+
+/// What a follower is told who also waits for a time.
+pub enum Turn<P: Projection> {
+    /// Something happened.
+    Followed(Followed<P>),
+    /// The time has come.
+    Due,
+    /// The cache has stopped.
+    Over,
 }
 
 /// Follows every change of some kinds.
@@ -77,6 +87,21 @@ impl<P: Projection> Follower<P> {
                 _ = select_all(woken) => {}
                 () = self.shared.stopped.cancelled() => return None,
             }
+        }
+    }
+
+    /// The same, until `wake` at the latest.
+    pub async fn next_by(&mut self, wake: Option<Instant>) -> Turn<P> {
+        let shared = self.shared.clone();
+        let sleep = async {
+            match wake {
+                Some(wake) => shared.clock.sleep_until(wake).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            followed = self.next() => followed.map_or(Turn::Over, Turn::Followed),
+            () = sleep => Turn::Due,
         }
     }
 

@@ -54,7 +54,7 @@ use self::{
 
 pub use self::{
     cursor::Cursor,
-    follow::{Followed, Follower},
+    follow::{Followed, Follower, Turn},
     message::{CursorOptions, FinalReason, Message, ResetReason, Start, Told},
     picture::Items,
     projection::{Action, Change, Event, Projection, Selection},

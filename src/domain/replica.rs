@@ -1,8 +1,8 @@
 //! The replicas that serve one store, as they know each other.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use super::names::ReplicaId;
+use super::{Core, names::ReplicaId, state::State};
 
 /// A replica that is up, as its presence key says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,17 @@ pub fn rank<'a>(
     replicas
         .filter(|other| *other != replica && (score(other), *other) > own)
         .count()
+}
+
+// === impl Core ===
+
+impl Core {
+    /// How long this replica leaves the piece of work `subject` to those before it in rank.
+    pub(super) fn turn(&self, state: &State, subject: &[u8]) -> Duration {
+        let rank = rank(&self.replica, state.replicas.keys(), subject);
+        let turns = u32::try_from(rank).unwrap_or(u32::MAX);
+        self.settings.rank_delay.saturating_mul(turns)
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{Core, error::Error, replica::rank},
+    domain::{Core, error::Error},
     store::{Compare, Operation, Txn},
 };
 
@@ -68,10 +68,7 @@ impl VoidClaims {
             return Ok(());
         }
         let now = self.core.clock.now();
-        let rank = rank(&self.core.replica, state.replicas.keys(), SUBJECT);
-        let turns = u32::try_from(rank).unwrap_or(u32::MAX);
-        let due =
-            *self.since.get_or_insert(now) + self.core.settings.rank_delay.saturating_mul(turns);
+        let due = *self.since.get_or_insert(now) + self.core.turn(state, SUBJECT);
         if due > now {
             return Ok(());
         }

@@ -124,6 +124,7 @@ impl Findings {
         if held || known.iter().any(|finding| !finding.passing) {
             return Health::Unhealthy;
         }
+        let spoken_of = !known.is_empty();
         known.retain(|finding| matches!(finding.source, Source::Check { .. }));
         let unchecked = |check: &&HealthCheck| {
             let found = |finding: &&Finding| finding.source.is_check(&check.name);
@@ -132,8 +133,8 @@ impl Findings {
         if checks.iter().filter(unchecked).any(|c| c.starts_unhealthy) {
             return Health::Unhealthy;
         }
-        let reported = findings.is_some_and(|findings| findings.about(record, checks).count() > 0);
-        if checks.iter().any(|check| unchecked(&check)) || (record.session.is_none() && !reported) {
+        let unknown = record.session.is_none() && !spoken_of;
+        if unknown || checks.iter().any(|check| unchecked(&check)) {
             return Health::Unknown;
         }
         Health::Healthy

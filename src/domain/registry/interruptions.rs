@@ -3,13 +3,17 @@
 
 use std::time::{Duration, Instant};
 
-use crate::domain::Core;
+use crate::domain::{Core, Settings};
+
+/// How soon is looked again at the earliest, whatever the settings say.
+const LEAST: Duration = Duration::from_millis(100);
 
 /// What this replica knows of its own and the store's troubles.
 #[derive(Debug)]
 pub(super) struct Interruptions {
-    /// When it last looked at the clock while something was to be removed.
-    looked: Instant,
+    settings: Settings,
+    /// When it last looked at the clock; `None` while nothing is to be removed, and nobody looks.
+    looked: Option<Instant>,
     /// Whether the store is away.
     away: bool,
     /// The leader's term in which it looked.
@@ -34,56 +38,105 @@ pub(super) enum Look {
 impl Interruptions {
     /// Those of a replica that has just started, which is one.
     pub(super) fn new(core: &Core) -> Self {
-        let now = core.clock.now();
+        Self::begin(core.settings.clone(), core.clock.now(), core.store.term())
+    }
+
+    fn begin(settings: Settings, now: Instant, term: u64) -> Self {
         Self {
-            looked: now,
+            looked: None,
             away: false,
-            term: core.store.term(),
-            hold: now + core.settings.expiry_hold,
+            term,
+            hold: now + settings.expiry_hold,
+            settings,
         }
     }
 
     /// When something that became suspect at `now` may be removed.
-    pub(super) fn grace(&self, core: &Core, now: Instant) -> Instant {
-        (now + core.settings.suspect_grace).max(self.hold)
+    pub(super) fn grace(&self, now: Instant) -> Instant {
+        (now + self.settings.suspect_grace).max(self.hold)
     }
 
-    /// When to look at the latest, so that an interruption is noticed.
-    pub(super) fn tick(&self, core: &Core, least: Duration) -> Instant {
-        self.looked + (core.settings.removal_hold / 3).max(least)
+    /// When to look, if the first removal is due at `due`: often enough to notice an interruption,
+    /// and not at all while there is nothing to remove.
+    pub(super) fn wake(&mut self, now: Instant, due: Option<Instant>) -> Option<Instant> {
+        let Some(due) = due else {
+            (self.looked, self.away) = (None, false);
+            return None;
+        };
+        let looked = *self.looked.get_or_insert(now);
+        let tick = looked + (self.settings.removal_hold / 3).max(LEAST);
+        Some(if self.away { tick } else { due.min(tick) })
     }
 
-    /// Whether the store was away at the last look.
-    pub(super) fn is_away(&self) -> bool {
-        self.away
-    }
-
-    /// There is nothing to remove, so that nobody looks.
-    pub(super) fn rest(&mut self, core: &Core) {
-        self.looked = core.clock.now();
-        self.away = false;
-    }
-
-    /// Looks at `now` whether something happened.
+    /// Looks whether something happened.
     ///
     /// A new leader gives every lease its whole time anew, but those who were suspect by then may
     /// have had nobody to turn to. How long they need is the same whatever happened: the time to
     /// live that sessions have by default, within which a client that lives is heard of.
     pub(super) fn look(&mut self, core: &Core, now: Instant) -> Look {
-        let hold = core.settings.removal_hold;
-        let stalled = now.duration_since(self.looked) > hold;
-        self.looked = now;
-        if core.cache.view().map_or(true, |view| view.age > hold) {
+        let age = core.cache.view().ok().map(|view| view.age);
+        self.judge(now, age, core.store.term())
+    }
+
+    /// The state is `age` old, if there is one, and the store's leader leads in `term`.
+    fn judge(&mut self, now: Instant, age: Option<Duration>, term: u64) -> Look {
+        let hold = self.settings.removal_hold;
+        let looked = self.looked.replace(now);
+        let stalled = looked.is_some_and(|looked| now.duration_since(looked) > hold);
+        if age.is_none_or(|age| age > hold) {
             self.away = true;
             return Look::Away;
         }
-        let term = core.store.term();
         if !stalled && !self.away && term == self.term {
             return Look::Clear;
         }
         self.away = false;
         self.term = term;
-        self.hold = now + core.settings.expiry_hold;
+        self.hold = now + self.settings.expiry_hold;
         Look::Interrupted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRESH: Option<Duration> = Some(Duration::ZERO);
+
+    /// With the usual settings: noticed after 3 s, held for 15 s.
+    fn begun(now: Instant) -> Interruptions {
+        Interruptions::begin(Settings::default(), now, 1)
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn nobody_looked_while_there_was_nothing_to_remove_and_that_is_no_stall() {
+        let start = Instant::now();
+        let mut interruptions = begun(start);
+        assert_eq!(interruptions.wake(start, None), None);
+        let now = start + seconds(3600);
+        let due = interruptions.grace(now);
+        assert_eq!(due, now + seconds(15));
+        let wake = interruptions.wake(now, Some(due)).unwrap();
+        assert_eq!(wake, now + seconds(1));
+        assert_eq!(interruptions.judge(wake, FRESH, 1), Look::Clear);
+    }
+
+    #[test]
+    fn a_stall_an_absence_of_the_store_and_a_new_leader_hold_removals() {
+        let now = Instant::now();
+        let mut interruptions = begun(now);
+        interruptions.wake(now, Some(now));
+        let now = now + seconds(4);
+        assert_eq!(interruptions.judge(now, FRESH, 1), Look::Interrupted);
+        assert_eq!(interruptions.grace(now), now + seconds(15));
+        assert_eq!(interruptions.judge(now, Some(seconds(4)), 1), Look::Away);
+        assert_eq!(interruptions.judge(now, None, 1), Look::Away);
+        assert_eq!(interruptions.judge(now, FRESH, 1), Look::Interrupted);
+        assert_eq!(interruptions.judge(now, FRESH, 1), Look::Clear);
+        assert_eq!(interruptions.judge(now, FRESH, 2), Look::Interrupted);
     }
 }

@@ -16,11 +16,10 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cache::{Change, Followed},
+    cache::{Change, Followed, Turn},
     domain::{
         Core,
         error::Error,
-        replica::rank,
         session_id::SessionId,
         state::{Item, Kind, State, StateProjection, View},
     },
@@ -85,41 +84,19 @@ impl Removal {
         let mut follower = self.core.cache.follow(&KINDS)?;
         self.begin(&self.core.cache.view()?.state);
         loop {
-            let wake = self.wake();
-            let clock = self.core.clock.clone();
-            let sleep = async {
-                match wake {
-                    Some(wake) => clock.sleep_until(wake).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                followed = follower.next() => match followed {
-                    Some(Followed::Changes { changes, view }) => {
-                        for change in &changes {
-                            self.take_in(change, &view.state);
-                        }
+            let now = self.core.clock.now();
+            let wake = self.interruptions.wake(now, self.queue.next_due());
+            match follower.next_by(wake).await {
+                Turn::Followed(Followed::Changes { changes, view }) => {
+                    for change in &changes {
+                        self.take_in(change, &view.state);
                     }
-                    Some(Followed::Behind(view)) => self.begin(&view.state),
-                    None => return Ok(()),
-                },
-                () = sleep => self.look().await?,
+                }
+                Turn::Followed(Followed::Behind(view)) => self.begin(&view.state),
+                Turn::Due => self.look().await?,
+                Turn::Over => return Ok(()),
             }
         }
-    }
-
-    /// When to look at the queue: when something is due, and often enough to notice that the store
-    /// is away. Not at all while there is nothing in it.
-    fn wake(&mut self) -> Option<Instant> {
-        let Some(due) = self.queue.next_due() else {
-            self.interruptions.rest(&self.core);
-            return None;
-        };
-        let tick = self.interruptions.tick(&self.core, RETRY);
-        Some(match self.interruptions.is_away() {
-            true => tick,
-            false => due.min(tick),
-        })
     }
 
     fn begin(&mut self, state: &State) {
@@ -146,7 +123,7 @@ impl Removal {
             self.queue.forget(&path);
             return;
         }
-        let grace = self.interruptions.grace(&self.core, self.core.clock.now());
+        let grace = self.interruptions.grace(self.core.clock.now());
         let session = instance.record.session;
         // One that is known keeps its time, unless another session was lost.
         let known = self.queue.get(&path);
@@ -162,7 +139,7 @@ impl Removal {
         let Some(released) = released else {
             return;
         };
-        let anew = self.interruptions.grace(&self.core, now);
+        let anew = self.interruptions.grace(now);
         let prefix = [path.as_ref(), b"/"].concat();
         for (path, _) in State::under(&state.instances, &prefix, None) {
             if let Some(mut suspect) = self.queue.get(path) {
@@ -180,7 +157,7 @@ impl Removal {
             Look::Away => return Ok(()),
             Look::Interrupted => {
                 tracing::info!("the grace of suspect instances begins anew after an interruption");
-                let grace = self.interruptions.grace(&self.core, now);
+                let grace = self.interruptions.grace(now);
                 self.queue.revise(|suspect| {
                     suspect.grace = grace;
                     grace
@@ -212,10 +189,8 @@ impl Removal {
                 self.queue.forget(&path);
                 continue;
             };
-            let rank = rank(&self.core.replica, state.replicas.keys(), &path);
-            let turns = u32::try_from(rank).unwrap_or(u32::MAX);
             let held = self.held(instance, state, now);
-            let due = suspect.grace.max(held) + rank_delay.saturating_mul(turns);
+            let due = suspect.grace.max(held) + self.core.turn(state, &path);
             if due > now {
                 self.queue.postpone(&path, due);
                 continue;

@@ -156,10 +156,18 @@ impl Counts {
 
     /// Says whether so many sessions ended that removals are held.
     pub fn are_braked(&self, settings: Option<&ServiceSettings>) -> bool {
-        !settings.is_some_and(ServiceSettings::is_brake_off)
-            && self.sessions >= BRAKE_FROM
-            && self.suspect * 2 > self.sessions
+        is_most(self.suspect, self.sessions, settings)
     }
+
+    /// Says whether so many are unhealthy that it may be the checks, and their removals are held.
+    pub fn are_doubtful(&self, settings: Option<&ServiceSettings>) -> bool {
+        is_most(self.unhealthy, self.instances, settings)
+    }
+}
+
+/// More than half of enough, unless an operator wants no brake, or has released it.
+fn is_most(part: usize, all: usize, settings: Option<&ServiceSettings>) -> bool {
+    !settings.is_some_and(ServiceSettings::is_brake_off) && all >= BRAKE_FROM && part * 2 > all
 }
 
 // === impl ServiceSettings ===

@@ -16,11 +16,10 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cache::Followed,
+    cache::{Followed, Turn},
     domain::{
         Core,
         error::Error,
-        replica::rank,
         state::{Kind, State},
     },
 };
@@ -76,27 +75,15 @@ impl Timers {
         let mut follower = self.core.cache.follow(&KINDS)?;
         self.begin(&self.core.cache.view()?.state);
         loop {
-            let due = self.queue.next_due();
-            let clock = self.core.clock.clone();
-            let sleep = async {
-                match due {
-                    Some(due) => clock.sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                followed = follower.next() => match followed {
-                    Some(Followed::Changes { changes, view }) => {
-                        for change in &changes {
-                            for timer in Timer::of_change(change) {
-                                self.note(timer, &view.state);
-                            }
-                        }
+            match follower.next_by(self.queue.next_due()).await {
+                Turn::Followed(Followed::Changes { changes, view }) => {
+                    for timer in changes.iter().flat_map(Timer::of_change) {
+                        self.note(timer, &view.state);
                     }
-                    Some(Followed::Behind(view)) => self.begin(&view.state),
-                    None => return Ok(()),
-                },
-                () = sleep => self.look().await?,
+                }
+                Turn::Followed(Followed::Behind(view)) => self.begin(&view.state),
+                Turn::Due => self.look().await?,
+                Turn::Over => return Ok(()),
             }
         }
     }
@@ -131,10 +118,7 @@ impl Timers {
                 // The time of day may have been put back.
                 Some(due) if due > today => self.note(timer, &view.state),
                 Some(_) => {
-                    let replicas = view.state.replicas.keys();
-                    let rank = rank(&core.replica, replicas, timer.path());
-                    let turns = u32::try_from(rank).unwrap_or(u32::MAX);
-                    let due = since + rank_delay.saturating_mul(turns);
+                    let due = since + core.turn(&view.state, timer.path());
                     if due > now {
                         self.queue.postpone(&timer, due);
                         continue;

@@ -13,11 +13,10 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cache::Followed,
+    cache::{Followed, Turn},
     domain::{
         Core,
         error::Error,
-        replica::rank,
         state::{Kind, State, View},
     },
     store::Compare,
@@ -34,8 +33,6 @@ use super::{
 const KINDS: [usize; 2] = [Kind::Instance as usize, Kind::Settings as usize];
 /// How soon a removal is tried again at the earliest, whatever the settings say.
 const RETRY: Duration = Duration::from_millis(100);
-/// From how many instances on it says more of us than of them that most are unhealthy.
-const BRAKE_FROM: usize = 4;
 
 /// The task that removes what has been unhealthy for too long.
 pub struct UnhealthyRemoval {
@@ -71,41 +68,19 @@ impl UnhealthyRemoval {
         let mut follower = self.core.cache.follow(&KINDS)?;
         self.begin(&self.core.cache.view()?.state);
         loop {
-            let wake = self.wake();
-            let clock = self.core.clock.clone();
-            let sleep = async {
-                match wake {
-                    Some(wake) => clock.sleep_until(wake).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                followed = follower.next() => match followed {
-                    Some(Followed::Changes { changes, view }) => {
-                        for change in &changes {
-                            self.take_in(change.kind, &change.key, &view.state);
-                        }
+            let now = self.core.clock.now();
+            let wake = self.interruptions.wake(now, self.queue.next_due());
+            match follower.next_by(wake).await {
+                Turn::Followed(Followed::Changes { changes, view }) => {
+                    for change in &changes {
+                        self.take_in(change.kind, &change.key, &view.state);
                     }
-                    Some(Followed::Behind(view)) => self.begin(&view.state),
-                    None => return Ok(()),
-                },
-                () = sleep => self.look().await?,
+                }
+                Turn::Followed(Followed::Behind(view)) => self.begin(&view.state),
+                Turn::Due => self.look().await?,
+                Turn::Over => return Ok(()),
             }
         }
-    }
-
-    /// When something is due, and often enough to notice an interruption. Not at all while nothing
-    /// is to be removed.
-    fn wake(&mut self) -> Option<Instant> {
-        let Some(due) = self.queue.next_due() else {
-            self.interruptions.rest(&self.core);
-            return None;
-        };
-        let tick = self.interruptions.tick(&self.core, RETRY);
-        Some(match self.interruptions.is_away() {
-            true => tick,
-            false => due.min(tick),
-        })
     }
 
     fn begin(&mut self, state: &State) {
@@ -133,10 +108,6 @@ impl UnhealthyRemoval {
             self.queue.forget(path);
             return;
         };
-        // Nobody had a reason to look while there was nothing to remove.
-        if self.queue.next_due().is_none() {
-            self.interruptions.rest(&self.core);
-        }
         // One that is known keeps its time.
         let since = self.queue.get(path).unwrap_or(self.core.clock.now());
         self.queue.note(path.clone(), since, since + after);
@@ -180,9 +151,7 @@ impl UnhealthyRemoval {
                 true => self.core.settings.brake_limit,
                 false => Duration::ZERO,
             };
-            let rank = rank(&self.core.replica, state.replicas.keys(), &path);
-            let turns = u32::try_from(rank).unwrap_or(u32::MAX);
-            let due = since + after + held + rank_delay.saturating_mul(turns);
+            let due = since + after + held + self.core.turn(state, &path);
             if due > now {
                 // The brake may come off any time.
                 self.queue
@@ -224,21 +193,11 @@ fn remove_after(instance: &Instance, state: &State) -> Option<Duration> {
     settings_of(instance, state)?.remove_unhealthy_after
 }
 
-/// Says whether so many instances are unhealthy that it may be the checks: more than half of at
-/// least four, unless an operator wants no brake, or has released it.
+/// Says whether so many instances are unhealthy that it may be the checks.
 fn is_braked(instance: &Instance, state: &State) -> bool {
     let service = instance.record.key.service_key().path();
-    let settings = settings_of(instance, state);
-    if settings.is_some_and(|s| s.brake_off || s.brake_released_until.is_some()) {
-        return false;
-    }
-    state
-        .services
-        .get(service.as_bytes())
-        .is_some_and(|service| {
-            let counts = &service.counts;
-            counts.instances >= BRAKE_FROM && counts.unhealthy * 2 > counts.instances
-        })
+    let service = state.services.get(service.as_bytes());
+    service.is_some_and(|service| service.counts.are_doubtful(settings_of(instance, state)))
 }
 
 /// What the first source that objects says.
