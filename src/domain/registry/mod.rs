@@ -1,46 +1,20 @@
 //! The registry: who serves what, where, and how they are.
 //!
-//! A registration (its record) and its liveness (its session) are separate. Who may have an id is
-//! decided in `claim`, and made true by one transaction (`attempt`); when a session ends, the
-//! state shows its instances as suspect at once, and [`Removal`] deletes them after the grace.
+//! A registration (its record) and its liveness (its session) are separate: `registration` writes
+//! the one, and when the other ends the state shows the instance as suspect at once, until `removal`
+//! deletes it after the grace. Beside the record stand what `health` found and what an `operator`
+//! decided, and `drain` takes an instance out so that nobody misses it. `selection` is what lists
+//! and watches show of all that.
 
-mod alias;
-mod attempt;
-mod backing;
-mod check;
-mod claim;
-mod damping;
-mod decide;
-mod departure;
-mod deregister;
 mod drain;
-mod drain_ack;
-mod drain_call;
-mod drain_duty;
-mod drain_end;
-mod filter;
 mod health;
 mod instance;
-mod interruptions;
-mod locality;
-mod note;
-mod observation;
 mod operator;
-mod peers;
-mod put_service;
-mod queue;
-mod register;
-mod release_brake;
+mod registration;
 mod removal;
-mod removed;
-mod removed_instances;
-mod room;
 mod selection;
 mod service;
-mod subscribers;
 mod timers;
-mod unhealthy;
-mod update;
 
 use std::sync::Arc;
 
@@ -60,36 +34,30 @@ use super::{
 };
 
 pub use self::{
-    alias::Route,
-    backing::Support,
-    check::{CheckKind, CheckPort, CheckTls, HealthCheck},
-    decide::{Decided, Decision},
-    departure::Removals,
-    deregister::{Deregistered, Deregistration},
-    drain::{DrainRequest, Drains},
-    drain_ack::{DrainAck, Laggard},
-    drain_call::{DrainCall, DrainOutcome, DrainProgress},
-    drain_duty::DrainDuty,
-    filter::{Filter, FilterError},
-    health::{Damping, Finding, Findings, Health, Registration, Source},
+    drain::{
+        DrainAck, DrainCall, DrainDuty, DrainOutcome, DrainProgress, DrainRequest, Drains, Ended,
+        Laggard, Peers, Reached, Subscriber, SubscriberInfo, Subscribers, Watching,
+    },
+    health::{
+        CheckKind, CheckPort, CheckTls, Damping, Finding, Findings, Health, HealthCheck, Note,
+        Noted, Observation, Registration, Source,
+    },
     instance::{Instance, InstanceRecord, InstanceSpec, Port, SlowStart},
-    locality::{Locality, Nearest, Tier},
-    note::{Note, Noted},
-    observation::Observation,
-    operator::{Drain, Operator, OperatorState, Overlay},
-    peers::Peers,
-    put_service::{DeleteService, PutService},
-    register::{Liveness, NewInstance, Registered, Terms},
-    release_brake::{BrakeReleased, ReleaseBrake},
-    removal::Removal,
-    removed::{RemovalCause, Tombstone},
-    removed_instances::RemovedInstances,
-    selection::{InstanceView, Instances, Roster, Services},
+    operator::{
+        BrakeReleased, Decided, Decision, DeleteService, Drain, Operator, OperatorState, Overlay,
+        PutService, ReleaseBrake,
+    },
+    registration::{
+        Deregistered, Deregistration, InstancePatch, Liveness, NewInstance, Registered, Support,
+        Terms, Update, Updated,
+    },
+    removal::{Removal, RemovalCause, Removals, Tombstone, UnhealthyRemoval},
+    selection::{
+        Filter, FilterError, InstanceView, Instances, Locality, Nearest, RemovedInstances, Roster,
+        Route, Services, Tier,
+    },
     service::{Counts, Export, Service, ServiceSettings},
-    subscribers::{Ended, Reached, Subscriber, SubscriberInfo, Subscribers, Watching},
     timers::Timers,
-    unhealthy::UnhealthyRemoval,
-    update::{InstancePatch, Update, Updated},
 };
 
 /// How often others may get in between before a mutation gives up.

@@ -26,7 +26,7 @@ use crate::{
 
 use self::timer::{End, Timer};
 
-use super::{departure::Departure, queue::Queue};
+use super::removal::{departure::Departure, queue::Queue};
 
 /// What has times to wait for, or ends the wait.
 const KINDS: [usize; 4] = [

@@ -15,7 +15,7 @@ use crate::{
         records,
         registry::{
             Damping, Drain, Findings, Operator, Registration, RemovalCause, ServiceSettings,
-            departure::Departure,
+            removal::departure::Departure,
         },
         state::{Item, Kind, State, StateProjection},
     },
