@@ -7,6 +7,7 @@
 //! What the keys mean is the business of a [`Projection`].
 
 mod arrivals;
+mod begin;
 mod bell;
 mod catchup;
 mod cursor;

@@ -24,14 +24,18 @@
 //! `<waiter>` is `<session>.<hash of the request id>`. Names have no `/` and config keys no empty
 //! segment, so no key is a prefix of another's room and `//` ends a config key.
 
+mod paths;
+
 use bytes::Bytes;
 
 use crate::store::KeyRange;
 
 use super::{
-    names::{ConfigKey, InstanceId, LockName, Namespace, ReplicaId, ServiceName},
+    names::{ConfigKey, LockName, Namespace, ReplicaId},
     session_id::SessionId,
 };
+
+pub use self::paths::{ConfigPath, InstanceKey, LockPath, ServiceKey};
 
 /// The keys under one root.
 #[derive(Debug, Clone)]
@@ -70,44 +74,6 @@ pub enum StateKey {
     Replica(ReplicaId),
     /// Kinds that only stand for themselves: fences.
     Other,
-}
-
-/// A service within its namespace.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceKey {
-    /// The namespace.
-    pub namespace: Namespace,
-    /// The service.
-    pub service: ServiceName,
-}
-
-/// An instance within its service within its namespace.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InstanceKey {
-    /// The namespace.
-    pub namespace: Namespace,
-    /// The service.
-    pub service: ServiceName,
-    /// The instance.
-    pub id: InstanceId,
-}
-
-/// A config item within its namespace.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConfigPath {
-    /// The namespace.
-    pub namespace: Namespace,
-    /// The key.
-    pub key: ConfigKey,
-}
-
-/// A lock within its namespace.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LockPath {
-    /// The namespace.
-    pub namespace: Namespace,
-    /// The lock.
-    pub name: LockName,
 }
 
 // === impl Keyspace ===
@@ -281,70 +247,6 @@ impl Keyspace {
 
     fn at(&self, room: &str, path: &str) -> Bytes {
         format!("{}{room}{path}", self.root).into()
-    }
-}
-
-// === impl ServiceKey ===
-
-impl ServiceKey {
-    /// `namespace/service`.
-    pub fn path(&self) -> String {
-        format!("{}/{}", self.namespace, self.service)
-    }
-
-    /// Reads a path.
-    pub fn parse(path: &str) -> Option<Self> {
-        let (namespace, service) = path.split_once('/')?;
-        Some(Self {
-            namespace: Namespace::parse(namespace).ok()?,
-            service: ServiceName::parse(service).ok()?,
-        })
-    }
-}
-
-// === impl InstanceKey ===
-
-impl InstanceKey {
-    /// The service it is one of.
-    pub fn service_key(&self) -> ServiceKey {
-        ServiceKey {
-            namespace: self.namespace.clone(),
-            service: self.service.clone(),
-        }
-    }
-
-    /// `namespace/service/id`.
-    pub fn path(&self) -> String {
-        format!("{}/{}/{}", self.namespace, self.service, self.id)
-    }
-
-    /// Reads a path.
-    pub fn parse(path: &str) -> Option<Self> {
-        let (namespace, rest) = path.split_once('/')?;
-        let (service, id) = rest.split_once('/')?;
-        Some(Self {
-            namespace: Namespace::parse(namespace).ok()?,
-            service: ServiceName::parse(service).ok()?,
-            id: InstanceId::parse(id).ok()?,
-        })
-    }
-}
-
-// === impl ConfigPath ===
-
-impl ConfigPath {
-    /// `namespace/key`.
-    pub fn path(&self) -> String {
-        format!("{}/{}", self.namespace, self.key)
-    }
-}
-
-// === impl LockPath ===
-
-impl LockPath {
-    /// `namespace/name`.
-    pub fn path(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
     }
 }
 

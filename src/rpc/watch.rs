@@ -1,7 +1,9 @@
 //! Watch streams: one implementation for everything that can be watched.
 
+mod response;
 mod routing;
 mod subscription;
+mod terms;
 
 use std::{
     collections::VecDeque,
@@ -23,18 +25,21 @@ use crate::{
     domain::{
         Core,
         epoch::Epoch,
-        state::{Cause, State, StateProjection},
+        state::{Cause, StateProjection},
         watch::{
-            Action, Cursor, CursorOptions, FinalReason, Message, ResetReason, Selection, Start,
-            Token, Told,
+            Action, Cursor, CursorOptions, FinalReason, Message, ResetReason, Selection, Token,
+            Told,
         },
     },
     rpc::{convert::wire_duration, framed, layers::trailers, status},
 };
 
+pub(crate) use self::response::watch_response;
 pub use self::{
+    response::WatchResponse,
     routing::{Routed, Routing},
     subscription::Subscription,
+    terms::{Asks, Protected, Terms},
 };
 
 /// What the framework sees of a watch: nothing, because its messages are written here.
@@ -53,180 +58,6 @@ pub struct Settings {
     /// until then it costs a position and what its connection buffers. Default 5 min.
     pub stall_limit: Duration,
 }
-
-/// The answer type of one watch method; they are alike but for the item.
-/// `watch_response!` implements it.
-pub trait WatchResponse: prost::Message + Default + 'static {
-    /// The item on the wire.
-    type Item;
-
-    /// A part of a snapshot.
-    fn snapshot(items: Vec<Self::Item>) -> Self;
-    /// The end of a snapshot.
-    fn snapshot_end(end: SnapshotEnd) -> Self;
-    /// A delta, or a part of one.
-    fn delta(
-        revisions: (i64, i64),
-        events: Vec<(EventType, DeleteCause, Self::Item)>,
-        conflated: bool,
-        last_part: bool,
-    ) -> Self;
-    /// A bookmark.
-    fn bookmark(bookmark: Bookmark) -> Self;
-    /// A reset.
-    fn reset(reset: Reset) -> Self;
-    /// Adds what every message has.
-    fn sealed(self, header: ResponseHeader, resume_token: Bytes) -> Self;
-    /// Adds whether what is watched is protected, where messages say so.
-    fn protected(self, _protected: bool) -> Self {
-        self
-    }
-    /// Adds whether it is to be acknowledged, where messages say so.
-    fn ack_requested(self, _requested: bool) -> Self {
-        self
-    }
-    /// Adds where what is watched leads, where messages say so.
-    fn routed(self, _routed: Routed) -> Self {
-        self
-    }
-}
-
-/// How one watch is opened.
-pub struct Terms<T> {
-    /// Where it begins.
-    pub start: Start,
-    /// How much is merged.
-    pub min_interval: Duration,
-    /// Whether what is watched is protected, where messages say so.
-    pub protected: Option<Arc<Protected>>,
-    /// Who is told that it is watched, and how far the watcher is.
-    pub subscription: Option<Subscription>,
-    /// Which messages are to be acknowledged, where messages say so.
-    pub asks: Option<Asks<T>>,
-}
-
-/// Says whether something is protected in a state.
-pub type Protected = dyn Fn(&State) -> bool + Send + Sync;
-
-/// Says whether a message is to be acknowledged.
-pub type Asks<T> = fn(&Message<T>) -> bool;
-
-// === impl Terms ===
-
-impl<T> Terms<T> {
-    /// The terms of a watch of what is never protected.
-    pub fn new(start: Start, min_interval: Duration) -> Self {
-        Self {
-            start,
-            min_interval,
-            protected: None,
-            subscription: None,
-            asks: None,
-        }
-    }
-}
-
-/// Implements [`WatchResponse`] for a generated response type.
-macro_rules! watch_response {
-    ($response:ident in $module:ident, $snapshot:ident { $items:ident }, $delta:ident, $event:ident { $field:ident: $item:ty } $(, $protected:ident, $requested:ident)?) => {
-        impl $crate::rpc::watch::WatchResponse for stanchion_client::proto::$response {
-            type Item = $item;
-
-            fn snapshot(items: Vec<Self::Item>) -> Self {
-                let snapshot = stanchion_client::proto::$snapshot { $items: items };
-                Self {
-                    message: Some(stanchion_client::proto::$module::Message::Snapshot(
-                        snapshot,
-                    )),
-                    ..Default::default()
-                }
-            }
-
-            fn snapshot_end(end: stanchion_client::proto::SnapshotEnd) -> Self {
-                Self {
-                    message: Some(stanchion_client::proto::$module::Message::SnapshotEnd(end)),
-                    ..Default::default()
-                }
-            }
-
-            fn delta(
-                (prev_revision, revision): (i64, i64),
-                events: Vec<(
-                    stanchion_client::proto::EventType,
-                    stanchion_client::proto::DeleteCause,
-                    Self::Item,
-                )>,
-                conflated: bool,
-                last_part: bool,
-            ) -> Self {
-                let events = events
-                    .into_iter()
-                    .map(|(kind, cause, item)| stanchion_client::proto::$event {
-                        r#type: kind.into(),
-                        cause: cause.into(),
-                        $field: Some(item),
-                    })
-                    .collect();
-                let delta = stanchion_client::proto::$delta {
-                    prev_revision,
-                    revision,
-                    events,
-                    conflated,
-                    last_part,
-                };
-                Self {
-                    message: Some(stanchion_client::proto::$module::Message::Delta(delta)),
-                    ..Default::default()
-                }
-            }
-
-            fn bookmark(bookmark: stanchion_client::proto::Bookmark) -> Self {
-                Self {
-                    message: Some(stanchion_client::proto::$module::Message::Bookmark(
-                        bookmark,
-                    )),
-                    ..Default::default()
-                }
-            }
-
-            fn reset(reset: stanchion_client::proto::Reset) -> Self {
-                Self {
-                    message: Some(stanchion_client::proto::$module::Message::Reset(reset)),
-                    ..Default::default()
-                }
-            }
-
-            fn sealed(
-                mut self,
-                header: stanchion_client::proto::ResponseHeader,
-                resume_token: bytes::Bytes,
-            ) -> Self {
-                self.header = Some(header);
-                self.resume_token = resume_token;
-                self
-            }
-
-            $(
-                fn protected(mut self, protected: bool) -> Self {
-                    self.$protected = protected;
-                    self
-                }
-
-                fn ack_requested(mut self, requested: bool) -> Self {
-                    self.$requested = requested;
-                    self
-                }
-
-                fn routed(mut self, routed: $crate::rpc::watch::Routed) -> Self {
-                    self.answered_by = routed.answered_by;
-                    self.alias_broken = routed.broken;
-                    self
-                }
-            )?
-        }
-    };
-}
-pub(crate) use watch_response;
 
 /// The body of a watch's answer.
 struct WatchBody<S: Selection<StateProjection>, R: WatchResponse> {

@@ -5,6 +5,7 @@
 
 mod configs;
 mod instances;
+mod item;
 mod locks;
 mod routes;
 mod services;
@@ -21,7 +22,10 @@ use crate::{
     store::{Event, KeyValue, Revision},
 };
 
-pub use self::usage::Usage;
+pub use self::{
+    item::{Cause, Item, Kind},
+    usage::Usage,
+};
 
 pub(super) use self::locks::claim_key;
 
@@ -34,8 +38,7 @@ use super::{
     namespace::NamespaceSettings,
     records,
     registry::{
-        DrainAck, Findings, Instance, InstanceSpec, Operator, Roster, Route, Service,
-        ServiceSettings, Tombstone,
+        DrainAck, Findings, Instance, Operator, Roster, Route, Service, ServiceSettings, Tombstone,
     },
     replica::Replica,
     session::{Session, SessionPlace},
@@ -46,30 +49,6 @@ use super::{
 pub type Cache = crate::cache::Cache<StateProjection>;
 /// A published state.
 pub type View = crate::cache::View<StateProjection>;
-
-/// The kinds of things that can be watched; each has a log of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-pub enum Kind {
-    /// [`Session`]
-    Session,
-    /// [`Instance`]
-    Instance,
-    /// [`Service`]
-    Service,
-    /// [`ConfigHead`]
-    Config,
-    /// [`Claim`]
-    Lock,
-    /// [`ServiceSettings`]
-    Settings,
-    /// [`DrainAck`]
-    DrainAck,
-    /// [`Findings`]
-    Findings,
-    /// [`Operator`]
-    Operator,
-}
 
 /// Everything that is current. The maps are keyed by path (`namespace/service/id`,
 /// `namespace/key`, `namespace/name`), in which things of one owner stand together.
@@ -135,54 +114,6 @@ pub enum Owned {
     Instance(Bytes),
     /// A place in a lock's queue: the path of the lock, and the key in the store.
     Waiter(Bytes, Bytes),
-}
-
-/// One thing that can be watched.
-#[derive(Clone)]
-pub enum Item {
-    /// A session.
-    Session(Arc<Session>),
-    /// An instance.
-    Instance(Arc<Instance>),
-    /// A service.
-    Service(Arc<Service>),
-    /// A config item that is not deleted.
-    Config(Arc<ConfigHead>),
-    /// A lock that is held, in lists.
-    Lock(Arc<LockQueue>),
-    /// A claim on a lock, in watches.
-    Claim(Arc<Claim>),
-    /// What was set for a service.
-    Settings(Arc<ServiceSettings>),
-    /// What a replica acknowledged of a drain, and when.
-    DrainAck(Arc<DrainAck>, Revision),
-    /// An instance that was removed, in lists.
-    Tombstone(Arc<Tombstone>),
-    /// What was found of an instance.
-    Findings(Arc<Findings>),
-    /// What was decided about an instance.
-    Operator(Arc<Operator>),
-    /// A service leads elsewhere now, and since when: it shows other instances, or none.
-    Rerouted(Revision),
-}
-
-/// Why a thing disappeared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// An instance was deregistered.
-    Deregistered,
-    /// An instance was removed after its session's end and the grace, or a session expired.
-    Expired,
-    /// An instance went with its session, which was closed.
-    SessionClosed,
-    /// The thing exists but the watcher's filter no longer takes it.
-    NoLongerMatching,
-    /// A config item was deleted.
-    Deleted,
-    /// A service lost its last instance.
-    Empty,
-    /// A claim on a lock was given up.
-    Released,
 }
 
 /// Decodes the watched keys and keeps [`State`].
@@ -384,58 +315,15 @@ impl Projection for StateProjection {
     }
 
     fn visible_revision(item: &Item) -> Revision {
-        match item {
-            Item::Session(session) => session.mod_revision,
-            Item::Instance(instance) => instance.visible_revision,
-            Item::Service(service) => service.visible_revision,
-            Item::Config(head) => head.mod_revision,
-            Item::Lock(queue) => queue.visible_revision,
-            Item::Claim(claim) => claim.visible_revision,
-            Item::Settings(settings) => settings.mod_revision,
-            Item::DrainAck(_, revision) | Item::Rerouted(revision) => *revision,
-            Item::Tombstone(tombstone) => tombstone.record.mod_revision,
-            Item::Findings(findings) => findings.mod_revision,
-            Item::Operator(operator) => operator.mod_revision,
-        }
+        item.visible_revision()
     }
 
     fn create_revision(item: &Item) -> Revision {
-        match item {
-            Item::Session(session) => session.create_revision,
-            Item::Instance(instance) => instance.record.create_revision,
-            Item::Service(service) => service.create_revision,
-            Item::Config(head) => head.create_revision,
-            Item::Lock(queue) => queue.visible_revision,
-            Item::Claim(claim) => claim.waiter.create_revision,
-            Item::Settings(settings) => settings.create_revision,
-            Item::DrainAck(_, revision) | Item::Rerouted(revision) => *revision,
-            Item::Tombstone(tombstone) => tombstone.record.create_revision,
-            Item::Findings(findings) => findings.mod_revision,
-            Item::Operator(operator) => operator.mod_revision,
-        }
+        item.create_revision()
     }
 
     fn weight(item: &Item) -> usize {
-        match item {
-            Item::Session(session) => 128 + map_weight(&session.metadata),
-            Item::Instance(instance) => spec_weight(instance.spec()),
-            Item::Service(service) => 32 + service.path.len(),
-            Item::Config(head) => {
-                200 + head.current.body.content.len() + map_weight(&head.current.body.labels)
-            }
-            Item::Lock(queue) => 64 + queue.claims.len() * 160,
-            Item::Claim(claim) => 96 + map_weight(&claim.waiter.metadata),
-            Item::Settings(settings) => {
-                200 + settings.checks.len() * 64 + map_weight(&settings.labels)
-            }
-            Item::Rerouted(_) => 0,
-            Item::DrainAck(ack, _) => 32 + ack.laggards.len() * 48,
-            Item::Tombstone(tombstone) => {
-                spec_weight(&tombstone.record.spec) + tombstone.detail.len()
-            }
-            Item::Findings(findings) => 48 + findings.findings.len() * 96,
-            Item::Operator(operator) => 128 + map_weight(&operator.overlay.metadata),
-        }
+        item.weight()
     }
 
     fn no_longer_matching() -> Cause {
@@ -477,14 +365,4 @@ impl State {
 
 fn ack_path(key: &InstanceKey, replica: &ReplicaId) -> Bytes {
     format!("{}/{replica}", key.path()).into()
-}
-
-fn spec_weight(spec: &InstanceSpec) -> usize {
-    200 + spec.ports.len() * 24 + map_weight(&spec.metadata)
-}
-
-fn map_weight(map: &std::collections::BTreeMap<String, String>) -> usize {
-    map.iter()
-        .map(|(key, value)| key.len() + value.len() + 6)
-        .sum()
 }

@@ -47,7 +47,10 @@ impl Route {
 /// Makes sure that an alias leads somewhere.
 ///
 /// Errors: [`Error::AliasChain`], [`Error::NotExported`].
-pub(in crate::domain::registry) fn check(alias: &ServiceSettings, state: &State) -> Result<(), Error> {
+pub(in crate::domain::registry) fn check(
+    alias: &ServiceSettings,
+    state: &State,
+) -> Result<(), Error> {
     let Some(target) = &alias.alias_of else {
         return Ok(());
     };

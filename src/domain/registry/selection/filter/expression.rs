@@ -239,14 +239,12 @@ fn listed<T: fmt::Display>(
 mod tests {
     use std::{sync::Arc, time::SystemTime};
 
-    use super::super::{
-        super::{Health, InstanceRecord, InstanceSpec, OperatorState},
-        Filter,
-    };
+    use super::super::Filter;
     use super::*;
     use crate::domain::{
         keyspace::InstanceKey,
         names::{InstanceId, Label, Namespace, ServiceName},
+        registry::{Health, InstanceRecord, InstanceSpec, OperatorState},
     };
 
     /// Version 1.2, in zone `a`, healthy and draining, with `tier` and `a key` as metadata.

@@ -1,0 +1,105 @@
+//! What things are called within the store, apart from where they are.
+
+use crate::domain::names::{ConfigKey, InstanceId, LockName, Namespace, ServiceName};
+
+/// A service within its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The service.
+    pub service: ServiceName,
+}
+
+/// An instance within its service within its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceKey {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The service.
+    pub service: ServiceName,
+    /// The instance.
+    pub id: InstanceId,
+}
+
+/// A config item within its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigPath {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The key.
+    pub key: ConfigKey,
+}
+
+/// A lock within its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LockPath {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The lock.
+    pub name: LockName,
+}
+
+// === impl ServiceKey ===
+
+impl ServiceKey {
+    /// `namespace/service`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.namespace, self.service)
+    }
+
+    /// Reads a path.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (namespace, service) = path.split_once('/')?;
+        Some(Self {
+            namespace: Namespace::parse(namespace).ok()?,
+            service: ServiceName::parse(service).ok()?,
+        })
+    }
+}
+
+// === impl InstanceKey ===
+
+impl InstanceKey {
+    /// The service it is one of.
+    pub fn service_key(&self) -> ServiceKey {
+        ServiceKey {
+            namespace: self.namespace.clone(),
+            service: self.service.clone(),
+        }
+    }
+
+    /// `namespace/service/id`.
+    pub fn path(&self) -> String {
+        format!("{}/{}/{}", self.namespace, self.service, self.id)
+    }
+
+    /// Reads a path.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (namespace, rest) = path.split_once('/')?;
+        let (service, id) = rest.split_once('/')?;
+        Some(Self {
+            namespace: Namespace::parse(namespace).ok()?,
+            service: ServiceName::parse(service).ok()?,
+            id: InstanceId::parse(id).ok()?,
+        })
+    }
+}
+
+// === impl ConfigPath ===
+
+impl ConfigPath {
+    /// `namespace/key`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.namespace, self.key)
+    }
+}
+
+// === impl LockPath ===
+
+impl LockPath {
+    /// `namespace/name`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
