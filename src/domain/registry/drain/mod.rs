@@ -34,9 +34,7 @@ use crate::{
     store::{Compare, Operation, Revision, Txn, TxnResponse},
 };
 
-use crate::domain::registry::{
-    Drain, Instance, InstanceRecord, Operator, ROUNDS, registration::claim::mismatch,
-};
+use crate::domain::registry::{Drain, Instance, InstanceRecord, Operator, ROUNDS};
 
 pub use self::{
     ack::{DrainAck, Laggard},
@@ -193,10 +191,8 @@ impl DrainRequest {
                 name: self.key.path(),
             });
         }
-        if let Some(expected) = self.expected_revision
-            && expected != record.mod_revision
-        {
-            return Verdict::Refuse(mismatch(expected, record.mod_revision));
+        if let Err(error) = Error::unless_at(self.expected_revision, record.mod_revision) {
+            return Verdict::Refuse(error);
         }
         let before = seen.operator.as_deref();
         if let Some(operator) = before {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
-        error::{Error, Expectation, Resource},
+        error::{Error, Resource},
         keyspace::InstanceKey,
         names::Label,
         records,
@@ -81,9 +81,9 @@ impl Seen {
 /// record's create-revision, so that says nothing.
 pub(super) fn decide(wanted: &Registration, owner: &Owner, seen: &Seen) -> Verdict {
     let Some(record) = &seen.record else {
-        return match wanted.expected_revision {
-            Some(expected) if expected != 0 => Verdict::Refuse(mismatch(expected, 0)),
-            _ => Verdict::Write { gone: None },
+        return match Error::unless_at(wanted.expected_revision, 0) {
+            Err(error) => Verdict::Refuse(error),
+            Ok(()) => Verdict::Write { gone: None },
         };
     };
     let own = record.session == owner.session;
@@ -91,10 +91,8 @@ pub(super) fn decide(wanted: &Registration, owner: &Owner, seen: &Seen) -> Verdi
     if own && record.register_request_id == wanted.request_id {
         return Verdict::Current(record.clone());
     }
-    if let Some(expected) = wanted.expected_revision
-        && expected != record.mod_revision
-    {
-        return Verdict::Refuse(mismatch(expected, record.mod_revision));
+    if let Err(error) = Error::unless_at(wanted.expected_revision, record.mod_revision) {
+        return Verdict::Refuse(error);
     }
     if own && record.spec == wanted.spec && record.client_id == owner.client_id {
         return Verdict::Current(record.clone());
@@ -115,15 +113,6 @@ pub(super) fn decide(wanted: &Registration, owner: &Owner, seen: &Seen) -> Verdi
         },
         (Some(_), None) => Verdict::Ask,
         (Some(_), Some(true)) | (None, _) => Verdict::Refuse(taken(record)),
-    }
-}
-
-/// The error of a stale expectation.
-pub(in crate::domain::registry) fn mismatch(expected: Revision, found: Revision) -> Error {
-    Error::Mismatch {
-        expected,
-        found,
-        what: Expectation::Revision,
     }
 }
 
@@ -259,7 +248,7 @@ mod tests {
         };
         assert_eq!(
             decide(&other, &me, &seen(&me, Some(true))),
-            Verdict::Refuse(mismatch(0, 7))
+            Verdict::Refuse(Error::unless_at(Some(0), 7).unwrap_err())
         );
     }
 

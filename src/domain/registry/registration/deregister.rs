@@ -12,7 +12,7 @@ use crate::{
     store::{self, Compare, LeaseId, Operation, Revision, Txn, TxnResponse},
 };
 
-use crate::domain::registry::{InstanceRecord, ROUNDS, Registry, registration::claim::mismatch};
+use crate::domain::registry::{InstanceRecord, ROUNDS, Registry};
 
 /// What is to be deregistered.
 #[derive(Debug, Clone)]
@@ -174,12 +174,8 @@ impl Deregistration {
         if self.session.is_some() && record.session != self.session {
             return Ok(None);
         }
-        match self.expected_revision {
-            Some(expected) if expected != record.mod_revision => {
-                Err(mismatch(expected, record.mod_revision))
-            }
-            _ => Ok(Some(record)),
-        }
+        Error::unless_at(self.expected_revision, record.mod_revision)?;
+        Ok(Some(record))
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod attempt;
 mod backing;
-pub(super) mod claim;
+mod claim;
 mod deregister;
 mod register;
 mod room;

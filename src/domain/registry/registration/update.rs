@@ -12,7 +12,6 @@ use crate::{
 
 use crate::domain::registry::{
     HealthCheck, Instance, InstanceRecord, InstanceSpec, Port, ROUNDS, Registry,
-    registration::claim::mismatch,
 };
 
 /// New values; `None` leaves what is there.
@@ -170,10 +169,8 @@ impl Update {
         if record.request_id == self.request_id {
             return Verdict::Current(record.clone());
         }
-        if let Some(expected) = self.expected_revision
-            && expected != record.mod_revision
-        {
-            return Verdict::Refuse(mismatch(expected, record.mod_revision));
+        if let Err(error) = Error::unless_at(self.expected_revision, record.mod_revision) {
+            return Verdict::Refuse(error);
         }
         let spec = self.patch.apply(&record.spec);
         if spec == record.spec {
