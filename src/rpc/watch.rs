@@ -365,6 +365,8 @@ fn action(action: Action<Cause>) -> (EventType, DeleteCause) {
                 Cause::Deleted => DeleteCause::Deleted,
                 Cause::Empty => DeleteCause::Empty,
                 Cause::Released => DeleteCause::Released,
+                Cause::Drained => DeleteCause::Drained,
+                Cause::Unhealthy => DeleteCause::Unhealthy,
             },
         ),
     }

@@ -14,7 +14,7 @@ use crate::{
         keyspace::InstanceKey,
         registry::{
             Counts, Findings, Health, HealthCheck, Instance, InstanceRecord, Operator,
-            ServiceSettings, SlowStart,
+            OperatorState, RemovalCause, ServiceSettings, SlowStart,
         },
     },
     store::Revision,
@@ -149,13 +149,13 @@ pub(super) fn settle(
     }
     let services = services::settle(state, touched, &mut seen, revision);
     for (path, (before, after)) in seen.instances {
-        let cause = cause(touched, before.as_deref());
         let unseen = match (&before, &after) {
             (Some(before), Some(after)) => before.looks_like(after),
             (None, None) => true,
             _ => false,
         };
         if !unseen {
+            let cause = cause(state, touched, before.as_deref());
             changes.push(Change {
                 kind: Kind::Instance as usize,
                 key: path,
@@ -237,17 +237,21 @@ fn service_of(path: &Bytes) -> Option<Bytes> {
     Some(path.slice(..end))
 }
 
-fn cause(touched: &Touched, before: Option<&Instance>) -> Cause {
-    match before {
-        Some(before) if before.health == Health::Suspect => Cause::Expired,
-        Some(before)
-            if before
-                .record
-                .session
-                .is_some_and(|session| touched.closed.contains(&session)) =>
-        {
-            Cause::SessionClosed
-        }
+/// Why an instance is gone, if it is. What is neither suspect nor goes with its session was asked
+/// to be deregistered, unless a tombstone knows better.
+fn cause(state: &State, touched: &Touched, before: Option<&Instance>) -> Cause {
+    let Some(before) = before else {
+        return Cause::Deregistered;
+    };
+    let closed = |session| touched.closed.contains(&session);
+    let tombstone = state.tombstones.get(before.record.key.path().as_bytes());
+    let tombstone = tombstone.filter(|it| it.record.mod_revision == before.record.mod_revision);
+    match tombstone.map(|tombstone| tombstone.cause) {
+        _ if before.health == Health::Suspect => Cause::Expired,
+        _ if before.record.session.is_some_and(closed) => Cause::SessionClosed,
+        // One that was written for a removal that came to nothing says nothing.
+        Some(RemovalCause::Drained) if before.operator == OperatorState::Draining => Cause::Drained,
+        Some(RemovalCause::Unhealthy) if before.health == Health::Unhealthy => Cause::Unhealthy,
         _ => Cause::Deregistered,
     }
 }

@@ -85,6 +85,10 @@ pub enum Cause {
     Empty,
     /// A claim on a lock was given up.
     Released,
+    /// An instance was drained.
+    Drained,
+    /// An instance was removed because it stayed unhealthy.
+    Unhealthy,
 }
 
 // === impl Item ===

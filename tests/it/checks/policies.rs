@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use stanchion::{domain::registry::RemovalCause, settings::Settings};
 use stanchion_client::proto::{
-    EventType, Health, InstanceView, PutServiceRequest, ServiceSettings, WatchInstancesRequest,
-    watch_instances_response::Message,
+    DeleteCause, EventType, Health, InstanceView, PutServiceRequest, ServiceSettings,
+    WatchInstancesRequest, watch_instances_response::Message,
 };
 
 use super::{
@@ -173,16 +173,18 @@ async fn what_is_unhealthy_for_too_long_is_removed_once_and_remembered(backend: 
         .await
         .unwrap();
     let mut seen = Vec::new();
-    while !seen.iter().any(|(_, id)| id == "b") {
+    while !seen.iter().any(|(_, _, id)| id == "b") {
         if let Some(Message::Delta(delta)) = watch.message().await.unwrap().unwrap().message {
             let told = |event: stanchion_client::proto::InstanceEvent| {
-                (event.r#type(), event.instance.unwrap().instance_id)
+                let (kind, cause) = (event.r#type(), event.cause());
+                (kind, cause, event.instance.unwrap().instance_id)
             };
             seen.extend(delta.events.into_iter().map(told));
         }
     }
-    let removals = seen.iter().filter(|(kind, _)| *kind == EventType::Deleted);
-    assert_eq!(removals.count(), 1, "{seen:?}");
+    let removals = seen.iter().filter(|(kind, ..)| *kind == EventType::Deleted);
+    let causes: Vec<_> = removals.map(|(_, cause, _)| *cause).collect();
+    assert_eq!(causes, [DeleteCause::Unhealthy], "{seen:?}");
     one.stop().await;
     two.stop().await;
 }

@@ -206,10 +206,7 @@ async fn who_does_not_acknowledge_is_told_and_not_waited_for(backend: Backend) {
     assert_eq!((last.done_count, last.subscriber_count), (1, 1));
     let (told, _, _) = watcher.event().await;
     assert_eq!(told, EventType::Modified);
-    assert_eq!(
-        watcher.event().await,
-        deleted("a", DeleteCause::Deregistered)
-    );
+    assert_eq!(watcher.event().await, deleted("a", DeleteCause::Drained));
     assert!(get(&server, "a").await.is_err());
     server.stop().await;
 }

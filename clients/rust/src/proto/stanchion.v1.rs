@@ -469,6 +469,13 @@ pub enum DeleteCause {
     Released = 6,
     /// The last instance of the service is gone.
     Empty = 7,
+    /// The instance was drained. `DELETE_CAUSE_DEREGISTERED` if the store had no
+    /// room for a note of it.
+    Drained = 8,
+    /// The instance was unhealthy for so long that it was removed, as its service
+    /// wants. `DELETE_CAUSE_DEREGISTERED` if the store had no room for a note of
+    /// it.
+    Unhealthy = 9,
 }
 impl DeleteCause {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -485,6 +492,8 @@ impl DeleteCause {
             Self::Deleted => "DELETE_CAUSE_DELETED",
             Self::Released => "DELETE_CAUSE_RELEASED",
             Self::Empty => "DELETE_CAUSE_EMPTY",
+            Self::Drained => "DELETE_CAUSE_DRAINED",
+            Self::Unhealthy => "DELETE_CAUSE_UNHEALTHY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -498,6 +507,8 @@ impl DeleteCause {
             "DELETE_CAUSE_DELETED" => Some(Self::Deleted),
             "DELETE_CAUSE_RELEASED" => Some(Self::Released),
             "DELETE_CAUSE_EMPTY" => Some(Self::Empty),
+            "DELETE_CAUSE_DRAINED" => Some(Self::Drained),
+            "DELETE_CAUSE_UNHEALTHY" => Some(Self::Unhealthy),
             _ => None,
         }
     }
