@@ -10,6 +10,12 @@ use crate::{
     endpoints::Endpoints,
     error::{Error, Next, Result},
     options::Options,
+    proto::{
+        config_service_client::ConfigServiceClient, lock_service_client::LockServiceClient,
+        operator_service_client::OperatorServiceClient,
+        registry_service_client::RegistryServiceClient, server_service_client::ServerServiceClient,
+        session_service_client::SessionServiceClient,
+    },
 };
 
 /// The longest wait between two tries of one call.
@@ -33,19 +39,45 @@ pub(crate) struct Patience {
     pub(crate) attempts: u32,
 }
 
+/// The generated client of a service.
+pub(crate) trait Stub {
+    /// One that calls over `channel`.
+    fn over(channel: Channel) -> Self;
+}
+
+macro_rules! stubs {
+    ($($Client:ident),*) => {$(
+        impl Stub for $Client<Channel> {
+            fn over(channel: Channel) -> Self {
+                Self::new(channel)
+            }
+        }
+    )*};
+}
+
+stubs!(
+    ConfigServiceClient,
+    LockServiceClient,
+    OperatorServiceClient,
+    RegistryServiceClient,
+    ServerServiceClient,
+    SessionServiceClient
+);
+
 // === impl Caller ===
 
 impl Caller {
     /// Makes a call that the server can be asked repeatedly: a read, or a mutation with a
-    /// `request_id` or of a kind that changes nothing the second time.
-    pub(crate) async fn call<Req, Res, Fut>(
+    /// `request_id` or of a kind that changes nothing the second time. `method` is one of a
+    /// generated client.
+    pub(crate) async fn call<S, Req, Res>(
         &self,
         request: Req,
-        send: impl Fn(Channel, Request<Req>) -> Fut,
+        method: impl AsyncFn(&mut S, Request<Req>) -> Result<Response<Res>, Status>,
     ) -> Result<Res>
     where
+        S: Stub,
         Req: Clone,
-        Fut: Future<Output = Result<Response<Res>, Status>>,
     {
         let now = Instant::now();
         let patience = Patience {
@@ -53,20 +85,17 @@ impl Caller {
             waits_until: Some(now),
             attempts: self.options.attempts.max(self.endpoints.len() as u32),
         };
-        self.call_with(patience, || request.clone(), send).await
+        self.call_with(patience, || request.clone(), method).await
     }
 
     /// Makes a call with a patience of its own. The request is made anew for each try, because
     /// what it asks to wait for gets shorter.
-    pub(crate) async fn call_with<Req, Res, Fut>(
+    pub(crate) async fn call_with<S: Stub, Req, Res>(
         &self,
         patience: Patience,
         request: impl Fn() -> Req,
-        send: impl Fn(Channel, Request<Req>) -> Fut,
-    ) -> Result<Res>
-    where
-        Fut: Future<Output = Result<Response<Res>, Status>>,
-    {
+        method: impl AsyncFn(&mut S, Request<Req>) -> Result<Response<Res>, Status>,
+    ) -> Result<Res> {
         let started = Instant::now();
         let mut backoff = Backoff::new(MAX_WAIT);
         let mut reconnected = false;
@@ -77,7 +106,8 @@ impl Caller {
             if let Some(deadline) = patience.deadline {
                 request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             }
-            let sent = send(endpoint.channel.clone(), request);
+            let mut stub = S::over(endpoint.channel.clone());
+            let sent = method(&mut stub, request);
             let answer = match self.unanswered_at(&patience) {
                 Some(until) => tokio::time::timeout_at(until, sent)
                     .await

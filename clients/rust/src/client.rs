@@ -117,11 +117,7 @@ impl Client {
         };
         let answer = self
             .caller()
-            .call(request, |channel, request| async move {
-                RegistryServiceClient::new(channel)
-                    .deregister_instance(request)
-                    .await
-            })
+            .call(request, RegistryServiceClient::deregister_instance)
             .await?;
         Ok(answer.deregistered)
     }
@@ -152,11 +148,7 @@ impl Client {
         loop {
             let page = self
                 .caller()
-                .call(request.clone(), |channel, request| async move {
-                    OperatorServiceClient::new(channel)
-                        .list_subscribers(request)
-                        .await
-                })
+                .call(request.clone(), OperatorServiceClient::list_subscribers)
                 .await?;
             all.header = page.header;
             all.subscribers.extend(page.subscribers);
@@ -206,11 +198,7 @@ impl Client {
         loop {
             let mut page = self
                 .caller()
-                .call(request.clone(), |channel, request| async move {
-                    RegistryServiceClient::new(channel)
-                        .list_instances(request)
-                        .await
-                })
+                .call(request.clone(), RegistryServiceClient::list_instances)
                 .await?;
             instances.append(&mut page.instances);
             if page.next_page_token.is_empty() {
@@ -233,11 +221,7 @@ impl Client {
         loop {
             let page = self
                 .caller()
-                .call(request.clone(), |channel, request| async move {
-                    RegistryServiceClient::new(channel)
-                        .list_services(request)
-                        .await
-                })
+                .call(request.clone(), RegistryServiceClient::list_services)
                 .await?;
             services.extend(page.services);
             if page.next_page_token.is_empty() {
@@ -259,11 +243,7 @@ impl Client {
         };
         let answer = self
             .caller()
-            .call(request, |channel, request| async move {
-                OperatorServiceClient::new(channel)
-                    .release_brake(request)
-                    .await
-            })
+            .call(request, OperatorServiceClient::release_brake)
             .await?;
         Ok(answer.released)
     }
@@ -292,9 +272,7 @@ impl Client {
         };
         let answer = self
             .caller()
-            .call(request, |channel, request| async move {
-                LockServiceClient::new(channel).get_lock(request).await
-            })
+            .call(request, LockServiceClient::get_lock)
             .await?;
         answer.lock.ok_or_else(|| Error::contract("lock"))
     }
@@ -311,9 +289,7 @@ impl Client {
         loop {
             let page = self
                 .caller()
-                .call(request.clone(), |channel, request| async move {
-                    LockServiceClient::new(channel).list_locks(request).await
-                })
+                .call(request.clone(), LockServiceClient::list_locks)
                 .await?;
             locks.extend(page.locks);
             if page.next_page_token.is_empty() {
@@ -334,11 +310,7 @@ impl Client {
         loop {
             let page = self
                 .caller()
-                .call(request.clone(), |channel, request| async move {
-                    SessionServiceClient::new(channel)
-                        .list_sessions(request)
-                        .await
-                })
+                .call(request.clone(), SessionServiceClient::list_sessions)
                 .await?;
             sessions.extend(page.sessions);
             if page.next_page_token.is_empty() {
@@ -351,11 +323,10 @@ impl Client {
     /// Asks the replica at the current endpoint what it is.
     pub async fn server_info(&self) -> Result<GetServerInfoResponse> {
         self.caller()
-            .call(GetServerInfoRequest {}, |channel, request| async move {
-                ServerServiceClient::new(channel)
-                    .get_server_info(request)
-                    .await
-            })
+            .call(
+                GetServerInfoRequest {},
+                ServerServiceClient::get_server_info,
+            )
             .await
     }
 

@@ -77,9 +77,7 @@ impl Configs {
         let answer = self
             .client
             .caller()
-            .call(request, |channel, request| async move {
-                ConfigServiceClient::new(channel).get_config(request).await
-            })
+            .call(request, ConfigServiceClient::get_config)
             .await?;
         answer.config.ok_or_else(|| Error::contract("config"))
     }
@@ -122,11 +120,7 @@ impl Configs {
             let page = self
                 .client
                 .caller()
-                .call(request.clone(), |channel, request| async move {
-                    ConfigServiceClient::new(channel)
-                        .list_configs(request)
-                        .await
-                })
+                .call(request.clone(), ConfigServiceClient::list_configs)
                 .await?;
             configs.extend(page.configs);
             if page.next_page_token.is_empty() {
@@ -149,11 +143,7 @@ impl Configs {
         };
         self.client
             .caller()
-            .call(request, |channel, request| async move {
-                ConfigServiceClient::new(channel)
-                    .delete_config(request)
-                    .await
-            })
+            .call(request, ConfigServiceClient::delete_config)
             .await
     }
 
@@ -173,11 +163,7 @@ impl Configs {
             let page = self
                 .client
                 .caller()
-                .call(request, |channel, request| async move {
-                    ConfigServiceClient::new(channel)
-                        .list_config_versions(request)
-                        .await
-                })
+                .call(request, ConfigServiceClient::list_config_versions)
                 .await?;
             versions.extend(page.versions.into_iter().take(wanted));
             if page.next_page_token.is_empty() {
@@ -199,11 +185,7 @@ impl Configs {
         let answer = self
             .client
             .caller()
-            .call(request, |channel, request| async move {
-                ConfigServiceClient::new(channel)
-                    .get_config_version(request)
-                    .await
-            })
+            .call(request, ConfigServiceClient::get_config_version)
             .await?;
         answer.version.ok_or_else(|| Error::contract("version"))
     }
@@ -227,11 +209,7 @@ impl Configs {
         };
         self.client
             .caller()
-            .call(request, |channel, request| async move {
-                ConfigServiceClient::new(channel)
-                    .rollback_config(request)
-                    .await
-            })
+            .call(request, ConfigServiceClient::rollback_config)
             .await
     }
 
@@ -301,9 +279,7 @@ impl Put {
     pub async fn send(self) -> Result<PutConfigResponse> {
         self.client
             .caller()
-            .call(self.request, |channel, request| async move {
-                ConfigServiceClient::new(channel).put_config(request).await
-            })
+            .call(self.request, ConfigServiceClient::put_config)
             .await
     }
 }

@@ -32,11 +32,7 @@ impl Client {
             ..Default::default()
         };
         self.caller()
-            .call(request, |channel, request| async move {
-                RegistryServiceClient::new(channel)
-                    .get_instance(request)
-                    .await
-            })
+            .call(request, RegistryServiceClient::get_instance)
             .await
     }
 
@@ -85,11 +81,7 @@ impl HealthReport {
         let answer = self
             .client
             .caller()
-            .call(self.request, |channel, request| async move {
-                RegistryServiceClient::new(channel)
-                    .report_health(request)
-                    .await
-            })
+            .call(self.request, RegistryServiceClient::report_health)
             .await?;
         answer.instance.ok_or_else(|| Error::contract("instance"))
     }

@@ -168,9 +168,7 @@ async fn acquire(
         request
     };
     caller
-        .call_with(patience, request, |channel, request| async move {
-            LockServiceClient::new(channel).acquire_lock(request).await
-        })
+        .call_with(patience, request, LockServiceClient::acquire_lock)
         .await
 }
 
@@ -220,9 +218,7 @@ impl Drop for Place {
 
 async fn release(caller: &Caller, request: ReleaseLockRequest) -> Result<bool> {
     let answer = caller
-        .call(request, |channel, request| async move {
-            LockServiceClient::new(channel).release_lock(request).await
-        })
+        .call(request, LockServiceClient::release_lock)
         .await?;
     Ok(answer.released)
 }

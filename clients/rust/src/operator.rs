@@ -48,11 +48,7 @@ impl Operator {
         };
         self.client
             .caller()
-            .call(request, |channel, request| async move {
-                OperatorServiceClient::new(channel)
-                    .put_service(request)
-                    .await
-            })
+            .call(request, OperatorServiceClient::put_service)
             .await
     }
 
@@ -65,11 +61,7 @@ impl Operator {
         };
         self.client
             .caller()
-            .call(request, |channel, request| async move {
-                OperatorServiceClient::new(channel)
-                    .get_service(request)
-                    .await
-            })
+            .call(request, OperatorServiceClient::get_service)
             .await
     }
 
@@ -84,11 +76,7 @@ impl Operator {
         let answer = self
             .client
             .caller()
-            .call(request, |channel, request| async move {
-                OperatorServiceClient::new(channel)
-                    .delete_service(request)
-                    .await
-            })
+            .call(request, OperatorServiceClient::delete_service)
             .await?;
         Ok(answer.deleted)
     }
@@ -136,11 +124,7 @@ impl Operator {
         let answer = self
             .client
             .caller()
-            .call(request, |channel, request| async move {
-                OperatorServiceClient::new(channel)
-                    .set_instance_state(request)
-                    .await
-            })
+            .call(request, OperatorServiceClient::set_instance_state)
             .await?;
         Ok(answer.decision)
     }
@@ -167,11 +151,7 @@ impl Operator {
         let answer = self
             .client
             .caller()
-            .call(request, |channel, request| async move {
-                OperatorServiceClient::new(channel)
-                    .set_instance_overlay(request)
-                    .await
-            })
+            .call(request, OperatorServiceClient::set_instance_overlay)
             .await?;
         Ok(answer.decision)
     }
@@ -193,11 +173,7 @@ impl Operator {
         };
         self.client
             .caller()
-            .call(request, |channel, request| async move {
-                OperatorServiceClient::new(channel)
-                    .put_namespace(request)
-                    .await
-            })
+            .call(request, OperatorServiceClient::put_namespace)
             .await
     }
 
@@ -210,11 +186,7 @@ impl Operator {
         let answer = self
             .client
             .caller()
-            .call(request, |channel, request| async move {
-                OperatorServiceClient::new(channel)
-                    .get_namespace(request)
-                    .await
-            })
+            .call(request, OperatorServiceClient::get_namespace)
             .await?;
         answer.namespace.ok_or_else(|| Error::contract("namespace"))
     }
@@ -230,11 +202,7 @@ impl Operator {
             let page = self
                 .client
                 .caller()
-                .call(request.clone(), |channel, request| async move {
-                    OperatorServiceClient::new(channel)
-                        .list_namespaces(request)
-                        .await
-                })
+                .call(request.clone(), OperatorServiceClient::list_namespaces)
                 .await?;
             namespaces.extend(page.namespaces);
             if page.next_page_token.is_empty() {
@@ -255,11 +223,7 @@ impl Operator {
         let answer = self
             .client
             .caller()
-            .call(request, |channel, request| async move {
-                OperatorServiceClient::new(channel)
-                    .delete_namespace(request)
-                    .await
-            })
+            .call(request, OperatorServiceClient::delete_namespace)
             .await?;
         Ok(answer.deleted)
     }

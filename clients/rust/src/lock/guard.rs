@@ -183,9 +183,7 @@ impl LossWatcher {
         };
         let answer = self
             .caller
-            .call(request, |channel, request| async move {
-                LockServiceClient::new(channel).get_lock(request).await
-            })
+            .call(request, LockServiceClient::get_lock)
             .await
             .ok()?;
         let holder = answer.lock?.holder.map(|claim| claim.fencing_token);

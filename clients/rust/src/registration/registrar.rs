@@ -91,11 +91,7 @@ impl Registrar {
         };
         let answer = self
             .caller
-            .call(request, |channel, request| async move {
-                RegistryServiceClient::new(channel)
-                    .register_instance(request)
-                    .await
-            })
+            .call(request, RegistryServiceClient::register_instance)
             .await?;
         let registered = answer.instance.ok_or_else(|| Error::contract("instance"))?;
         self.tell(RegistrationState::Registered(Arc::new(registered)));
@@ -235,11 +231,7 @@ impl Registrar {
         };
         let answer = self
             .caller
-            .call(request, |channel, request| async move {
-                RegistryServiceClient::new(channel)
-                    .deregister_instance(request)
-                    .await
-            })
+            .call(request, RegistryServiceClient::deregister_instance)
             .await;
         self.close_session().await?;
         Ok(answer?.deregistered)
@@ -257,11 +249,7 @@ impl Registrar {
         };
         let current = self
             .caller
-            .call(get, |channel, request| async move {
-                RegistryServiceClient::new(channel)
-                    .get_instance(request)
-                    .await
-            })
+            .call(get, RegistryServiceClient::get_instance)
             .await;
         let current = match current {
             Ok(answer) => answer.instance?,
@@ -283,11 +271,7 @@ impl Registrar {
         };
         let outcome = self
             .caller
-            .call(update, |channel, request| async move {
-                RegistryServiceClient::new(channel)
-                    .update_instance(request)
-                    .await
-            })
+            .call(update, RegistryServiceClient::update_instance)
             .await;
         match outcome {
             Ok(_) => Some(true),

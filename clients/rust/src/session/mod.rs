@@ -86,11 +86,7 @@ impl Session {
         // granted later.
         let sent = BootInstant::now();
         let answer: OpenSessionResponse = caller
-            .call(request, |channel, request| async move {
-                SessionServiceClient::new(channel)
-                    .open_session(request)
-                    .await
-            })
+            .call(request, SessionServiceClient::open_session)
             .await?;
         let session = answer.session.ok_or_else(|| Error::contract("session"))?;
         let ttl = from_wire(session.ttl.ok_or_else(|| Error::contract("ttl"))?);
@@ -270,11 +266,7 @@ async fn close(caller: &Caller, session_id: String) -> Result<bool> {
         guard: None,
     };
     let answer = caller
-        .call(request, |channel, request| async move {
-            SessionServiceClient::new(channel)
-                .close_session(request)
-                .await
-        })
+        .call(request, SessionServiceClient::close_session)
         .await?;
     Ok(answer.closed)
 }
