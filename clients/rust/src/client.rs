@@ -14,6 +14,7 @@ use crate::{
     lock::LockRequest,
     operator::Operator,
     options::{Options, SessionOptions},
+    pages::{self, PAGE},
     proto::{
         DeregisterInstanceRequest, DrainInstanceRequest, GetLockRequest, GetServerInfoRequest,
         GetServerInfoResponse, InstanceView, ListInstancesRequest, ListInstancesResponse,
@@ -27,9 +28,6 @@ use crate::{
     session::{Session, SessionKeeper},
     watch::{Selection, Watch},
 };
-
-/// The largest page a list may ask for.
-const PAGE: i32 = 1000;
 
 /// A client of a Stanchion service, over one or several endpoints. Cheap to clone.
 ///
@@ -211,24 +209,21 @@ impl Client {
 
     /// Reads the services whose name begins with `prefix`, all pages.
     pub async fn services(&self, prefix: &str) -> Result<Vec<Service>> {
-        let mut request = ListServicesRequest {
-            namespace: self.namespace().into(),
-            prefix: prefix.into(),
-            page_size: PAGE,
-            ..Default::default()
-        };
-        let mut services = Vec::new();
-        loop {
+        pages::all(move |page_token| async move {
+            let request = ListServicesRequest {
+                namespace: self.namespace().into(),
+                prefix: prefix.into(),
+                page_size: PAGE,
+                page_token,
+                ..Default::default()
+            };
             let page = self
                 .caller()
-                .call(request.clone(), RegistryServiceClient::list_services)
+                .call(request, RegistryServiceClient::list_services)
                 .await?;
-            services.extend(page.services);
-            if page.next_page_token.is_empty() {
-                return Ok(services);
-            }
-            request.page_token = page.next_page_token;
-        }
+            Ok((page.services, page.next_page_token))
+        })
+        .await
     }
 
     /// Lets the removals of a braked service go on; `comment` says why. Answers whether it was
@@ -279,45 +274,39 @@ impl Client {
 
     /// Reads the claimed locks whose name begins with `prefix`, without waiters, all pages.
     pub async fn locks(&self, prefix: &str) -> Result<Vec<Lock>> {
-        let mut request = ListLocksRequest {
-            namespace: self.namespace().into(),
-            prefix: prefix.into(),
-            page_size: PAGE,
-            ..Default::default()
-        };
-        let mut locks = Vec::new();
-        loop {
+        pages::all(move |page_token| async move {
+            let request = ListLocksRequest {
+                namespace: self.namespace().into(),
+                prefix: prefix.into(),
+                page_size: PAGE,
+                page_token,
+                ..Default::default()
+            };
             let page = self
                 .caller()
-                .call(request.clone(), LockServiceClient::list_locks)
+                .call(request, LockServiceClient::list_locks)
                 .await?;
-            locks.extend(page.locks);
-            if page.next_page_token.is_empty() {
-                return Ok(locks);
-            }
-            request.page_token = page.next_page_token;
-        }
+            Ok((page.locks, page.next_page_token))
+        })
+        .await
     }
 
     /// Reads the live sessions, of one `client_id` if it is not empty, all pages.
     pub async fn sessions(&self, client_id: &str) -> Result<Vec<SessionInfo>> {
-        let mut request = ListSessionsRequest {
-            client_id: client_id.into(),
-            page_size: PAGE,
-            ..Default::default()
-        };
-        let mut sessions = Vec::new();
-        loop {
+        pages::all(move |page_token| async move {
+            let request = ListSessionsRequest {
+                client_id: client_id.into(),
+                page_size: PAGE,
+                page_token,
+                ..Default::default()
+            };
             let page = self
                 .caller()
-                .call(request.clone(), SessionServiceClient::list_sessions)
+                .call(request, SessionServiceClient::list_sessions)
                 .await?;
-            sessions.extend(page.sessions);
-            if page.next_page_token.is_empty() {
-                return Ok(sessions);
-            }
-            request.page_token = page.next_page_token;
-        }
+            Ok((page.sessions, page.next_page_token))
+        })
+        .await
     }
 
     /// Asks the replica at the current endpoint what it is.
@@ -368,4 +357,23 @@ impl Client {
 /// [`Client::channels`].
 pub fn new_request_id() -> String {
     request_id()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn can_be_spawned<T: Send>(_: &T) {}
+
+    #[tokio::test]
+    async fn calls_can_be_spawned() {
+        let client = Client::connect(["127.0.0.1:1"], Options::default()).unwrap();
+        can_be_spawned(&client.deregister("web", "1"));
+        can_be_spawned(&client.services(""));
+        can_be_spawned(&client.subscribers("web"));
+        can_be_spawned(&client.session());
+        can_be_spawned(&client.config().list(""));
+        can_be_spawned(&client.operator().namespaces());
+        can_be_spawned(&client.lock("nightly").acquire());
+    }
 }

@@ -9,6 +9,7 @@ use crate::{
     call::request_id,
     error::{Error, Result},
     mirror::Mirror,
+    pages::{self, PAGE},
     proto::{
         Config, ConfigVersion, ContentType, DeleteConfigRequest, DeleteConfigResponse,
         GetConfigRequest, GetConfigVersionRequest, Guard, ListConfigVersionsRequest,
@@ -18,9 +19,6 @@ use crate::{
     },
     watch::Watch,
 };
-
-/// The largest page a list may ask for.
-const PAGE: i32 = 1000;
 
 /// The configuration of a namespace. See [`Client::config`].
 #[derive(Debug, Clone)]
@@ -108,26 +106,23 @@ impl Configs {
     }
 
     async fn list_as(&self, prefix: &str, omit_content: bool) -> Result<Vec<Config>> {
-        let mut request = ListConfigsRequest {
-            namespace: self.client.namespace().into(),
-            prefix: prefix.into(),
-            page_size: PAGE,
-            omit_content,
-            ..Default::default()
-        };
-        let mut configs = Vec::new();
-        loop {
+        pages::all(move |page_token| async move {
+            let request = ListConfigsRequest {
+                namespace: self.client.namespace().into(),
+                prefix: prefix.into(),
+                page_size: PAGE,
+                page_token,
+                omit_content,
+                ..Default::default()
+            };
             let page = self
                 .client
                 .caller()
-                .call(request.clone(), ConfigServiceClient::list_configs)
+                .call(request, ConfigServiceClient::list_configs)
                 .await?;
-            configs.extend(page.configs);
-            if page.next_page_token.is_empty() {
-                return Ok(configs);
-            }
-            request.page_token = page.next_page_token;
-        }
+            Ok((page.configs, page.next_page_token))
+        })
+        .await
     }
 
     /// Deletes a config; its history stays. Succeeds if it is gone.

@@ -38,6 +38,7 @@
 //! |---|---|
 //! | `endpoints` | one channel for each server; all calls at one of them until it fails |
 //! | `call` | one unary call, repeated until it is answered: the only place that repeats |
+//! | `pages` | a list, read to its end |
 //! | [`session`] | the life that registrations and locks hang on; its heartbeats |
 //! | [`registration`] | an instance that stays registered |
 //! | `drain` | an instance that goes once everybody knows |
@@ -70,6 +71,7 @@ pub mod lock;
 mod mirror;
 pub mod operator;
 mod options;
+mod pages;
 pub mod proto;
 pub mod registration;
 pub mod session;

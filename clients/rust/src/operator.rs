@@ -4,6 +4,7 @@ use crate::{
     Client,
     call::request_id,
     error::{Error, Result},
+    pages::{self, PAGE},
     proto::{
         DeleteNamespaceRequest, DeleteServiceRequest, GetNamespaceRequest, GetServiceRequest,
         GetServiceResponse, InstanceDecision, InstanceOverlay, ListNamespacesRequest, Namespace,
@@ -12,9 +13,6 @@ use crate::{
         SetInstanceStateRequest, operator_service_client::OperatorServiceClient,
     },
 };
-
-/// The largest page a list may ask for.
-const PAGE: i32 = 1000;
 
 /// The decisions of operators in a namespace. See [`Client::operator`].
 #[derive(Debug, Clone)]
@@ -193,23 +191,20 @@ impl Operator {
 
     /// Reads the namespaces for which something was set or that have something in them, all pages.
     pub async fn namespaces(&self) -> Result<Vec<Namespace>> {
-        let mut request = ListNamespacesRequest {
-            page_size: PAGE,
-            ..Default::default()
-        };
-        let mut namespaces = Vec::new();
-        loop {
+        pages::all(move |page_token| async move {
+            let request = ListNamespacesRequest {
+                page_size: PAGE,
+                page_token,
+                ..Default::default()
+            };
             let page = self
                 .client
                 .caller()
-                .call(request.clone(), OperatorServiceClient::list_namespaces)
+                .call(request, OperatorServiceClient::list_namespaces)
                 .await?;
-            namespaces.extend(page.namespaces);
-            if page.next_page_token.is_empty() {
-                return Ok(namespaces);
-            }
-            request.page_token = page.next_page_token;
-        }
+            Ok((page.namespaces, page.next_page_token))
+        })
+        .await
     }
 
     /// Takes back what was set for the client's namespace, which must have nothing in it. Answers
