@@ -5,49 +5,17 @@ use std::time::Duration;
 use futures_util::{FutureExt, future::BoxFuture};
 use tonic::{Request, Status, Streaming, transport::Channel};
 
-use super::{Change, Message, Selection};
+use super::{Body, Change, Message, Selection};
 use crate::call::request_id;
 use crate::proto::{
-    self, AckWatchRequest, Config, DeleteCause, EventType, Final, Instance, LockClaim, ResetReason,
-    Service, WatchAck, WatchConfigsRequest, WatchConfigsResponse, WatchInstancesRequest,
-    WatchInstancesResponse, WatchLockRequest, WatchLockResponse, WatchServicesRequest,
-    WatchServicesResponse, WatchStart, registry_service_client::RegistryServiceClient,
+    self, AckWatchRequest, Config, DeleteCause, EventType, Instance, LockClaim, Service, WatchAck,
+    WatchConfigsRequest, WatchConfigsResponse, WatchInstancesRequest, WatchInstancesResponse,
+    WatchLockRequest, WatchLockResponse, WatchServicesRequest, WatchServicesResponse, WatchStart,
+    registry_service_client::RegistryServiceClient,
 };
 
 /// How long an acknowledgement may take before it is sent again.
 const ACK_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// What a message of a watch says.
-#[derive(Debug)]
-pub enum Body<T> {
-    /// Part of a snapshot.
-    Snapshot(Vec<T>),
-    /// The snapshot is complete.
-    SnapshotEnd {
-        /// Revision it shows.
-        revision: i64,
-    },
-    /// A delta, or part of one.
-    Delta {
-        /// Revision it leads to.
-        revision: i64,
-        /// What changed.
-        changes: Vec<Change<T>>,
-        /// Whether changes of several revisions are merged.
-        conflated: bool,
-        /// Whether it ends the delta.
-        last_part: bool,
-    },
-    /// Nothing changed, or the stream ends.
-    Bookmark {
-        /// Revision through which the watch is current.
-        revision: i64,
-        /// Why the stream ends, if it does.
-        r#final: Final,
-    },
-    /// A snapshot follows.
-    Reset(ResetReason),
-}
 
 fn change<T>(kind: EventType, cause: DeleteCause, item: Option<T>) -> Option<Change<T>> {
     let item = item?;
