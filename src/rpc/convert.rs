@@ -24,6 +24,8 @@ pub const DEFAULT_PAGE: usize = 100;
 pub const MAX_PAGE: usize = 1000;
 /// The longest request id, in bytes.
 pub const MAX_REQUEST_ID: usize = 128;
+/// The longest comment on a change, in bytes.
+const MAX_COMMENT: usize = 1024;
 /// The most acknowledgements of one message.
 const MAX_ACKS: usize = 1000;
 /// The longest merge interval of a watch.
@@ -73,6 +75,14 @@ impl Violations {
         parsed
             .map_err(|error| self.add(field, error.to_string()))
             .ok()
+    }
+
+    /// A message that must be there.
+    pub fn required<T: Default>(&mut self, field: &str, message: Option<T>) -> T {
+        message.unwrap_or_else(|| {
+            self.add(field, NameError::Empty);
+            T::default()
+        })
     }
 
     /// A namespace; nothing means `default`.
@@ -162,6 +172,11 @@ impl Violations {
             );
         }
         text
+    }
+
+    /// Why a change is made.
+    pub fn comment(&mut self, text: String) -> String {
+        self.text("comment", text, MAX_COMMENT)
     }
 
     /// A duration that is not negative.

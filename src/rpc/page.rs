@@ -97,9 +97,9 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// The token of the next page; empty after the last one.
     pub next: String,
-    /// On the last page: where a watch of the same selection begins so that it misses nothing that
-    /// any of the pages did not show.
-    pub resume: Option<Token>,
+    /// On the last page the resume token with which a watch of the same selection misses nothing
+    /// that any of the pages did not show; empty before.
+    pub resume: Bytes,
 }
 
 /// Like [`of`], for lists that a watch can continue from: the page token also carries at which
@@ -139,9 +139,9 @@ pub fn resumable<S: Selection<StateProjection>>(
     let (next, resume) = match last {
         Some(last) => {
             let position = [first.encode().as_slice(), &last].concat();
-            (token(&position, digest), None)
+            (token(&position, digest), Bytes::new())
         }
-        None => (String::new(), Some(first)),
+        None => (String::new(), first.encode().into()),
     };
     Ok(Page {
         items,

@@ -14,8 +14,8 @@ use crate::{
     rpc::convert::Violations,
 };
 
-/// The longest description, and the longest comment, in bytes.
-const MAX_TEXT: usize = 1024;
+/// The longest description, in bytes.
+const MAX_DESCRIPTION: usize = 1024;
 /// How many labels an item may have.
 const MAX_LABELS: usize = 64;
 /// How many bytes its labels may have.
@@ -49,7 +49,7 @@ pub(super) fn mutation(
     let request_id = fields.request_id(&asked.request_id);
     let guard = fields.guard(asked.guard, &asked.namespace);
     let actor = fields.label("actor", &asked.actor);
-    let comment = fields.text("comment", asked.comment, MAX_TEXT);
+    let comment = fields.comment(asked.comment);
     Ok(Mutation {
         path: fields.give(path)?,
         expected_version: asked.expected_version,
@@ -119,7 +119,7 @@ pub(super) fn labels(
 }
 
 pub(super) fn description(fields: &mut Violations, text: String) -> String {
-    fields.text("description", text, MAX_TEXT)
+    fields.text("description", text, MAX_DESCRIPTION)
 }
 
 pub(super) fn positive(fields: &mut Violations, field: &str, number: i64) {

@@ -154,11 +154,7 @@ impl ConfigService for ConfigHandler {
             header: Some(self.context.header.of(&view)),
             configs: configs.collect(),
             next_page_token: page.next,
-            resume_token: page
-                .resume
-                .map(|token| token.encode())
-                .unwrap_or_default()
-                .into(),
+            resume_token: page.resume,
         }))
     }
 

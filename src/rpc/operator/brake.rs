@@ -10,9 +10,6 @@ use crate::{
 
 use super::{OperatorHandler, services::service_key};
 
-/// The longest comment, in bytes.
-const MAX_COMMENT: usize = 1024;
-
 pub(super) async fn release(
     handler: &OperatorHandler,
     request: ReleaseBrakeRequest,
@@ -21,7 +18,7 @@ pub(super) async fn release(
     let key = service_key(&mut v, &request.namespace, &request.service);
     let guard = v.guard(request.guard, &request.namespace);
     let actor = v.label("actor", &request.actor);
-    let comment = v.text("comment", request.comment, MAX_COMMENT);
+    let comment = v.comment(request.comment);
     let release = ReleaseBrake {
         key: v.give(key)?,
         guard,

@@ -23,9 +23,6 @@ use crate::{
 
 use super::OperatorHandler;
 
-/// The longest comment, in bytes.
-const MAX_COMMENT: usize = 1024;
-
 pub(super) async fn set_state(
     handler: &OperatorHandler,
     request: SetInstanceStateRequest,
@@ -74,7 +71,7 @@ fn state_request(request: SetInstanceStateRequest) -> Result<Decision, Status> {
     let request_id = v.request_id(&request.request_id);
     let guard = v.guard(request.guard, namespace);
     let actor = v.label("actor", &request.actor);
-    let comment = v.text("comment", request.comment, MAX_COMMENT);
+    let comment = v.comment(request.comment);
     Ok(Decision {
         key: v.give(key)?,
         what,
@@ -95,7 +92,7 @@ fn overlay_request(request: SetInstanceOverlayRequest) -> Result<Decision, Statu
     let request_id = v.request_id(&request.request_id);
     let guard = v.guard(request.guard, namespace);
     let actor = v.label("actor", &request.actor);
-    let comment = v.text("comment", request.comment, MAX_COMMENT);
+    let comment = v.comment(request.comment);
     Ok(Decision {
         key: v.give(key)?,
         what,

@@ -9,7 +9,7 @@ use tonic::{Response, Status};
 
 use crate::{
     domain::{
-        names::{NameError, Namespace},
+        names::Namespace,
         namespace::{DeleteNamespace, NamespaceInfo, NamespaceSettings, PutNamespace, Quotas},
     },
     rpc::{
@@ -20,7 +20,7 @@ use crate::{
 
 use super::{
     OperatorHandler,
-    services::{MAX_DESCRIPTION, labels},
+    services::{description, labels},
 };
 
 /// Binds page tokens to the list of namespaces. There is one list, so that any number does.
@@ -108,10 +108,7 @@ pub(super) async fn delete(
 fn put_request(request: PutNamespaceRequest) -> Result<PutNamespace, Status> {
     let mut v = Violations::new();
     let namespace = v.namespace(&request.namespace);
-    let settings = request.settings.unwrap_or_else(|| {
-        v.add("settings", NameError::Empty);
-        proto::NamespaceSettings::default()
-    });
+    let settings = v.required("settings", request.settings);
     let settings = namespace.map(|namespace| namespace_settings(&mut v, namespace, settings));
     let expected_revision = v.expected_revision(request.expected_revision, 0);
     let request_id = v.request_id(&request.request_id);
@@ -133,11 +130,7 @@ fn namespace_settings(
     settings: proto::NamespaceSettings,
 ) -> NamespaceSettings {
     NamespaceSettings {
-        description: v.text(
-            "settings.description",
-            settings.description,
-            MAX_DESCRIPTION,
-        ),
+        description: description(v, settings.description),
         labels: labels(v, settings.labels),
         quotas: Quotas {
             instances: quota(v, "settings.max_instances", settings.max_instances),

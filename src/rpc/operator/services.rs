@@ -14,7 +14,7 @@ use tonic::{Response, Status};
 use crate::{
     domain::{
         keyspace::ServiceKey,
-        names::{NameError, Namespace, ServiceName},
+        names::{Namespace, ServiceName},
         registry::{DeleteService, Export, PutService, ServiceSettings},
     },
     rpc::{
@@ -31,7 +31,7 @@ const MAX_LABELS: usize = 64;
 /// The most bytes of labels.
 const MAX_LABEL_BYTES: usize = 16 * 1024;
 /// The longest description, in bytes.
-pub(super) const MAX_DESCRIPTION: usize = 1024;
+const MAX_DESCRIPTION: usize = 1024;
 /// The most namespaces that a service is exported to.
 const MAX_EXPORT: usize = 64;
 /// Means that it is exported to all.
@@ -97,10 +97,7 @@ pub(super) async fn delete(
 fn put_request(request: PutServiceRequest) -> Result<PutService, Status> {
     let mut v = Violations::new();
     let key = service_key(&mut v, &request.namespace, &request.service);
-    let settings = request.settings.unwrap_or_else(|| {
-        v.add("settings", NameError::Empty);
-        proto::ServiceSettings::default()
-    });
+    let settings = v.required("settings", request.settings);
     let settings = key.map(|key| service_settings(&mut v, key, settings));
     let expected_revision = v.expected_revision(request.expected_revision, 0);
     let request_id = v.request_id(&request.request_id);
@@ -157,13 +154,14 @@ fn service_settings(
             .alias_of
             .and_then(|alias_of| alias(v, &key, &alias_of)),
         exported_to: export(v, &settings.exported_to),
-        description: v.text(
-            "settings.description",
-            settings.description,
-            MAX_DESCRIPTION,
-        ),
+        description: description(v, settings.description),
         ..ServiceSettings::unset(key)
     }
+}
+
+/// What the subject of settings is for.
+pub(super) fn description(v: &mut Violations, text: String) -> String {
+    v.text("settings.description", text, MAX_DESCRIPTION)
 }
 
 /// The labels in settings.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use stanchion_client::proto::{
     self, BatchRegisterInstancesRequest, DeregisterInstanceRequest, RegisterInstanceRequest,
-    UpdateInstanceRequest,
+    UpdateInstanceRequest, register_instance_request::Liveness as Said,
 };
 use tonic::Status;
 
@@ -12,45 +12,28 @@ use crate::{
     domain::{
         keyspace::InstanceKey,
         names::{InstanceId, NameError, Namespace, ServiceName},
-        registry::{
-            Deregistration, Filter, InstanceView, Instances, Liveness, Locality, NewInstance,
-            RemovedInstances, Services, Terms, Update,
-        },
+        registry::{Deregistration, Liveness, NewInstance, Terms, Update},
         session::OpenSession,
         session_id::SessionId,
     },
     rpc::convert::Violations,
 };
 
-use super::fields::{patch, spec, text};
+use super::fields::{patch, spec};
 
 /// The most instances of a batch.
 const MAX_BATCH: usize = 64;
-/// What keeps an instance alive, from either request.
-enum Support {
-    Session(String),
-    Ttl(prost_types::Duration),
-    Persistent,
-    Unsaid,
-}
 
 pub(super) fn register_request(
     request: RegisterInstanceRequest,
 ) -> Result<(NewInstance, Terms), Status> {
-    use proto::register_instance_request::Liveness;
     let mut v = Violations::new();
     let namespace = v.namespace(&request.namespace);
-    let instance = required(&mut v, request.instance);
+    let instance = v.required("instance", request.instance);
     let instance = new_instance(&mut v, "instance.", namespace, instance);
     let expected_revision = v.expected_revision(request.expected_revision, 0);
-    let support = match request.liveness {
-        Some(Liveness::SessionId(id)) => Support::Session(id),
-        Some(Liveness::Ttl(ttl)) => Support::Ttl(ttl),
-        Some(Liveness::Persistent(true)) => Support::Persistent,
-        Some(Liveness::Persistent(false)) | None => Support::Unsaid,
-    };
     let terms = Terms {
-        liveness: liveness(&mut v, support, &request.client_id),
+        liveness: liveness(&mut v, request.liveness, &request.client_id),
         takeover: request.takeover,
         request_id: v.request_id(&request.request_id),
         guard: v.guard(request.guard, &request.namespace),
@@ -91,14 +74,13 @@ pub(super) fn batch_request(
         }
         instances.extend(new_instance(&mut v, &prefix, namespace.clone(), instance));
     }
-    let support = match request.liveness {
-        Some(Liveness::SessionId(id)) => Support::Session(id),
-        Some(Liveness::Ttl(ttl)) => Support::Ttl(ttl),
-        Some(Liveness::Persistent(true)) => Support::Persistent,
-        Some(Liveness::Persistent(false)) | None => Support::Unsaid,
-    };
+    let said = request.liveness.map(|liveness| match liveness {
+        Liveness::SessionId(id) => Said::SessionId(id),
+        Liveness::Ttl(ttl) => Said::Ttl(ttl),
+        Liveness::Persistent(persistent) => Said::Persistent(persistent),
+    });
     let terms = Terms {
-        liveness: liveness(&mut v, support, &request.client_id),
+        liveness: liveness(&mut v, said, &request.client_id),
         takeover: request.takeover,
         request_id: v.request_id(&request.request_id),
         guard: v.guard(request.guard, &request.namespace),
@@ -110,7 +92,7 @@ pub(super) fn batch_request(
 
 pub(super) fn update_request(request: UpdateInstanceRequest) -> Result<Update, Status> {
     let mut v = Violations::new();
-    let instance = required(&mut v, request.instance);
+    let instance = v.required("instance", request.instance);
     let key = key(
         &mut v,
         ("instance.", &request.namespace),
@@ -165,86 +147,6 @@ pub(super) fn deregister_request(
     })
 }
 
-pub(super) fn instance_selection(
-    v: &mut Violations,
-    namespace: &str,
-    service: &str,
-    view: i32,
-    filter: &str,
-) -> Option<Instances> {
-    let namespace = v.namespace(namespace);
-    let service = v.take("service", ServiceName::parse(service));
-    let view = match proto::InstanceView::try_from(view) {
-        Ok(proto::InstanceView::Unspecified | proto::InstanceView::Serving) => {
-            InstanceView::Serving
-        }
-        Ok(proto::InstanceView::All) => InstanceView::All,
-        Ok(proto::InstanceView::Removed) => {
-            v.add("view", "is for lists alone, and without a locality");
-            InstanceView::Serving
-        }
-        Err(_) => {
-            v.add("view", "is not a known value");
-            InstanceView::Serving
-        }
-    };
-    let filter = filter_of(v, filter)?;
-    Some(Instances::of(&namespace?, &service?, view).filtered(filter))
-}
-
-pub(super) fn removed_selection(
-    v: &mut Violations,
-    namespace: &str,
-    service: &str,
-    filter: &str,
-) -> Option<RemovedInstances> {
-    let namespace = v.namespace(namespace);
-    let service = v.take("service", ServiceName::parse(service));
-    let filter = filter_of(v, filter)?;
-    Some(RemovedInstances::of(&namespace?, &service?, filter))
-}
-
-/// A filter that may be left out.
-fn filter_of(v: &mut Violations, text: &str) -> Option<Option<Filter>> {
-    match text {
-        "" => Some(None),
-        text => v.take("filter", Filter::parse(text)).map(Some),
-    }
-}
-
-/// Where the caller is, if it says so.
-pub(super) fn locality(v: &mut Violations, locality: Option<proto::Locality>) -> Option<Locality> {
-    let locality = locality?;
-    if locality.region.is_empty() && locality.zone.is_empty() {
-        v.add("locality", "must say a region or a zone");
-    }
-    if locality
-        .failover_threshold
-        .is_some_and(|share| !(0.0..=1.0).contains(&share))
-    {
-        v.add("locality.failover_threshold", "must be from 0 to 1");
-    }
-    Some(Locality {
-        region: text(v, "locality.region", locality.region),
-        zone: text(v, "locality.zone", locality.zone),
-        failover_threshold: locality.failover_threshold,
-    })
-}
-
-pub(super) fn service_selection(
-    v: &mut Violations,
-    namespace: &str,
-    prefix: &str,
-) -> Option<Services> {
-    let namespace = v.namespace(namespace);
-    match ServiceName::parse(prefix) {
-        // What names cannot be, they can begin with.
-        Ok(_) | Err(NameError::Empty | NameError::Dots) => {}
-        Err(error) => v.add("prefix", error),
-    }
-    Some(Services::of(&namespace?, prefix))
-}
-
 pub(in crate::rpc) fn key(
     v: &mut Violations,
     (prefix, namespace): (&str, &str),
@@ -258,13 +160,6 @@ pub(in crate::rpc) fn key(
         namespace: namespace?,
         service: service?,
         id: id?,
-    })
-}
-
-fn required(v: &mut Violations, instance: Option<proto::Instance>) -> proto::Instance {
-    instance.unwrap_or_else(|| {
-        v.add("instance", NameError::Empty);
-        proto::Instance::default()
     })
 }
 
@@ -292,13 +187,14 @@ fn new_instance(
     })
 }
 
-fn liveness(v: &mut Violations, support: Support, client_id: &str) -> Liveness {
+/// What keeps an instance alive.
+fn liveness(v: &mut Violations, said: Option<Said>, client_id: &str) -> Liveness {
     let client_id = v.label("client_id", client_id);
-    let ttl = match support {
-        Support::Persistent => return Liveness::Persistent,
-        Support::Session(id) => return Liveness::Session(session_id(v, &id)),
-        Support::Ttl(ttl) => v.duration("ttl", Some(ttl)),
-        Support::Unsaid => None,
+    let ttl = match said {
+        Some(Said::Persistent(true)) => return Liveness::Persistent,
+        Some(Said::SessionId(id)) => return Liveness::Session(session_id(v, &id)),
+        Some(Said::Ttl(ttl)) => v.duration("ttl", Some(ttl)),
+        Some(Said::Persistent(false)) | None => None,
     };
     Liveness::Open(OpenSession {
         ttl: ttl.filter(|ttl| *ttl > Duration::ZERO),

@@ -20,8 +20,8 @@ use crate::{
 
 use super::{
     RegistryHandler,
-    decode::{instance_selection, locality, removed_selection},
     encode::{wire_instance, wire_instance_at, wire_removal, wire_service_name, wire_tier},
+    selection::{instance_selection, locality, removed_selection},
 };
 
 // === impl RegistryHandler ===
@@ -71,11 +71,7 @@ impl RegistryHandler {
             ListInstancesResponse {
                 instances: shown.map(|i| wire_instance_at(i, now)).collect(),
                 next_page_token: page.next,
-                resume_token: page
-                    .resume
-                    .map(|token| token.encode())
-                    .unwrap_or_default()
-                    .into(),
+                resume_token: page.resume,
                 ..self.own(&view, &selection)
             }
         };
