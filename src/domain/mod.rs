@@ -14,6 +14,7 @@ pub mod lock;
 pub mod names;
 pub mod namespace;
 pub mod presence;
+pub mod put;
 pub mod records;
 pub mod registry;
 pub mod replica;

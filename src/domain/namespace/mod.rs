@@ -21,11 +21,8 @@ use super::{
     state::{State, Usage, View},
 };
 
+pub use self::quota::Quota;
 pub(super) use self::quota::{Newcomer, Room};
-pub use self::{
-    put::{DeleteNamespace, PutNamespace},
-    quota::Quota,
-};
 
 /// What was set for a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]

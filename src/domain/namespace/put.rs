@@ -6,47 +6,17 @@ use crate::{
     domain::{
         Revised,
         error::Error,
-        guard::Guard,
         keyspace::Keyspace,
-        names::{Label, Namespace},
+        names::Namespace,
+        put::{Delete, Put},
         records,
         revise::Step,
         state::{State, View},
     },
-    store::{Compare, Operation, Revision, Txn},
+    store::{Compare, Operation, Txn},
 };
 
 use super::{NamespaceSettings, Namespaces};
-
-/// What is to be set for a namespace.
-#[derive(Debug, Clone)]
-pub struct PutNamespace {
-    /// Everything that is to be set. Who sets it and when is not part of it.
-    pub settings: NamespaceSettings,
-    /// The revision the settings must have; `0`: there must be none.
-    pub expected_revision: Option<Revision>,
-    /// The name of the request; empty: none.
-    pub request_id: String,
-    /// The lock that must be held.
-    pub guard: Option<Guard>,
-    /// Who asks, unverified.
-    pub actor: Label,
-    /// Whether it is only asked what would be set.
-    pub validate_only: bool,
-}
-
-/// What is to be taken back.
-#[derive(Debug, Clone)]
-pub struct DeleteNamespace {
-    /// Which namespace.
-    pub namespace: Namespace,
-    /// The revision the settings must have.
-    pub expected_revision: Option<Revision>,
-    /// The lock that must be held.
-    pub guard: Option<Guard>,
-    /// Who asks, unverified.
-    pub actor: Label,
-}
 
 // === impl Namespaces ===
 
@@ -54,7 +24,10 @@ impl Namespaces {
     /// Sets things for a namespace, all at once. What is the same already is not written.
     ///
     /// Errors: [`Error::Mismatch`].
-    pub async fn put(&self, put: PutNamespace) -> Result<Revised<NamespaceSettings>, Error> {
+    pub async fn put(
+        &self,
+        put: Put<NamespaceSettings>,
+    ) -> Result<Revised<NamespaceSettings>, Error> {
         let namespace = &put.settings.namespace;
         let now = self.core.clock.system_time();
         let decide = |view: &View| {
@@ -106,8 +79,8 @@ impl Namespaces {
     /// takes it too.
     ///
     /// Errors: [`Error::NamespaceNotEmpty`], [`Error::Mismatch`].
-    pub async fn delete(&self, delete: DeleteNamespace) -> Result<Revised<()>, Error> {
-        let namespace = &delete.namespace;
+    pub async fn delete(&self, delete: Delete<Namespace>) -> Result<Revised<()>, Error> {
+        let namespace = &delete.key;
         let decide = |view: &View| {
             let holds = contents(&view.state, namespace);
             if !holds.is_empty() {
@@ -162,13 +135,4 @@ fn contents(state: &State, namespace: &Namespace) -> Vec<String> {
 /// marks that deleted ones leave do not count.
 fn nothing_in(keys: &Keyspace, namespace: &Namespace) -> impl Iterator<Item = Compare> {
     keys.contents(namespace).into_iter().map(Compare::empty)
-}
-
-// === impl PutNamespace ===
-
-impl PutNamespace {
-    /// Whether what is there is the work of this very request.
-    fn is_repeated(&self, request_id: &str) -> bool {
-        !self.request_id.is_empty() && self.request_id == request_id
-    }
 }

@@ -44,8 +44,7 @@ pub use self::{
     },
     instance::{Instance, InstanceRecord, InstanceSpec, Port, SlowStart},
     operator::{
-        BrakeReleased, Decided, Decision, DeleteService, Drain, Operator, OperatorState, Overlay,
-        PutService, ReleaseBrake,
+        BrakeReleased, Decided, Decision, Drain, Operator, OperatorState, Overlay, ReleaseBrake,
     },
     registration::{
         Deregistered, Deregistration, InstancePatch, Liveness, NewInstance, Registered, Support,

@@ -10,7 +10,8 @@ use tonic::{Response, Status};
 use crate::{
     domain::{
         names::Namespace,
-        namespace::{DeleteNamespace, NamespaceInfo, NamespaceSettings, PutNamespace, Quotas},
+        namespace::{NamespaceInfo, NamespaceSettings, Quotas},
+        put::{Delete, Put},
     },
     rpc::{
         convert::{Violations, wire_count},
@@ -91,8 +92,8 @@ pub(super) async fn delete(
     let expected_revision = v.expected_revision(request.expected_revision, 1);
     let guard = v.guard(request.guard, &request.namespace);
     let actor = v.label("actor", &request.actor);
-    let delete = DeleteNamespace {
-        namespace: v.give(namespace)?,
+    let delete = Delete {
+        key: v.give(namespace)?,
         expected_revision,
         guard,
         actor,
@@ -105,7 +106,7 @@ pub(super) async fn delete(
     }))
 }
 
-fn put_request(request: PutNamespaceRequest) -> Result<PutNamespace, Status> {
+fn put_request(request: PutNamespaceRequest) -> Result<Put<NamespaceSettings>, Status> {
     let mut v = Violations::new();
     let namespace = v.namespace(&request.namespace);
     let settings = v.required("settings", request.settings);
@@ -114,7 +115,7 @@ fn put_request(request: PutNamespaceRequest) -> Result<PutNamespace, Status> {
     let request_id = v.request_id(&request.request_id);
     let guard = v.guard(request.guard, &request.namespace);
     let actor = v.label("actor", &request.actor);
-    Ok(PutNamespace {
+    Ok(Put {
         settings: v.give(settings)?,
         expected_revision,
         request_id,

@@ -15,7 +15,8 @@ use crate::{
     domain::{
         keyspace::ServiceKey,
         names::{Namespace, ServiceName},
-        registry::{DeleteService, Export, PutService, ServiceSettings},
+        put::{Delete, Put},
+        registry::{Export, ServiceSettings},
     },
     rpc::{
         convert::{Violations, wire_duration},
@@ -80,7 +81,7 @@ pub(super) async fn delete(
     let expected_revision = v.expected_revision(request.expected_revision, 1);
     let guard = v.guard(request.guard, &request.namespace);
     let actor = v.label("actor", &request.actor);
-    let delete = DeleteService {
+    let delete = Delete {
         key: v.give(key)?,
         expected_revision,
         guard,
@@ -94,7 +95,7 @@ pub(super) async fn delete(
     }))
 }
 
-fn put_request(request: PutServiceRequest) -> Result<PutService, Status> {
+fn put_request(request: PutServiceRequest) -> Result<Put<ServiceSettings>, Status> {
     let mut v = Violations::new();
     let key = service_key(&mut v, &request.namespace, &request.service);
     let settings = v.required("settings", request.settings);
@@ -103,7 +104,7 @@ fn put_request(request: PutServiceRequest) -> Result<PutService, Status> {
     let request_id = v.request_id(&request.request_id);
     let guard = v.guard(request.guard, &request.namespace);
     let actor = v.label("actor", &request.actor);
-    Ok(PutService {
+    Ok(Put {
         settings: v.give(settings)?,
         expected_revision,
         request_id,

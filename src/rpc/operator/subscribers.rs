@@ -11,7 +11,7 @@ use crate::{
     domain::{
         hash64,
         keyspace::ServiceKey,
-        names::{ReplicaId, ServiceName},
+        names::ReplicaId,
         registry::{Ended, InstanceView, SubscriberInfo},
         replica::Replica,
         watch::Freshness,
@@ -19,17 +19,16 @@ use crate::{
     rpc::{Context, convert::Violations, page, status},
 };
 
+use super::services::service_key;
+
 pub(super) async fn list(
     context: &Context,
     request: ListSubscribersRequest,
 ) -> Result<Response<ListSubscribersResponse>, Status> {
     let mut v = Violations::new();
-    let namespace = v.namespace(&request.namespace);
-    let service = v.take("service", ServiceName::parse(&request.service));
+    let service = service_key(&mut v, &request.namespace, &request.service);
     let size = v.page_size(request.page_size);
-    let service = namespace.zip(service);
-    let (namespace, service) = v.give(service)?;
-    let service = ServiceKey { namespace, service };
+    let service = v.give(service)?;
     let after = page::after(&request.page_token, digest(&service))?;
     let after = after.map(|key| place(&key).ok_or_else(page::foreign));
     let (mut at, mut number) = match after.transpose()? {

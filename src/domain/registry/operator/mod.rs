@@ -15,7 +15,6 @@ use crate::domain::registry::{InstanceRecord, InstanceSpec, Registration};
 
 pub use self::{
     decide::{Decided, Decision},
-    put_service::{DeleteService, PutService},
     release_brake::{BrakeReleased, ReleaseBrake},
 };
 

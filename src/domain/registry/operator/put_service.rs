@@ -6,48 +6,16 @@ use crate::{
     cache::Freshness,
     domain::{
         error::{Error, Resource},
-        guard::Guard,
         keyspace::ServiceKey,
-        names::Label,
+        put::{Delete, Put},
         records,
         revise::{Revised, Step},
         state::View,
     },
-    store::{Compare, Operation, Revision, Txn},
+    store::{Compare, Operation, Txn},
 };
 
 use crate::domain::registry::{Registry, Service, ServiceSettings, selection::alias};
-
-/// What is to be set for a service.
-#[derive(Debug, Clone)]
-pub struct PutService {
-    /// Everything that is to be set. Who sets it, when, and whether the brake is released, is not
-    /// part of it.
-    pub settings: ServiceSettings,
-    /// The revision the settings must have; `0`: there must be none.
-    pub expected_revision: Option<Revision>,
-    /// The name of the request; empty: none.
-    pub request_id: String,
-    /// The lock that must be held.
-    pub guard: Option<Guard>,
-    /// Who asks, unverified.
-    pub actor: Label,
-    /// Whether it is only asked what would be set.
-    pub validate_only: bool,
-}
-
-/// What is to be taken back.
-#[derive(Debug, Clone)]
-pub struct DeleteService {
-    /// Which service.
-    pub key: ServiceKey,
-    /// The revision the settings must have.
-    pub expected_revision: Option<Revision>,
-    /// The lock that must be held.
-    pub guard: Option<Guard>,
-    /// Who asks, unverified.
-    pub actor: Label,
-}
 
 // === impl Registry ===
 
@@ -55,7 +23,10 @@ impl Registry {
     /// Sets things for a service, all at once. What is the same already is not written.
     ///
     /// Errors: [`Error::Mismatch`], [`Error::AliasChain`], [`Error::NotExported`].
-    pub async fn put_service(&self, put: PutService) -> Result<Revised<ServiceSettings>, Error> {
+    pub async fn put_service(
+        &self,
+        put: Put<ServiceSettings>,
+    ) -> Result<Revised<ServiceSettings>, Error> {
         let path = put.settings.key.path();
         let now = self.core.clock.system_time();
         let decide = |view: &View| {
@@ -110,7 +81,7 @@ impl Registry {
     /// Takes back what was set for a service. Nothing is put: a full store takes it too.
     ///
     /// Errors: [`Error::Mismatch`].
-    pub async fn delete_service(&self, delete: DeleteService) -> Result<Revised<()>, Error> {
+    pub async fn delete_service(&self, delete: Delete<ServiceKey>) -> Result<Revised<()>, Error> {
         let path = delete.key.path();
         let decide = |view: &View| {
             let Some(seen) = view.state.settings.get(path.as_bytes()) else {
@@ -150,14 +121,5 @@ impl Registry {
             });
         }
         Ok((settings, service, view))
-    }
-}
-
-// === impl PutService ===
-
-impl PutService {
-    /// Whether what is there is the work of this very request.
-    fn is_repeated(&self, request_id: &str) -> bool {
-        !self.request_id.is_empty() && self.request_id == request_id
     }
 }
