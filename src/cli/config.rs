@@ -34,14 +34,8 @@ struct Change {
     guard: Option<Guard>,
 
     /// Why
-    #[arg(
-        short = 'm',
-        long,
-        default_value = "",
-        hide_default_value = true,
-        value_name = "TEXT"
-    )]
-    comment: String,
+    #[arg(short = 'm', long, value_name = "TEXT")]
+    comment: Option<String>,
 }
 
 // === impl Config ===
@@ -79,7 +73,7 @@ impl Change {
         ChangeOptions {
             expected_version: self.expected_version,
             guard: self.guard,
-            comment: self.comment,
+            comment: self.comment.unwrap_or_default(),
         }
     }
 }

@@ -1,11 +1,25 @@
-//! What operators decided about an instance, for programs.
+//! What operators decided about an instance, told.
 
 use serde_json::{Value, json};
 use stanchion_client::proto::{InstanceDecision, InstanceOverlay};
 
-use super::output;
+use super::{Outcome, connection::Connection, exit::Exit, output};
 
-pub(super) fn to_json(decision: &InstanceDecision) -> Value {
+/// Tells what is decided now; people are told what was `done`.
+pub(super) fn tell(
+    connection: &Connection,
+    decision: Option<&InstanceDecision>,
+    done: &str,
+) -> Outcome {
+    if connection.is_json() {
+        output::json(&json!({"decision": decision.map(to_json)}))?;
+    } else {
+        output::line(done)?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn to_json(decision: &InstanceDecision) -> Value {
     let state = decision.operator_state();
     json!({
         "operator_state": output::lower(state.as_str_name(), "OPERATOR_STATE_"),

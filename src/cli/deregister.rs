@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Outcome, connection::Connection, exit::Exit, failure::Failure, output};
+use super::{Outcome, connection::Connection, exit::Exit, output, parse};
 
 /// Remove an instance at once, whoever registered it
 ///
@@ -12,7 +12,8 @@ use super::{Outcome, connection::Connection, exit::Exit, failure::Failure, outpu
 #[command(after_help = "Example:\n  stanchion deregister web/i-7")]
 pub(crate) struct Deregister {
     /// The instance, as SERVICE/ID
-    instance: String,
+    #[arg(value_parser = parse::instance)]
+    instance: (String, String),
 
     #[command(flatten)]
     pub(super) connection: Connection,
@@ -22,18 +23,15 @@ pub(crate) struct Deregister {
 
 impl Deregister {
     pub(super) async fn run(self) -> Outcome {
-        let (service, id) = self
-            .instance
-            .split_once('/')
-            .ok_or_else(|| Failure::usage(format!("`{}` is not like SERVICE/ID", self.instance)))?;
+        let (service, id) = &self.instance;
         let client = self.connection.client()?;
         let removed = client.deregister(service, id).await?;
         if self.connection.is_json() {
             output::json(&json!({"service": service, "instance_id": id, "deregistered": removed}))?;
         } else if removed {
-            output::line(&format!("deregistered {}", self.instance))?;
+            output::line(&format!("deregistered {service}/{id}"))?;
         } else {
-            output::note(&format!("no instance {}", self.instance))?;
+            output::note(&format!("no instance {service}/{id}"))?;
         }
         Ok(if removed { Exit::Ok } else { Exit::NotFound })
     }

@@ -20,7 +20,8 @@ use super::{Outcome, connection::Connection, exit::Exit, failure::Failure, outpu
 )]
 pub(crate) struct Drain {
     /// The instance, as SERVICE/ID
-    instance: String,
+    #[arg(value_parser = parse::instance)]
+    instance: (String, String),
 
     /// How long to wait for subscribers, 1s to 10m [default: 20s]
     #[arg(long, value_parser = parse::duration, value_name = "DURATION")]
@@ -34,10 +35,8 @@ pub(crate) struct Drain {
 
 impl Drain {
     pub(super) async fn run(self) -> Outcome {
-        let (service, id) = self
-            .instance
-            .split_once('/')
-            .ok_or_else(|| Failure::usage(format!("`{}` is not like SERVICE/ID", self.instance)))?;
+        let (service, id) = &self.instance;
+        let instance = format!("{service}/{id}");
         let client = self.connection.client()?;
         let mut drain = client.drain(service, id, self.deadline);
         let mut last = DrainInstanceResponse::default();
@@ -51,9 +50,9 @@ impl Drain {
             last = progress;
         }
         if self.connection.is_json() {
-            output::json(&to_json(&self.instance, &last))?;
+            output::json(&to_json(&instance, &last))?;
         } else {
-            self.tell(&last)?;
+            tell(&instance, &last)?;
         }
         Ok(match last.outcome() {
             DrainOutcome::Acknowledged => Exit::Ok,
@@ -61,40 +60,39 @@ impl Drain {
             DrainOutcome::Overtaken | DrainOutcome::Unspecified => Exit::NotFound,
         })
     }
+}
 
-    fn tell(&self, last: &DrainInstanceResponse) -> Result<(), Failure> {
-        let instance = &self.instance;
-        let (done, all) = (last.done_count, last.subscriber_count);
-        match last.outcome() {
-            DrainOutcome::Acknowledged => {
-                return output::line(&format!("drained {instance}, {all} subscribers know"));
-            }
-            DrainOutcome::Deadline => {
-                output::line(&format!(
-                    "removed {instance} at the deadline, {done} of {all} subscribers know"
-                ))?;
-            }
-            DrainOutcome::Overtaken | DrainOutcome::Unspecified => {
-                return output::note(&format!("{instance} went otherwise meanwhile"));
-            }
+fn tell(instance: &str, last: &DrainInstanceResponse) -> Result<(), Failure> {
+    let (done, all) = (last.done_count, last.subscriber_count);
+    match last.outcome() {
+        DrainOutcome::Acknowledged => {
+            return output::line(&format!("drained {instance}, {all} subscribers know"));
         }
-        for laggard in &last.laggards {
-            output::note(&format!(
-                "laggard: {} at {}, on replica {}{}",
-                match laggard.client_id.as_str() {
-                    "" => "a client without a name",
-                    name => name,
-                },
-                laggard.address,
-                laggard.replica,
-                if laggard.broken { ", broken" } else { "" }
+        DrainOutcome::Deadline => {
+            output::line(&format!(
+                "removed {instance} at the deadline, {done} of {all} subscribers know"
             ))?;
         }
-        for replica in &last.silent_replicas {
-            output::note(&format!("laggard: replica {replica} did not report"))?;
+        DrainOutcome::Overtaken | DrainOutcome::Unspecified => {
+            return output::note(&format!("{instance} went otherwise meanwhile"));
         }
-        Ok(())
     }
+    for laggard in &last.laggards {
+        output::note(&format!(
+            "laggard: {} at {}, on replica {}{}",
+            match laggard.client_id.as_str() {
+                "" => "a client without a name",
+                name => name,
+            },
+            laggard.address,
+            laggard.replica,
+            if laggard.broken { ", broken" } else { "" }
+        ))?;
+    }
+    for replica in &last.silent_replicas {
+        output::note(&format!("laggard: replica {replica} did not report"))?;
+    }
+    Ok(())
 }
 
 fn to_json(instance: &str, last: &DrainInstanceResponse) -> Value {

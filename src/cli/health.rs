@@ -41,7 +41,8 @@ pub(crate) enum Health {
 )]
 pub(crate) struct Report {
     /// The instance, as SERVICE/ID
-    instance: String,
+    #[arg(value_parser = parse::instance)]
+    instance: (String, String),
 
     /// How it is
     health: Said,
@@ -88,10 +89,7 @@ impl Health {
 
 impl Report {
     async fn run(self) -> Outcome {
-        let (service, id) = self
-            .instance
-            .split_once('/')
-            .ok_or_else(|| Failure::usage(format!("`{}` is not like SERVICE/ID", self.instance)))?;
+        let (service, id) = &self.instance;
         let client = self.connection.client()?;
         let mut report = client.report_health(service, id);
         if self.health == Said::Unhealthy {
@@ -103,7 +101,7 @@ impl Report {
             output::json(&instances::to_json(&instance))?;
         } else {
             let health = output::lower(instance.health().as_str_name(), "HEALTH_");
-            output::line(&format!("{} is {health}", self.instance))?;
+            output::line(&format!("{service}/{id} is {health}"))?;
         }
         Ok(Exit::Ok)
     }

@@ -46,14 +46,8 @@ pub(crate) struct Instances {
 
     /// Only those it takes: health, state, version, region, zone, metadata.KEY compared by ==, !=,
     /// in (A, B); has metadata.KEY; and, or, not, (...)
-    #[arg(
-        short,
-        long,
-        value_name = "FILTER",
-        default_value = "",
-        hide_default_value = true
-    )]
-    filter: String,
+    #[arg(short, long, value_name = "FILTER")]
+    filter: Option<String>,
 
     /// Where the caller is: near ones first
     #[arg(long, value_parser = parse::place, value_name = "[REGION/]ZONE")]
@@ -86,7 +80,7 @@ impl Instances {
                 namespace: client.namespace().into(),
                 service: self.service.clone(),
                 view: view.into(),
-                filter: self.filter.clone(),
+                filter: self.filter.clone().unwrap_or_default(),
                 ..Default::default()
             });
             // A first answer within the time of a call, so that a wrong address is told.
@@ -98,7 +92,7 @@ impl Instances {
         let request = ListInstancesRequest {
             service: self.service.clone(),
             view: view.into(),
-            filter: self.filter.clone(),
+            filter: self.filter.clone().unwrap_or_default(),
             locality: self.near.as_ref().map(|(region, zone)| Locality {
                 region: region.clone(),
                 zone: zone.clone(),

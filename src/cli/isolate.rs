@@ -1,9 +1,8 @@
 //! `isolate`, `restore`: keeping an instance out, and letting it in again.
 
 use clap::Args;
-use serde_json::json;
 
-use super::{Outcome, connection::Connection, decision, exit::Exit, output, parse};
+use super::{Outcome, connection::Connection, decision, parse};
 
 /// Keep an instance out of the serving view, also when it registers again
 #[derive(Debug, Args)]
@@ -14,14 +13,8 @@ pub(crate) struct Isolate {
     instance: (String, String),
 
     /// Why
-    #[arg(
-        short = 'm',
-        long,
-        default_value = "",
-        hide_default_value = true,
-        value_name = "TEXT"
-    )]
-    reason: String,
+    #[arg(short = 'm', long, value_name = "TEXT")]
+    reason: Option<String>,
 
     #[command(flatten)]
     pub(super) connection: Connection,
@@ -45,13 +38,10 @@ impl Isolate {
     pub(super) async fn run(self) -> Outcome {
         let (service, id) = &self.instance;
         let operator = self.connection.client()?.operator();
-        let decided = operator.isolate(service, id, &self.reason).await?;
-        if self.connection.is_json() {
-            output::json(&json!({"decision": decision::to_json(&decided)}))?;
-        } else {
-            output::line(&format!("isolated {service}/{id}"))?;
-        }
-        Ok(Exit::Ok)
+        let reason = self.reason.as_deref().unwrap_or_default();
+        let decided = operator.isolate(service, id, reason).await?;
+        let done = format!("isolated {service}/{id}");
+        decision::tell(&self.connection, Some(&decided), &done)
     }
 }
 
@@ -62,12 +52,7 @@ impl Restore {
         let (service, id) = &self.instance;
         let operator = self.connection.client()?.operator();
         let left = operator.restore(service, id).await?;
-        if self.connection.is_json() {
-            let left = left.as_ref().map(decision::to_json);
-            output::json(&json!({ "decision": left }))?;
-        } else {
-            output::line(&format!("restored {service}/{id}"))?;
-        }
-        Ok(Exit::Ok)
+        let done = format!("restored {service}/{id}");
+        decision::tell(&self.connection, left.as_ref(), &done)
     }
 }

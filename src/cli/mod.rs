@@ -24,6 +24,7 @@ mod register;
 mod service;
 mod services;
 mod sessions;
+mod settings;
 mod signals;
 mod subscribers;
 

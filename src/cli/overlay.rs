@@ -1,10 +1,9 @@
 //! `overlay`: showing an instance otherwise than it registered.
 
 use clap::Args;
-use serde_json::json;
 use stanchion_client::proto::InstanceOverlay;
 
-use super::{Outcome, connection::Connection, decision, exit::Exit, output, parse};
+use super::{Outcome, connection::Connection, decision, parse};
 
 /// Show an instance otherwise than it registered, also when it registers again
 ///
@@ -41,14 +40,8 @@ pub(crate) struct Overlay {
     clear: bool,
 
     /// Why
-    #[arg(
-        short = 'm',
-        long,
-        default_value = "",
-        hide_default_value = true,
-        value_name = "TEXT"
-    )]
-    reason: String,
+    #[arg(short = 'm', long, value_name = "TEXT")]
+    reason: Option<String>,
 
     #[command(flatten)]
     pub(super) connection: Connection,
@@ -66,18 +59,14 @@ impl Overlay {
             ..InstanceOverlay::default()
         };
         let operator = self.connection.client()?.operator();
-        let decided = operator.overlay(service, id, overlay, &self.reason).await?;
-        if self.connection.is_json() {
-            let decided = decided.as_ref().map(decision::to_json);
-            output::json(&json!({ "decision": decided }))?;
+        let reason = self.reason.as_deref().unwrap_or_default();
+        let decided = operator.overlay(service, id, overlay, reason).await?;
+        let shown = if self.clear {
+            "as it registered"
         } else {
-            let shown = if self.clear {
-                "as it registered"
-            } else {
-                "otherwise"
-            };
-            output::line(&format!("{service}/{id} is shown {shown}"))?;
-        }
-        Ok(Exit::Ok)
+            "otherwise"
+        };
+        let done = format!("{service}/{id} is shown {shown}");
+        decision::tell(&self.connection, decided.as_ref(), &done)
     }
 }

@@ -16,13 +16,8 @@ use super::{
 #[command(after_help = "Examples:\n  stanchion sessions\n  stanchion sessions --client-id shop-7")]
 pub(crate) struct Sessions {
     /// Only sessions with this client id
-    #[arg(
-        long,
-        default_value = "",
-        hide_default_value = true,
-        value_name = "NAME"
-    )]
-    client_id: String,
+    #[arg(long, value_name = "NAME")]
+    client_id: Option<String>,
 
     #[command(flatten)]
     pub(super) connection: Connection,
@@ -32,7 +27,8 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(super) async fn run(self) -> Outcome {
-        let sessions = self.connection.client()?.sessions(&self.client_id).await?;
+        let client_id = self.client_id.as_deref().unwrap_or_default();
+        let sessions = self.connection.client()?.sessions(client_id).await?;
         if self.connection.is_json() {
             let sessions: Vec<_> = sessions.iter().map(to_json).collect();
             output::json(&json!({ "sessions": sessions }))?;

@@ -41,13 +41,8 @@ pub(crate) struct Put {
     labels: Vec<(String, String)>,
 
     /// What the config is for
-    #[arg(
-        long,
-        default_value = "",
-        hide_default_value = true,
-        value_name = "TEXT"
-    )]
-    description: String,
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
 
     #[command(flatten)]
     change: Change,
@@ -127,7 +122,7 @@ impl Put {
             .put(&self.key, content)
             .content_type(self.content_type.into())
             .labels(self.labels.into_iter().collect())
-            .description(self.description)
+            .description(self.description.unwrap_or_default())
             .options(self.change.options())
             .send()
             .await?;

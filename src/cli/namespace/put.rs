@@ -1,11 +1,10 @@
 //! `namespace put`.
 
 use clap::Args;
-use serde_json::json;
 use stanchion_client::proto::NamespaceSettings;
 
 use super::read::settings_json;
-use crate::cli::{Outcome, connection::Connection, exit::Exit, output, parse};
+use crate::cli::{Outcome, connection::Connection, parse, settings};
 
 /// Set all that can be set for a namespace
 ///
@@ -34,13 +33,8 @@ pub(crate) struct Put {
     labels: Vec<(String, String)>,
 
     /// What the namespace is for
-    #[arg(
-        long,
-        default_value = "",
-        hide_default_value = true,
-        value_name = "TEXT"
-    )]
-    description: String,
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
 
     /// Revision that the settings must have now; 0 means that there must be none
     #[arg(long, value_name = "REVISION")]
@@ -55,7 +49,7 @@ pub(crate) struct Put {
 impl Put {
     pub(super) async fn run(self) -> Outcome {
         let settings = NamespaceSettings {
-            description: self.description,
+            description: self.description.unwrap_or_default(),
             labels: self.labels.into_iter().collect(),
             max_instances: self.max_instances,
             max_services: self.max_services,
@@ -65,14 +59,7 @@ impl Put {
         let client = self.connection.client()?.with_namespace(&self.name);
         let put = client.operator();
         let put = put.put_namespace(settings, self.expected_revision).await?;
-        if self.connection.is_json() {
-            let settings = put.settings.as_ref().map(settings_json);
-            output::json(&json!({"settings": settings, "unchanged": put.unchanged}))?;
-        } else if put.unchanged {
-            output::note(&format!("{} had these settings already", self.name))?;
-        } else {
-            output::line(&format!("set what is said for {}", self.name))?;
-        }
-        Ok(Exit::Ok)
+        let settings = put.settings.as_ref().map(settings_json);
+        settings::put(&self.connection, &self.name, settings, put.unchanged)
     }
 }

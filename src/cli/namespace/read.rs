@@ -10,6 +10,7 @@ use crate::cli::{
     exit::Exit,
     failure::Failure,
     output::{self, Table},
+    settings,
 };
 
 /// List the namespaces, with what is in them and what may be
@@ -82,14 +83,7 @@ impl Delete {
     pub(super) async fn run(self) -> Outcome {
         let client = self.connection.client()?.with_namespace(&self.name);
         let deleted = client.operator().delete_namespace().await?;
-        if self.connection.is_json() {
-            output::json(&json!({"namespace": self.name, "deleted": deleted}))?;
-        } else if deleted {
-            output::line(&format!("took back what was set for {}", self.name))?;
-        } else {
-            output::note(&format!("nothing was set for {}", self.name))?;
-        }
-        Ok(if deleted { Exit::Ok } else { Exit::NotFound })
+        settings::deleted(&self.connection, "namespace", &self.name, deleted)
     }
 }
 

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
 use stanchion_client::proto::{ServiceName, ServiceSettings};
 
 use super::read::settings_json;
-use crate::cli::{Outcome, checks::Checks, connection::Connection, exit::Exit, output, parse};
+use crate::cli::{Outcome, checks::Checks, connection::Connection, parse, settings};
 
 /// Set all that can be set for a service
 ///
@@ -50,13 +49,8 @@ pub(crate) struct Put {
     labels: Vec<(String, String)>,
 
     /// What the service is for
-    #[arg(
-        long,
-        default_value = "",
-        hide_default_value = true,
-        value_name = "TEXT"
-    )]
-    description: String,
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
 
     /// Shows the instances of this service instead
     #[arg(long, value_parser = parse::service, value_name = "[NAMESPACE/]SERVICE")]
@@ -87,7 +81,7 @@ impl Put {
             flap_damping: self.flap_damping,
             slow_start: wire(self.slow_start),
             labels: self.labels.into_iter().collect(),
-            description: self.description,
+            description: self.description.unwrap_or_default(),
             alias_of: self.alias_of,
             exported_to: self.exported_to,
             ..ServiceSettings::default()
@@ -95,14 +89,7 @@ impl Put {
         let operator = self.connection.client()?.operator();
         let put = operator.put_service(&self.service, settings, self.expected_revision);
         let put = put.await?;
-        if self.connection.is_json() {
-            let settings = put.settings.as_ref().map(settings_json);
-            output::json(&json!({"settings": settings, "unchanged": put.unchanged}))?;
-        } else if put.unchanged {
-            output::note(&format!("{} had these settings already", self.service))?;
-        } else {
-            output::line(&format!("set what is said for {}", self.service))?;
-        }
-        Ok(Exit::Ok)
+        let settings = put.settings.as_ref().map(settings_json);
+        settings::put(&self.connection, &self.service, settings, put.unchanged)
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::{
     connection::Connection,
     exit::Exit,
     output::{self, Table},
-    services,
+    services, settings,
 };
 
 /// Show what was set for a service, and what its instances come to
@@ -67,14 +67,7 @@ impl Delete {
     pub(super) async fn run(self) -> Outcome {
         let operator = self.connection.client()?.operator();
         let deleted = operator.delete_service(&self.service).await?;
-        if self.connection.is_json() {
-            output::json(&json!({"service": self.service, "deleted": deleted}))?;
-        } else if deleted {
-            output::line(&format!("took back what was set for {}", self.service))?;
-        } else {
-            output::note(&format!("nothing was set for {}", self.service))?;
-        }
-        Ok(if deleted { Exit::Ok } else { Exit::NotFound })
+        settings::deleted(&self.connection, "service", &self.service, deleted)
     }
 }
 

@@ -16,14 +16,8 @@ pub(crate) struct ReleaseBrake {
     service: String,
 
     /// Why; it is logged
-    #[arg(
-        short = 'm',
-        long,
-        default_value = "",
-        hide_default_value = true,
-        value_name = "TEXT"
-    )]
-    comment: String,
+    #[arg(short = 'm', long, value_name = "TEXT")]
+    comment: Option<String>,
 
     #[command(flatten)]
     pub(super) connection: Connection,
@@ -34,7 +28,8 @@ pub(crate) struct ReleaseBrake {
 impl ReleaseBrake {
     pub(super) async fn run(self) -> Outcome {
         let client = self.connection.client()?;
-        let released = client.release_brake(&self.service, &self.comment).await?;
+        let comment = self.comment.as_deref().unwrap_or_default();
+        let released = client.release_brake(&self.service, comment).await?;
         if self.connection.is_json() {
             output::json(&json!({"service": self.service, "released": released}))?;
         } else if released {
