@@ -19,11 +19,11 @@ use crate::{
 };
 
 /// How many entries a page has when the request does not say.
-pub const DEFAULT_PAGE: usize = 100;
+const DEFAULT_PAGE: usize = 100;
 /// How many entries a page has at most.
-pub const MAX_PAGE: usize = 1000;
+const MAX_PAGE: usize = 1000;
 /// The longest request id, in bytes.
-pub const MAX_REQUEST_ID: usize = 128;
+const MAX_REQUEST_ID: usize = 128;
 /// The longest comment on a change, in bytes.
 const MAX_COMMENT: usize = 1024;
 /// The most acknowledgements of one message.
