@@ -216,6 +216,12 @@ impl<P: Projection> Cache<P> {
         self.shared.view()
     }
 
+    /// Looks at the published state without holding on to it: on hot paths that is what a view
+    /// costs. `None` before the first listing.
+    pub fn peek<T>(&self, look: impl FnOnce(&P::State) -> T) -> Option<T> {
+        self.shared.peek(look)
+    }
+
     /// How long ago the store last confirmed the published state; `None` before the first listing.
     pub fn age(&self) -> Option<Duration> {
         self.is_ready().then(|| self.shared.age())

@@ -143,6 +143,12 @@ impl<P: Projection> Shared<P> {
         self.now().saturating_duration_since(self.pulse.confirmed())
     }
 
+    /// Looks at the state that is published.
+    pub(super) fn peek<T>(&self, look: impl FnOnce(&P::State) -> T) -> Option<T> {
+        let published = self.published.load();
+        published.as_ref().map(|published| look(&published.state))
+    }
+
     /// The view of what is published.
     pub(super) fn view(&self) -> Result<View<P>, Error> {
         // Read first: it may then belong to an older state, so that the age is never too small.

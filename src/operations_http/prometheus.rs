@@ -120,7 +120,7 @@ impl Question {
 
     /// Writes the targets, in the order of the instances.
     fn answer(&self, state: &state::State) -> String {
-        let instances = self.instances.routed(state);
+        let instances = self.instances.clone().routed(state);
         let shown = instances.list(state, None);
         let shown = shown.filter_map(|(_, item)| instances.select(&item));
         let targets = shown.flat_map(|instance| self.port.targets(&instance));

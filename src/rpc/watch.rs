@@ -39,7 +39,7 @@ pub use self::{
     response::WatchResponse,
     routing::{Routed, Routing},
     subscription::Subscription,
-    terms::{Asks, Protected, Terms},
+    terms::{Asks, Terms},
 };
 
 /// What the framework sees of a watch: nothing, because its messages are written here.
@@ -64,7 +64,6 @@ struct WatchBody<S: Selection<StateProjection>, R: WatchResponse> {
     core: Arc<Core>,
     cursor: Cursor<S>,
     item: fn(&S::Item) -> R::Item,
-    protected: Option<Arc<Protected>>,
     subscription: Option<Subscription>,
     asks: Option<Asks<S::Item>>,
     routing: Option<Routing<S>>,
@@ -122,7 +121,6 @@ where
         core: core.clone(),
         cursor,
         item,
-        protected: terms.protected,
         subscription: terms.subscription,
         asks: terms.asks,
         routing,
@@ -318,12 +316,14 @@ impl<S: Selection<StateProjection>, R: WatchResponse> WatchBody<S, R> {
     fn seal(&self, response: R, revision: i64, token: Bytes) -> R {
         let mut response = response.sealed(self.header(revision), token);
         if let Some(routing) = &self.routing {
-            response = response.routed((routing.tell)(self.cursor.selection()));
+            let selection = self.cursor.selection();
+            let protected = |state: &_| (routing.protected)(selection, state);
+            let protected = self.core.cache.peek(protected).unwrap_or_default();
+            response = response
+                .routed((routing.tell)(selection))
+                .protected(protected);
         }
-        match (&self.protected, self.core.cache.view()) {
-            (Some(protected), Ok(view)) => response.protected(protected(&view.state)),
-            _ => response,
-        }
+        response
     }
 
     /// The header of a message at `revision`; 0: of one that says nothing of the state.

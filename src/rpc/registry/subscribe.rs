@@ -60,22 +60,16 @@ pub(super) fn takes_away(message: &Message<Arc<Instance>>) -> bool {
 // === impl RegistryHandler ===
 
 impl RegistryHandler {
-    /// Enters a watch among the subscribers.
+    /// Enters a watch among the subscribers, in an epoch.
     pub(super) fn subscribe(
         &self,
         watching: Watching,
-        start: &Start,
+        (start, epoch): (&Start, u64),
         peer: Option<Peer>,
     ) -> Subscription {
-        let epoch = self
-            .context
-            .core
-            .cache
-            .view()
-            .map(|view| view.state.epoch.id);
         let resumed_after = match start {
             // Of another epoch it says nothing.
-            Start::Resume(token) if Ok(token.epoch) == epoch => token.revision,
+            Start::Resume(token) if token.epoch == epoch => token.revision,
             Start::After(revision) => *revision,
             Start::Snapshot | Start::Resume(_) | Start::Elsewhere => 0,
         };

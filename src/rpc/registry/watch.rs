@@ -1,7 +1,5 @@
 //! Watches of instances and of services.
 
-use std::sync::Arc;
-
 use stanchion_client::proto::{
     self, WatchInstancesRequest, WatchInstancesResponse, WatchServicesRequest,
     WatchServicesResponse,
@@ -11,7 +9,6 @@ use tonic::{Response, Status};
 use crate::{
     domain::{
         registry::{Instances, Watching},
-        state::State,
         watch::Start,
     },
     rpc::{
@@ -74,18 +71,11 @@ impl RegistryHandler {
             service: selection.shown().unwrap_or(watching.service),
             ..watching
         };
-        let subscription = self.subscribe(watching, &start, peer);
-        let protected = {
-            let selection = selection.clone();
-            move |state: &State| {
-                let routed = selection.routed(state);
-                routed.service(state).is_some_and(|s| s.protected)
-            }
-        };
+        let epoch = view.state.epoch.id;
+        let subscription = self.subscribe(watching, (&start, epoch), peer);
         let terms = watch::Terms {
             start,
             min_interval,
-            protected: Some(Arc::new(protected)),
             subscription: Some(subscription),
             asks: Some(takes_away),
         };
@@ -133,6 +123,7 @@ fn route(selection: &Instances, start: Start, as_of: i64) -> (Start, Routing<Ins
             answered_by: selection.answered_by().map(wire_service_name),
             broken: selection.is_broken(),
         },
+        protected: |selection, state| selection.service(state).is_some_and(|s| s.protected),
     };
     (if moved { Start::Snapshot } else { start }, routing)
 }

@@ -30,6 +30,8 @@ pub struct Routing<S> {
     pub service: fn(&S) -> Option<ServiceKey>,
     /// What every message says of it.
     pub tell: fn(&S) -> Routed,
+    /// Whether it is protected in a state, which every message says too.
+    pub protected: fn(&S, &State) -> bool,
 }
 
 /// What messages say of where a selection leads.
@@ -51,11 +53,13 @@ impl<S: Selection<StateProjection>, R: WatchResponse> WatchBody<S, R> {
     pub(super) fn reroute(&mut self) -> Option<Result<Frame<Bytes>, Status>> {
         let routing = self.routing.as_mut()?;
         if !std::mem::take(&mut routing.moved) {
-            let view = self.core.cache.view().ok()?;
-            let as_of = view.state.routes_revision;
-            if std::mem::replace(&mut routing.as_of, as_of) == as_of {
+            // This is asked each time a watch has nothing to tell.
+            let as_of = self.core.cache.peek(|state| state.routes_revision)?;
+            if routing.as_of == as_of {
                 return None;
             }
+            let view = self.core.cache.view().ok()?;
+            routing.as_of = view.state.routes_revision;
             let selection = (routing.follow)(self.cursor.selection(), &view.state)?;
             let options = self.options.clone();
             let cursor = self

@@ -1,11 +1,8 @@
 //! How one watch is opened.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use crate::domain::{
-    state::State,
-    watch::{Message, Start},
-};
+use crate::domain::watch::{Message, Start};
 
 use super::Subscription;
 
@@ -15,16 +12,11 @@ pub struct Terms<T> {
     pub start: Start,
     /// How much is merged.
     pub min_interval: Duration,
-    /// Whether what is watched is protected, where messages say so.
-    pub protected: Option<Arc<Protected>>,
     /// Who is told that it is watched, and how far the watcher is.
     pub subscription: Option<Subscription>,
     /// Which messages are to be acknowledged, where messages say so.
     pub asks: Option<Asks<T>>,
 }
-
-/// Says whether something is protected in a state.
-pub type Protected = dyn Fn(&State) -> bool + Send + Sync;
 
 /// Says whether a message is to be acknowledged.
 pub type Asks<T> = fn(&Message<T>) -> bool;
@@ -32,12 +24,11 @@ pub type Asks<T> = fn(&Message<T>) -> bool;
 // === impl Terms ===
 
 impl<T> Terms<T> {
-    /// The terms of a watch of what is never protected.
+    /// The terms of a watch that nobody follows.
     pub fn new(start: Start, min_interval: Duration) -> Self {
         Self {
             start,
             min_interval,
-            protected: None,
             subscription: None,
             asks: None,
         }

@@ -66,12 +66,15 @@ pub struct Services {
 impl Instances {
     /// The instances of `service`.
     pub fn of(namespace: &Namespace, service: &ServiceName, view: InstanceView) -> Self {
-        Self::under(format!("{namespace}/{service}/"), view)
+        Self::under(
+            [namespace.as_str(), "/", service.as_str(), "/"].concat(),
+            view,
+        )
     }
 
     /// The instances of all services of `namespace`.
     pub fn of_namespace(namespace: &Namespace, view: InstanceView) -> Self {
-        Self::under(format!("{namespace}/"), view)
+        Self::under([namespace.as_str(), "/"].concat(), view)
     }
 
     fn under(asked: String, view: InstanceView) -> Self {
@@ -86,7 +89,7 @@ impl Instances {
     }
 
     /// The same as it leads in a state, if the service is an alias there.
-    pub fn routed(&self, state: &State) -> Self {
+    pub fn routed(self, state: &State) -> Self {
         let service = self.asked.strip_suffix(b"/").unwrap_or_default();
         let route = state.routes.get(service).cloned().unwrap_or_default();
         let prefix = match &route {
@@ -96,13 +99,13 @@ impl Instances {
         Self {
             prefix,
             route,
-            ..self.clone()
+            ..self
         }
     }
 
     /// The same as it leads in a state, if that is elsewhere.
     pub fn rerouted(&self, state: &State) -> Option<Self> {
-        let routed = self.routed(state);
+        let routed = self.clone().routed(state);
         (routed.route != self.route).then_some(routed)
     }
 
