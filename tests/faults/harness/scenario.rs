@@ -16,7 +16,7 @@ use super::{
     world::World,
 };
 use crate::{
-    load::{Expectations, Load},
+    load::{Expectations, Load, Selections},
     support::etcd_binary::Binary,
 };
 
@@ -49,8 +49,8 @@ pub struct Scenario {
     pub flags: &'static [&'static str],
     /// Flags of the replicas.
     pub settings: &'static [&'static str],
-    /// What the configs begin with whose watchers are judged.
-    pub watched: &'static str,
+    /// What the watchers watch that are judged.
+    pub watched: Selections,
     /// What clients may notice.
     pub expect: Expectations,
 }
@@ -70,7 +70,7 @@ impl Scenario {
             guard: None,
             flags: &[],
             settings: &[],
-            watched: "load/",
+            watched: Selections::default(),
             expect: Expectations::default(),
         }
     }

@@ -95,7 +95,7 @@ impl Load {
         figures.add("turns under the lock", count);
         let kept = expect.sessions_live && ended == 0;
         self.judge_calls(&mut figures, expect, kept).await;
-        let last = self.last_word(plan.watched).await;
+        let last = self.last_word(plan.watched.configs).await;
         let writes = self.writers.iter().flat_map(Writer::log).collect();
         let before = self.end();
         let history = watchers::judge(world, plan, last, &mut figures).await;

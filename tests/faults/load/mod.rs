@@ -31,6 +31,7 @@ pub use self::{
     sessions::{Program, SERVICE},
     storm::Watchers,
     stuck::{Stuck, prepare},
+    watchers::Selections,
     writes::Writer,
 };
 use crate::{
@@ -62,15 +63,15 @@ pub struct Load {
 // === impl Load ===
 
 impl Load {
-    /// Starts all clients; the watchers that are judged watch configs that begin with `prefix`.
-    pub async fn start(world: &mut World, prefix: &str) -> Self {
+    /// Starts all clients, and the watchers that are judged.
+    pub async fn start(world: &mut World, watched: Selections) -> Self {
         let fronts = world.fronts();
         let before = Before::of(world);
         let mut programs = Vec::new();
         for number in 0..PROGRAMS {
             programs.push(Program::start(&fronts, &format!("program-{number}")).await);
         }
-        watchers::start(world, prefix);
+        watchers::start(world, watched);
         let world = &*world;
         let read = programs[0].client.config().put(reads::KEY, "read");
         read.send().await.unwrap();

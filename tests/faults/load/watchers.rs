@@ -14,21 +14,49 @@ use crate::{
 /// How long they may take until they know everything, once nothing is wrong any more.
 const CONVERGENCE: Duration = Duration::from_secs(10);
 
+/// What they watch.
+#[derive(Debug, Clone, Copy)]
+pub struct Selections {
+    /// What the keys of the configs begin with.
+    pub configs: &'static str,
+    pub lock: &'static str,
+    /// What the names of the services begin with.
+    pub services: &'static str,
+}
+
+// === impl Selections ===
+
+impl Default for Selections {
+    /// Whatever the load writes.
+    fn default() -> Self {
+        Self {
+            configs: "load/",
+            lock: LOCK,
+            services: "",
+        }
+    }
+}
+
 /// Starts one of each kind, over the links of all clients.
-pub fn start(world: &mut World, prefix: &str) {
+pub fn start(world: &mut World, selections: Selections) {
+    let Selections {
+        configs,
+        lock,
+        services,
+    } = selections;
     let fronts: Vec<_> = world.replicas.iter().map(|r| r.front.address).collect();
     let watched = world.watched.as_mut().unwrap();
     let watcher = |name, view| Watcher::new(name, view, fronts.clone());
-    watched.add(watcher("configs", View::configs(prefix)));
+    watched.add(watcher("configs", View::configs(configs)));
     watched.add(Watcher {
         first: 1,
         rotate_every: Some(40),
-        ..watcher("configs at every replica in turn", View::configs(prefix))
+        ..watcher("configs at every replica in turn", View::configs(configs))
     });
     watched.add(Watcher {
         rest: Some((40, Duration::from_millis(200))),
         first: 1,
-        ..watcher("configs, slowly", View::configs(prefix))
+        ..watcher("configs, slowly", View::configs(configs))
     });
     watched.add(watcher("instances", View::instances(SERVICE)));
     watched.add(Watcher {
@@ -37,13 +65,13 @@ pub fn start(world: &mut World, prefix: &str) {
     });
     watched.add(Watcher {
         first: 1,
-        ..watcher("services", View::services(""))
+        ..watcher("services", View::services(services))
     });
-    watched.add(watcher("claims on a lock", View::lock(LOCK)));
+    watched.add(watcher("claims on a lock", View::lock(lock)));
     watched.add(Watcher {
         first: 1,
         rotate_every: Some(20),
-        ..watcher("claims at every replica in turn", View::lock(LOCK))
+        ..watcher("claims at every replica in turn", View::lock(lock))
     });
 }
 

@@ -5,7 +5,7 @@ mod dying;
 mod links;
 mod storm;
 
-use crate::harness::Scenario;
+use crate::{harness::Scenario, load::Selections};
 
 /// Three replicas, and clients to whom one of them is as good as another.
 fn replicas(name: &'static str) -> Scenario {
@@ -22,7 +22,10 @@ fn replicas(name: &'static str) -> Scenario {
 /// The same for long: who reads slowly must be able to follow.
 fn replicas_for_long(name: &'static str) -> Scenario {
     Scenario {
-        watched: "load/writer-0-",
+        watched: Selections {
+            configs: "load/writer-0-",
+            ..Selections::default()
+        },
         ..replicas(name)
     }
 }

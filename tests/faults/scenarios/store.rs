@@ -9,12 +9,18 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     harness::{Scenario, World, scenario},
-    load::Expectations,
+    load::{Expectations, SERVICE, Selections},
     support::{etcd::Etcd, server::eventually},
 };
 
 /// What fills a store: not under the replicas' keys.
 const FILLER: &str = "filler/";
+/// What the keys of those configs begin with that scenarios write which lose data.
+const CONFIGS: &str = "seen/";
+/// The lock that they use.
+const LOCK: &str = "seen";
+/// How often each of two holds it before the loss.
+const TURNS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_store_is_full() {
@@ -123,7 +129,6 @@ async fn history_is_compacted_all_the_time_while_watches_lag_and_a_replica_start
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "one of `make test-faults`"]
 async fn all_data_is_lost() {
     scenario(loss("all data lost"), async |world, _| {
         let before = Era::of(world).await;
@@ -150,8 +155,12 @@ async fn restored(name: &'static str, flags: &[&str]) {
     scenario(loss(name), async |world, _| {
         let directory = tempfile::tempdir().unwrap();
         let backup = directory.path().join("backup");
+        let client = Client::connect(world.fronts(), Options::default()).unwrap();
+        let held = client.lock(LOCK).acquire().await.unwrap();
         world.note("take a backup");
         world.etcd.snapshot(&backup).await;
+        // What comes back with the backup is a claim that was given up since.
+        assert!(held.release().await.unwrap());
         world.wait(2.0..3.0).await;
         let before = Era::of(world).await;
         let restore = |etcd: &Etcd, member| etcd.restore_snapshot(member, &backup, flags);
@@ -163,8 +172,13 @@ async fn restored(name: &'static str, flags: &[&str]) {
 
 fn loss(name: &'static str) -> Scenario {
     Scenario {
-        // Written by the scenario alone: what the load writes at the last moment, nobody witnesses.
-        watched: "seen/",
+        // What the load writes at the last moment, nobody witnesses: the configs and the lock are
+        // the scenario's own, and of the services only that one which nobody enters or leaves.
+        watched: Selections {
+            configs: CONFIGS,
+            lock: LOCK,
+            services: SERVICE,
+        },
         expect: Expectations::after_a_loss(),
         ..Scenario::new(name)
     }
@@ -181,14 +195,15 @@ struct Era {
 impl Era {
     async fn of(world: &World) -> Self {
         let client = Client::connect(world.fronts(), Options::default()).unwrap();
+        let key = format!("{CONFIGS}before");
         for number in 0..20 {
-            let put = client.config().put("seen/before", format!("{number}"));
+            let put = client.config().put(&key, format!("{number}"));
             put.send().await.unwrap();
         }
-        let lock = client.lock("era").acquire().await.unwrap();
+        let (one, other) = tokio::join!(turns(&client), turns(&client));
         Self {
             epoch: epoch(&client).await,
-            token: lock.fencing_token(),
+            token: one.max(other),
         }
     }
 
@@ -202,11 +217,22 @@ impl Era {
             .await;
             // Locks are closed at first.
             let lock = eventually("a lock", || async {
-                client.lock("era").acquire().await.ok()
+                client.lock(LOCK).acquire().await.ok()
             });
             assert!(lock.await.fencing_token() > self.token);
         }
     }
+}
+
+/// Takes turns under the lock, and has let go of it in the end; says the last token.
+async fn turns(client: &Client) -> i64 {
+    let mut token = 0;
+    for _ in 0..TURNS {
+        let lock = client.lock(LOCK).acquire().await.unwrap();
+        token = lock.fencing_token();
+        assert!(lock.release().await.unwrap(), "the lock was lost");
+    }
+    token
 }
 
 async fn epoch(client: &Client) -> String {
