@@ -19,7 +19,8 @@ const FILLER: &str = "filler/";
 const CONFIGS: &str = "seen/";
 /// The lock that they use.
 const LOCK: &str = "seen";
-/// How often each of two holds it before the loss.
+/// How often each of two holds it before the loss: often enough for a watcher to have moved to
+/// another replica, and not so often that one is about to when the data goes.
 const TURNS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
