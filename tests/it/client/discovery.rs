@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use stanchion::domain::session_id::SessionId;
 use stanchion_client::{
     Code, DiscoveryOptions,
-    proto::{
-        Consistency, Instance, InstanceView, ListInstancesRequest, ListServicesRequest, Locality,
-        RegisterInstanceRequest,
-    },
+    proto::{Instance, InstanceView, ListInstancesRequest, Locality, RegisterInstanceRequest},
 };
 
 use super::{client, client_at, soon};
@@ -134,14 +130,7 @@ async fn register_suspect(server: &Server, instance: Instance) {
     };
     let answer = server.registry().register_instance(request).await;
     let session = answer.unwrap().into_inner().session_id;
-    let lease = SessionId::parse(&session).unwrap().lease();
-    server.app().core.store.revoke(lease).await.unwrap();
-    // Until the replica has heard of it.
-    let request = ListServicesRequest {
-        consistency: Consistency::Linearizable.into(),
-        ..ListServicesRequest::default()
-    };
-    server.registry().list_services(request).await.unwrap();
+    server.expire(&session).await;
 }
 
 async fn a_discovery_that_says_where_it_is_shows_what_lists_show(backend: Backend) {

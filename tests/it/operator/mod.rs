@@ -5,7 +5,6 @@ mod instances;
 mod namespaces;
 mod services;
 
-use stanchion::domain::session_id::SessionId;
 use stanchion_client::proto::{
     DeregisterInstanceRequest, Instance, OpenSessionRequest, RegisterInstanceRequest,
     register_instance_request::Liveness,
@@ -22,12 +21,6 @@ async fn open(server: &Server) -> String {
     };
     let response = server.sessions().open_session(request).await.unwrap();
     response.into_inner().session_id
-}
-
-/// Lets a session expire without waiting for it.
-async fn expire(server: &Server, session: &str) {
-    let lease = SessionId::parse(session).unwrap().lease();
-    server.app().core.store.revoke(lease).await.unwrap();
 }
 
 /// Registers `namespace/service/id`, by a session or persistent.

@@ -12,7 +12,7 @@ use tonic_types::StatusExt;
 
 use crate::support::server::{Backend, Server, assert_invalid, assert_status, on_both_stores};
 
-use super::{deregister, expire, open, register};
+use super::{deregister, open, register};
 
 on_both_stores! {
     namespaces_are_listed_with_what_is_in_them,
@@ -153,7 +153,7 @@ async fn namespaces_are_listed_with_what_is_in_them(backend: Backend) {
     assert_eq!(get(&other).await.unwrap(), expected);
     other.stop().await;
 
-    expire(&server, &sessions[1]).await;
+    server.expire(&sessions[1]).await;
     assert_eq!(get(&server).await.unwrap().session_count, 1);
     for (service, id) in [("web", "a"), ("web", "b"), ("db", "a")] {
         deregister(&server, &format!("shop/{service}/{id}")).await;
@@ -316,7 +316,7 @@ async fn clients_come_back_at_a_full_session_quota(backend: Backend) {
     register(&server, &first[1], "shop/web/b").await.unwrap();
     // All sessions end, and their clients register again with new ones.
     for session in &first {
-        expire(&server, session).await;
+        server.expire(session).await;
     }
     let second = [open(&server).await, open(&server).await];
     for (session, path) in second.iter().zip(["shop/web/a", "shop/web/b"]) {

@@ -194,7 +194,7 @@ async fn a_threshold_that_is_set_protects_at_once(backend: Backend) {
         let path = format!("default/web/{id}");
         register(&server, session, &path).await.unwrap();
     }
-    super::expire(&server, &sessions[0]).await;
+    server.expire(&sessions[0]).await;
     let list = async || {
         let request = ListInstancesRequest {
             service: "web".into(),

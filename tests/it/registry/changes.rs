@@ -10,8 +10,8 @@ use tonic_types::StatusExt;
 use crate::support::server::{Backend, assert_invalid, assert_status, on_both_stores};
 
 use super::{
-    ALL, SERVING, Watcher, deregister, expire, get, ids, instance, isolate, list, mask, modified,
-    open, patient_server, register, register_on, registration, watching,
+    ALL, SERVING, Watcher, deregister, get, ids, instance, isolate, list, mask, modified, open,
+    patient_server, register, register_on, registration, watching,
 };
 
 on_both_stores! {
@@ -117,7 +117,7 @@ async fn a_former_owner_changes_nothing(backend: Backend) {
     let late = late.unwrap_err();
     assert_status(&late, Code::FailedPrecondition, "INSTANCE_NOT_OWNED");
     // Nor does its session's end.
-    expire(&server, &first).await;
+    server.expire(&first).await;
     assert_eq!(get(&server, "a").await.unwrap(), taken);
     assert!(!deregister(&server, &first, "a").await);
     let late = server.registry().update_instance(update).await.unwrap_err();

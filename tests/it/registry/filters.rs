@@ -13,7 +13,7 @@ use crate::support::server::{
 };
 
 use super::{
-    ALL, SERVING, Watcher, added, deleted, expire, instance, mask, modified, open, patient_server,
+    ALL, SERVING, Watcher, added, deleted, instance, mask, modified, open, patient_server,
     register, registration, told, watching,
 };
 
@@ -79,7 +79,7 @@ async fn a_list_shows_what_its_filter_takes_page_by_page(backend: Backend) {
     }
     let other = open(&server, "").await;
     place(&server, &other, "d", "x", "gold").await;
-    expire(&server, &other).await;
+    server.expire(&other).await;
     eventually("a suspect", async || {
         (listed(&server, "health == suspect").await == ["d"]).then_some(())
     })
@@ -152,7 +152,7 @@ async fn an_instance_that_stops_matching_is_told_as_deleted(backend: Backend) {
     let sick = watching_for("health != suspect", None);
     let mut healthy = Watcher::open(&server, sick).await;
     assert_eq!(healthy.snapshot().await.0, ["a", "b"]);
-    expire(&server, &session).await;
+    server.expire(&session).await;
     let (delta, _) = healthy.delta().await;
     let gone = |id| deleted(id, DeleteCause::NoLongerMatching);
     assert_eq!(told(&delta), [gone("a"), gone("b")]);

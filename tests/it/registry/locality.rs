@@ -6,7 +6,7 @@ use stanchion_client::proto::{
 
 use crate::support::server::{Backend, Server, assert_invalid, eventually, on_both_stores};
 
-use super::{ALL, SERVING, expire, ids, instance, open, patient_server, register, registration};
+use super::{ALL, SERVING, ids, instance, open, patient_server, register, registration};
 
 on_both_stores! {
     near_instances_come_first_and_say_how_near_they_are,
@@ -133,7 +133,7 @@ async fn far_instances_are_left_out_while_enough_near_ones_are_healthy(backend: 
         shown_ids(&server, at("east", "1", Some(1.0))).await,
         ["a", "b", "c"]
     );
-    expire(&server, &goes).await;
+    server.expire(&goes).await;
     eventually("suspicion", async || {
         (ids(&server, SERVING).await.len() == 4).then_some(())
     })
@@ -178,7 +178,7 @@ async fn far_instances_are_left_out_while_enough_near_ones_are_healthy(backend: 
     };
     let first = server.registry().list_instances(request.clone()).await;
     let first = first.unwrap().into_inner();
-    expire(&server, &stays).await;
+    server.expire(&stays).await;
     let other = open(&server, "").await;
     place(&server, &other, "b", "east", "1").await;
     // Enough for the service not to be protected.

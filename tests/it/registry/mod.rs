@@ -25,7 +25,6 @@ use stanchion::{
     domain::{
         keyspace::InstanceKey,
         names::{InstanceId, Namespace, ServiceName},
-        session_id::SessionId,
     },
     proto::store as stored,
     store::{Operation, Txn},
@@ -77,12 +76,6 @@ async fn open(server: &Server, client_id: &str) -> String {
     };
     let response = server.sessions().open_session(request).await.unwrap();
     response.into_inner().session_id
-}
-
-/// Lets a session expire without waiting for it.
-async fn expire(server: &Server, session: &str) {
-    let lease = SessionId::parse(session).unwrap().lease();
-    server.app().core.store.revoke(lease).await.unwrap();
 }
 
 async fn register(
@@ -249,7 +242,7 @@ async fn isolate(server: &Server, id: &str) {
         ..stored::Operator::default()
     };
     let put = Operation::put(core.keys.operator(&key), isolated.encode_to_vec());
-    core.store.txn(Txn::new().then(put)).await.unwrap();
+    server.write(Txn::new().then(put)).await;
 }
 
 const SERVING: InstanceView = InstanceView::Serving;

@@ -18,7 +18,7 @@ use crate::support::{
     server::{Backend, Server, eventually, on_both_stores},
 };
 
-use super::{expire, instance, open, patient_server, register, registration};
+use super::{instance, open, patient_server, register, registration};
 
 on_both_stores! {
     every_port_of_every_instance_is_a_target_with_all_that_is_known_as_labels,
@@ -140,7 +140,7 @@ async fn targets_are_chosen_by_service_port_view_and_filter(backend: Backend) {
     place(&server, &goes, of("web", "b", vec![port("metrics", 82)])).await;
     place(&server, &stays, of("pay", "c", vec![port("metrics", 83)])).await;
     place(&server, &stays, of("bare", "d", Vec::new())).await;
-    expire(&server, &goes).await;
+    server.expire(&goes).await;
     eventually("a suspect", async || {
         let serving = targets(&server, "view=serving&service=web&port=metrics").await;
         (serving == ["a.example:81"]).then_some(())

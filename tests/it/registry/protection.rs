@@ -5,8 +5,8 @@ use stanchion_client::proto::{Health, ListServicesRequest, Service};
 use crate::support::server::{Backend, Server, on_both_stores};
 
 use super::{
-    ALL, SERVING, Watcher, added, deleted, expire, ids, list, modified, open, patient_server,
-    register_on, told, watching,
+    ALL, SERVING, Watcher, added, deleted, ids, list, modified, open, patient_server, register_on,
+    told, watching,
 };
 
 use stanchion_client::proto::DeleteCause;
@@ -40,14 +40,14 @@ async fn a_service_of_which_little_works_shows_all_with_their_true_health(backen
     let mut serving = Watcher::open(&server, watching(SERVING, None)).await;
     serving.snapshot().await;
     for (session, id) in sessions.iter().zip(["a", "b"]) {
-        expire(&server, session).await;
+        server.expire(session).await;
         let gone = deleted(id, DeleteCause::NoLongerMatching);
         assert_eq!(serving.event().await, gone);
     }
     assert!(!list(&server, SERVING).await.protected);
 
     // One of four: strictly less than 30 %.
-    expire(&server, &sessions[2]).await;
+    server.expire(&sessions[2]).await;
     let (delta, _) = serving.delta().await;
     assert_eq!(told(&delta), [added("a"), added("b"), modified("c")]);
     let shown = list(&server, SERVING).await;
@@ -74,7 +74,7 @@ async fn a_protected_service_shows_nothing_that_an_operator_took_out(backend: Ba
     let server = patient_server(&backend).await;
     let sessions = register_each(&server, &["a", "b"]).await;
     super::isolate(&server, "b").await;
-    expire(&server, &sessions[0]).await;
+    server.expire(&sessions[0]).await;
     let shown = list(&server, SERVING).await;
     assert!(shown.protected, "none of one");
     assert_eq!(ids(&server, SERVING).await, ["a"]);
@@ -85,10 +85,10 @@ async fn most_sessions_of_a_service_ending_brakes_it(backend: Backend) {
     let server = patient_server(&backend).await;
     let sessions = register_each(&server, &["a", "b", "c", "d", "e"]).await;
     for session in &sessions[..2] {
-        expire(&server, session).await;
+        server.expire(session).await;
     }
     assert!(!list(&server, ALL).await.braked, "two of five");
-    expire(&server, &sessions[2]).await;
+    server.expire(&sessions[2]).await;
     assert!(list(&server, ALL).await.braked, "three of five");
     assert!(service(&server).await.braked);
     server.stop().await;
@@ -100,7 +100,7 @@ async fn a_resumed_watch_is_told_when_protection_begins(backend: Backend) {
     let mut serving = Watcher::open(&server, watching(SERVING, None)).await;
     let (_, token) = serving.snapshot().await;
     for session in &sessions[..3] {
-        expire(&server, session).await;
+        server.expire(session).await;
     }
     assert!(list(&server, SERVING).await.protected);
     let mut resumed = Watcher::open(&server, watching(SERVING, Some(token))).await;

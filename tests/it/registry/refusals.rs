@@ -11,9 +11,7 @@ use tonic::Code;
 
 use crate::support::server::{Backend, assert_invalid, assert_status, on_both_stores};
 
-use super::{
-    deregister, expire, instance, mask, open, register, register_on, registration, seconds,
-};
+use super::{deregister, instance, mask, open, register, register_on, registration, seconds};
 
 on_both_stores! {
     bad_requests_are_refused_by_field,
@@ -208,7 +206,7 @@ async fn sessions_and_guards_that_do_not_hold_stop_a_registration(backend: Backe
     // What it has already, it may register again.
     register_on(&server, &session, "b").await;
 
-    expire(&server, &session).await;
+    server.expire(&session).await;
     for unknown in [session.as_str(), "nonsense", &"0123456789abcdef".repeat(2)] {
         let refused = register(&server, registration(unknown, "a")).await;
         let refused = refused.unwrap_err();

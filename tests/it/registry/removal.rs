@@ -17,7 +17,7 @@ use stanchion_client::{
 use crate::support::server::{Backend, Server, eventually, on_both_stores};
 
 use super::{
-    ALL, SERVING, Watcher, added, deleted, expire, get, ids, instance, list, modified, open,
+    ALL, SERVING, Watcher, added, deleted, get, ids, instance, list, modified, open,
     patient_server, register_on, told, unsteady::unsteady_server, watching,
 };
 
@@ -44,7 +44,7 @@ async fn a_session_that_ends_makes_its_instances_suspect_and_then_they_go(backen
     assert_eq!(serving.snapshot().await.0, ["a", "b", "c"]);
     assert_eq!(all.snapshot().await.0, ["a", "b", "c"]);
 
-    expire(&server, &session).await;
+    server.expire(&session).await;
     // One revision, for both, whoever watches.
     let (left, _) = serving.delta().await;
     let cause = DeleteCause::NoLongerMatching;
@@ -69,7 +69,7 @@ async fn a_suspect_that_registers_again_in_time_stays(backend: Backend) {
     let server = patient_server(&backend).await;
     let session = open(&server, "").await;
     register_on(&server, &session, "a").await;
-    expire(&server, &session).await;
+    server.expire(&session).await;
     assert!(list(&server, SERVING).await.protected);
     let listed = list(&server, ALL).await.instances;
     assert_eq!(listed[0].health(), Health::Suspect);
@@ -89,7 +89,7 @@ async fn several_replicas_remove_a_suspect_once(backend: Backend) {
     if watcher.snapshot().await.0.is_empty() {
         assert_eq!(watcher.event().await, added("a"));
     }
-    expire(&one, &session).await;
+    one.expire(&session).await;
     assert_eq!(watcher.event().await, modified("a"));
     let removed = deleted("a", DeleteCause::Expired);
     assert_eq!(watcher.event().await, removed);
@@ -121,7 +121,7 @@ async fn many_suspects_are_removed_in_chunks(backend: Backend) {
     }
     let mut watcher = Watcher::open(&server, watching(ALL, None)).await;
     assert_eq!(watcher.snapshot().await.0.len(), 100);
-    expire(&server, &session).await;
+    server.expire(&session).await;
     let (suspects, _) = watcher.delta().await;
     assert_eq!(suspects.events.len(), 100);
     let mut left = 100;
@@ -146,7 +146,7 @@ async fn while_the_store_is_away_nothing_expires_and_then_the_grace_begins_anew(
     register_on(&server, &session, "a").await;
     let mut watcher = Watcher::open(&server, watching(ALL, None)).await;
     assert_eq!(watcher.snapshot().await.0, ["a"]);
-    expire(&server, &session).await;
+    server.expire(&session).await;
     assert_eq!(watcher.event().await, modified("a"));
 
     trouble.away(true);
@@ -189,7 +189,7 @@ async fn find(server: &Server, session: &str, id: &str) -> Bytes {
     };
     let key = core.keys.health(&key(id));
     let put = Operation::put(key.clone(), health.encode_to_vec());
-    core.store.txn(Txn::new().then(put)).await.unwrap();
+    server.write(Txn::new().then(put)).await;
     key
 }
 
@@ -201,7 +201,7 @@ async fn a_removed_instance_leaves_a_tombstone_for_a_while(backend: Backend) {
     let registered = register_on(&server, &session, "a").await;
     let mut watcher = Watcher::open(&server, watching(ALL, None)).await;
     watcher.snapshot().await;
-    expire(&server, &session).await;
+    server.expire(&session).await;
     assert_eq!(watcher.event().await, modified("a"));
     let removed = deleted("a", DeleteCause::Expired);
     assert_eq!(watcher.event().await, removed);
@@ -233,7 +233,7 @@ async fn a_full_store_still_removes(backend: Backend) {
     let mut watcher = Watcher::open(&server, watching(ALL, None)).await;
     watcher.snapshot().await;
     trouble.full(true);
-    expire(&server, &session).await;
+    server.expire(&session).await;
     assert_eq!(watcher.event().await, modified("a"));
     let removed = deleted("a", DeleteCause::Expired);
     assert_eq!(watcher.event().await, removed);

@@ -8,13 +8,13 @@ use stanchion::{
     store::{Operation, Txn},
 };
 use stanchion_client::proto::{
-    Consistency, Health, InstanceView, ListInstancesRequest, ListInstancesResponse, Locality,
-    OperatorState, RemovalCause, WatchInstancesRequest,
+    Health, InstanceView, ListInstancesRequest, ListInstancesResponse, Locality, OperatorState,
+    RemovalCause, WatchInstancesRequest,
 };
 
 use crate::support::server::{Backend, Server, assert_invalid, eventually, on_both_stores};
 
-use super::{ALL, deregister, expire, ids, key_of, open, register_on, watching};
+use super::{ALL, deregister, ids, key_of, open, register_on, watching};
 
 on_both_stores! {
     removed_instances_are_listed_as_they_last_were_with_the_reason,
@@ -43,7 +43,7 @@ pub async fn put_tombstone(server: &Server, id: &str, zone: &str, cause: stored:
     };
     let core = &server.app().core;
     let put = Operation::put(core.keys.tombstone(&key_of(id)), tombstone.encode_to_vec());
-    core.store.txn(Txn::new().then(put)).await.unwrap();
+    server.write(Txn::new().then(put)).await;
 }
 
 fn request(filter: &str, page_size: i32) -> ListInstancesRequest {
@@ -52,8 +52,6 @@ fn request(filter: &str, page_size: i32) -> ListInstancesRequest {
         view: REMOVED.into(),
         filter: filter.into(),
         page_size,
-        // The marks were put past the replica.
-        consistency: Consistency::Linearizable.into(),
         ..ListInstancesRequest::default()
     }
 }
@@ -128,7 +126,7 @@ async fn removed_instances_are_listed_as_they_last_were_with_the_reason(backend:
     // The mark ends with its lease.
     let core = &server.app().core;
     let delete = Operation::delete(core.keys.tombstone(&key_of("b")));
-    core.store.txn(Txn::new().then(delete)).await.unwrap();
+    server.write(Txn::new().then(delete)).await;
     assert_eq!(removed_ids(&server, "").await, ["a", "c"]);
     server.stop().await;
 }
@@ -138,7 +136,7 @@ async fn an_instance_that_was_lost_is_listed_as_removed_after_its_grace(backend:
     let (lost, leaves) = (open(&server, "shop").await, open(&server, "").await);
     let registered = register_on(&server, &lost, "a").await;
     register_on(&server, &leaves, "b").await;
-    expire(&server, &lost).await;
+    server.expire(&lost).await;
     assert!(deregister(&server, &leaves, "b").await);
     eventually("the removal", async || {
         ids(&server, ALL).await.is_empty().then_some(())

@@ -31,7 +31,7 @@ fn key(id: &str) -> InstanceKey {
 
 async fn put(server: &Server, key: Bytes, value: impl prost::Message) {
     let txn = Txn::new().then(Operation::put(key, value.encode_to_vec()));
-    server.app().core.store.txn(txn).await.unwrap();
+    server.write(txn).await;
 }
 
 /// Writes that somebody reported an instance until then, and somebody else praised it for good.
@@ -137,7 +137,7 @@ async fn an_end_to_the_release_of_a_brake_is_written_by_itself(backend: Backend)
         (writes(&server, &settings).await == 2).then_some(())
     })
     .await;
-    let kept = core.cache.view().unwrap();
+    let kept = server.current().await;
     let kept = kept.state.settings.get("default/pay".as_bytes()).unwrap();
     assert_eq!(kept.panic_threshold, Some(50));
     assert_eq!(kept.brake_released_until, None);

@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 use super::{
-    ALL, SERVING, Watcher, added, deleted, deregister, expire, ids, instance, list, open, register,
+    ALL, SERVING, Watcher, added, deleted, deregister, ids, instance, list, open, register,
     register_on, registration, seconds, told, watching,
 };
 
@@ -308,7 +308,7 @@ async fn a_subscriber_behind_the_log_learns_of_its_suspects(backend: Backend) {
     assert_eq!(known, ["dead", "dying", "living"]);
     drop(watcher);
 
-    expire(&server, &dying).await;
+    server.expire(&dying).await;
     eventually("the session to be gone", async || {
         ids(&server, SERVING).await.eq(&["living"]).then_some(())
     })

@@ -4,10 +4,12 @@ use std::{any::Any, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use stanchion::{
     app::App,
+    cache::Freshness,
     clock::{Clock, SystemClock},
+    domain::{session_id::SessionId, state::View},
     settings::{Settings, StoreChoice},
     store::{
-        Store,
+        Store, Txn,
         embedded::{self, Embedded, Location},
         etcd::{self, EtcdStore},
     },
@@ -143,6 +145,9 @@ impl Backend {
         settings.domain.rank_delay = Duration::from_millis(200);
         settings.domain.waiter_keep = Duration::from_secs(1);
         settings.cache.idle_probe = Duration::from_millis(200);
+        // It is everybody's on a store that tests share, and where a test has the clock an hour is
+        // soon over.
+        settings.domain.history = None;
         settings
     }
 
@@ -208,6 +213,27 @@ impl Server {
 
     pub fn server_info(&self) -> ServerServiceClient<Channel> {
         ServerServiceClient::new(self.channel())
+    }
+
+    /// What it shows once it knows whatever the store has done by now.
+    pub async fn current(&self) -> View {
+        let cache = &self.app().core.cache;
+        cache.read(Freshness::Linearizable).await.unwrap()
+    }
+
+    /// Writes past it, and waits until it has heard of that.
+    pub async fn write(&self, txn: Txn) {
+        let core = &self.app().core;
+        let revision = core.store.txn(txn).await.unwrap().revision;
+        let reached = core.cache.reached(revision, PATIENCE).await;
+        assert!(reached, "the replica stays behind {revision}");
+    }
+
+    /// Ends a session as if its time were over, and waits until the replica has heard of that.
+    pub async fn expire(&self, session: &str) {
+        let lease = SessionId::parse(session).unwrap().lease();
+        self.app().core.store.revoke(lease).await.unwrap();
+        self.current().await;
     }
 
     /// Stops as on SIGTERM, and returns when it has.
