@@ -50,11 +50,26 @@ async fn report(server: &Server, reporter: &str, health: Health) {
     server.registry().report_health(request).await.unwrap();
 }
 
+/// By how much the clock moves at a time while a replica starts.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A replica whose clock stands still once it has started.
 async fn with_clock(backend: &Backend) -> (Server, ManualClock) {
     let clock = ManualClock::default();
     let (store, settings) = (backend.store().await, backend.settings());
-    let server = backend.server_on(store, settings, Arc::new(clock.clone()));
-    (server.await, clock)
+    let starting = backend.server_on(store, settings, Arc::new(clock.clone()));
+    // To begin with it asks the store from time to time how far it is.
+    let ticking = async {
+        loop {
+            tokio::time::sleep(TICK).await;
+            clock.advance(TICK);
+        }
+    };
+    let server = tokio::select! {
+        server = starting => server,
+        () = ticking => unreachable!(),
+    };
+    (server, clock)
 }
 
 fn start_of(instance: &Instance) -> SystemTime {
