@@ -5,7 +5,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 use stanchion_client::{
     Client, RegistrationState, Watch,
-    proto::{DrainInstanceResponse, DrainOutcome, InstanceView, WatchInstancesRequest},
+    proto::{
+        Consistency, DrainInstanceResponse, DrainOutcome, InstanceView, ListInstancesRequest,
+        WatchInstancesRequest,
+    },
     watch::{Change, UpdateKind},
 };
 
@@ -37,8 +40,14 @@ async fn a_registration_that_is_drained_ends_and_is_not_lost(backend: Backend) {
     assert!(told > 0);
     let ended = state.borrow().clone();
     assert!(matches!(ended, RegistrationState::Ended), "{ended:?}");
-    let left = client.instances("shop", InstanceView::All).await.unwrap();
-    assert!(left.instances.is_empty());
+    // Of either replica.
+    let left = client.list_instances(ListInstancesRequest {
+        service: "shop".into(),
+        view: InstanceView::All.into(),
+        consistency: Consistency::Linearizable.into(),
+        ..ListInstancesRequest::default()
+    });
+    assert!(left.await.unwrap().instances.is_empty());
     one.stop().await;
     two.stop().await;
 }
@@ -48,9 +57,11 @@ async fn who_discovers_acknowledges_by_itself(backend: Backend) {
     let registration = client(&[&one]).register("shop", "10.0.0.1").start();
     let registration = registration.await.unwrap();
     let caller = client(&[&two]);
-    let shops = caller.discover("shop");
-    soon("the instances", shops.ready()).await.unwrap();
-    assert_eq!(shops.instances().len(), 1);
+    let mut shops = caller.discover("shop");
+    soon("the first snapshot", shops.ready()).await.unwrap();
+    while shops.instances().is_empty() {
+        soon("the registration", shops.changed()).await;
+    }
     let draining = registration.drain(DEADLINE, |_| {});
     let last = soon("the end of the drain", draining).await.unwrap();
     assert_eq!(last.outcome(), DrainOutcome::Acknowledged);
@@ -75,7 +86,7 @@ fn client_of(processes: &[&Process]) -> Client {
     connect(endpoints, "", LONG)
 }
 
-/// A watch that acknowledges what it was told when it is asked to go on.
+/// A watch that knows the instance, and acknowledges what it was told when it is asked to go on.
 async fn watch(client: &Client) -> Watch<WatchInstancesRequest> {
     let mut watch = client.watch(WatchInstancesRequest {
         service: "shop".into(),
@@ -84,10 +95,14 @@ async fn watch(client: &Client) -> Watch<WatchInstancesRequest> {
         ..WatchInstancesRequest::default()
     });
     loop {
-        let update = soon("the snapshot", watch.next()).await.unwrap();
-        if let UpdateKind::Snapshot { items, .. } = update.kind {
-            assert_eq!(items.len(), 1);
-            return watch;
+        let update = soon("the instance", watch.next()).await.unwrap();
+        match update.kind {
+            UpdateKind::Snapshot { items, .. } if items.len() == 1 => return watch,
+            // It may have been registered elsewhere a moment ago.
+            UpdateKind::Delta { changes, .. } if matches!(changes[..], [Change::Added(_)]) => {
+                return watch;
+            }
+            _ => {}
         }
     }
 }

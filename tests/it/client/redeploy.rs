@@ -240,8 +240,12 @@ async fn call_all(
     stop: CancellationToken,
 ) -> Calls {
     let client = connect(endpoints, "caller", LONG);
-    let discovery = client.discover("web");
+    let mut discovery = client.discover("web");
     discovery.ready().await.unwrap();
+    // All that were registered, wherever that was.
+    while discovery.instances().len() < INSTANCES {
+        soon("the instances", discovery.changed()).await;
+    }
     let mut tick = tokio::time::interval(PACE);
     let mut turn = 0;
     let mut calls = JoinSet::new();
