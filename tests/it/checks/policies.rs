@@ -193,7 +193,6 @@ async fn most_of_a_service_is_not_removed_at_once(backend: Backend) {
     let mut settings = settings(&backend);
     settings.domain.brake_limit = Duration::from_secs(3);
     let server = backend.server_with(settings).await;
-    set(&server, removing()).await;
     let (bad, good) = (Switch::new().await, Switch::new().await);
     bad.set(500);
     for (id, switch) in [("a", &bad), ("b", &bad), ("c", &bad), ("d", &good)] {
@@ -204,6 +203,8 @@ async fn most_of_a_service_is_not_removed_at_once(backend: Backend) {
     for id in ["a", "b", "c"] {
         becomes(&server, id, Health::Unhealthy).await;
     }
+    // Now, so that none is removed while the others have not been checked yet.
+    set(&server, removing()).await;
     // Half of them no longer is most of them.
     let first = tombstone(&server, "default/web/a").await;
     assert!(begun.elapsed() >= Duration::from_secs(3), "{first:?}");

@@ -29,6 +29,8 @@ pub struct Listening {
 pub struct Switch {
     pub listening: Listening,
     status: Arc<AtomicU16>,
+    /// That of the next answer alone; 0: the same as ever.
+    next: Arc<AtomicU16>,
 }
 
 // === impl Listening ===
@@ -137,20 +139,30 @@ impl Drop for Listening {
 impl Switch {
     pub async fn new() -> Self {
         let status = Arc::new(AtomicU16::new(200));
-        let shown = status.clone();
+        let next = Arc::new(AtomicU16::new(0));
+        let (shown, once) = (status.clone(), next.clone());
         let treat = move |stream| {
-            let status = shown.load(Ordering::SeqCst);
+            let status = match once.swap(0, Ordering::SeqCst) {
+                0 => shown.load(Ordering::SeqCst),
+                status => status,
+            };
             let answer = format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\n\r\n");
             Box::pin(respond(stream, answer)) as BoxFuture<'static, ()>
         };
         Self {
             listening: Listening::with(treat).await,
             status,
+            next,
         }
     }
 
     pub fn set(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
+    }
+
+    /// Gives one answer another status.
+    pub fn set_once(&self, status: u16) {
+        self.next.store(status, Ordering::SeqCst);
     }
 }
 
