@@ -81,6 +81,10 @@ async fn a_thousand_watch_streams_are_one_watcher_of_etcd() {
     // And the connection has room for calls besides.
     let request = GetServerInfoRequest {};
     server.server_info().get_server_info(request).await.unwrap();
+    // Another replica has one as well.
+    let other = backend.server().await;
+    assert_eq!(watchers(&etcd).await, 2);
+    other.stop().await;
 }
 
 /// How many watchers etcd has, once it has made up its mind.

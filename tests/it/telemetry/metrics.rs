@@ -53,7 +53,7 @@ async fn calls_are_counted_by_method_and_code(backend: Backend) {
             r#"stanchion_rpc_open_calls{method="stanchion.v1.ConfigService/WatchConfigs"} 1"#,
             r#"stanchion_rpc_connections 2"#,
             r#"stanchion_store_operations_total{operation="txn",outcome="ok"}"#,
-            // One, or more where others compact what a watch of the past begins with.
+            // One, or more when the watch was interrupted.
             r#"stanchion_store_operations_total{operation="watch",outcome="ok"}"#,
             "stanchion_cache_cursors ",
             "stanchion_configs 1",
