@@ -144,7 +144,7 @@ pub(super) fn settle(
         {
             state.disown(session, &Owned::Instance(path.clone()));
         }
-        let after = record.map(|record| Arc::new(state.instance_of(record, revision)));
+        let after = record.map(|record| Arc::new(state.instance_at(&path, record, revision)));
         seen.change(state, path, before, after);
     }
     let services = services::settle(state, touched, &mut seen, revision);
@@ -155,7 +155,10 @@ pub(super) fn settle(
             _ => false,
         };
         if !unseen {
-            let cause = cause(state, touched, before.as_deref());
+            let cause = match &after {
+                Some(_) => Cause::Deregistered,
+                None => cause(state, touched, &path, before.as_deref()),
+            };
             changes.push(Change {
                 kind: Kind::Instance as usize,
                 key: path,
@@ -237,14 +240,14 @@ fn service_of(path: &Bytes) -> Option<Bytes> {
     Some(path.slice(..end))
 }
 
-/// Why an instance is gone, if it is. What is neither suspect nor goes with its session was asked
+/// Why an instance is gone. What is neither suspect nor goes with its session was asked
 /// to be deregistered, unless a tombstone knows better.
-fn cause(state: &State, touched: &Touched, before: Option<&Instance>) -> Cause {
+fn cause(state: &State, touched: &Touched, path: &[u8], before: Option<&Instance>) -> Cause {
     let Some(before) = before else {
         return Cause::Deregistered;
     };
     let closed = |session| touched.closed.contains(&session);
-    let tombstone = state.tombstones.get(before.record.key.path().as_bytes());
+    let tombstone = state.tombstones.get(path);
     let tombstone = tombstone.filter(|it| it.record.mod_revision == before.record.mod_revision);
     match tombstone.map(|tombstone| tombstone.cause) {
         _ if before.health == Health::Suspect => Cause::Expired,
@@ -265,8 +268,17 @@ impl State {
         record: Arc<InstanceRecord>,
         revision: Revision,
     ) -> Instance {
-        let path = record.key.path();
-        let path = path.as_bytes();
+        let path = Bytes::from(record.key.path());
+        self.instance_at(&path, record, revision)
+    }
+
+    /// The same, of a record whose path is at hand.
+    fn instance_at(
+        &self,
+        path: &Bytes,
+        record: Arc<InstanceRecord>,
+        revision: Revision,
+    ) -> Instance {
         let health = match record.session {
             Some(session) if !self.sessions.contains_key(&session) => Health::Suspect,
             _ => {
@@ -290,7 +302,7 @@ impl State {
         if instance.works() {
             instance.slow_start = self.slow_start_of(&instance.record);
         }
-        let service = service_of(&Bytes::copy_from_slice(path));
+        let service = service_of(path);
         let service = service.and_then(|service| self.services.get(&service));
         instance.serve(service.is_some_and(|service| service.protected));
         instance
