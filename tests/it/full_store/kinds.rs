@@ -4,9 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stanchion::store::{KeyRange, RangeRequest};
 use stanchion_client::proto::{
-    AcquireLockRequest, BatchRegisterInstancesRequest, DeleteConfigRequest, Guard, Instance,
-    OpenSessionRequest, PutConfigRequest, RegisterInstanceRequest, UpdateInstanceRequest,
-    acquire_lock_request::Wait, batch_register_instances_request, register_instance_request,
+    AcquireLockRequest, BatchRegisterInstancesRequest, DeleteConfigRequest, Guard, Health,
+    Instance, InstanceOverlay, NamespaceSettings, OpenSessionRequest, OperatorState,
+    PutConfigRequest, PutNamespaceRequest, PutServiceRequest, RegisterInstanceRequest,
+    ReportHealthRequest, ServiceSettings, SetInstanceOverlayRequest, SetInstanceStateRequest,
+    UpdateInstanceRequest, acquire_lock_request::Wait, batch_register_instances_request,
+    register_instance_request,
 };
 use tonic::Status;
 
@@ -26,9 +29,14 @@ pub enum Kind {
     OpenSession,
     TryLock,
     QueueForLock,
+    ReportHealth,
+    PutService,
+    PutNamespace,
+    Isolate,
+    Overlay,
 }
 
-pub const KINDS: [Kind; 11] = [
+pub const KINDS: [Kind; 16] = [
     Kind::PutConfig,
     Kind::PutConfigUnderGuard,
     Kind::DeleteConfig,
@@ -40,6 +48,11 @@ pub const KINDS: [Kind; 11] = [
     Kind::OpenSession,
     Kind::TryLock,
     Kind::QueueForLock,
+    Kind::ReportHealth,
+    Kind::PutService,
+    Kind::PutNamespace,
+    Kind::Isolate,
+    Kind::Overlay,
 ];
 
 /// Who writes.
@@ -82,7 +95,9 @@ impl<'a> Writer<'a> {
     pub async fn prepare(&self, kind: Kind, mark: &str) -> Result<(), Status> {
         match kind {
             Kind::DeleteConfig => self.put(&base(mark), "old", None).await,
-            Kind::UpdateInstance => self.register(instance(&base(mark)), forever()).await,
+            Kind::UpdateInstance | Kind::ReportHealth => {
+                self.register(instance(&base(mark)), forever()).await
+            }
             _ => Ok(()),
         }
     }
@@ -143,6 +158,21 @@ impl<'a> Writer<'a> {
             Kind::OpenSession => open(self.server, mark).await.map(drop),
             Kind::TryLock => self.lock(mark, Some(Wait::NoWait(true))).await,
             Kind::QueueForLock => self.lock(mark, None).await,
+            Kind::ReportHealth => {
+                let report = ReportHealthRequest {
+                    service: "web".into(),
+                    instance_id: base(mark),
+                    reporter: "writer".into(),
+                    health: Health::Healthy.into(),
+                    reason: mark.into(),
+                    ttl: Some(seconds(3600)),
+                    ..ReportHealthRequest::default()
+                };
+                self.server.registry().report_health(report).await.map(drop)
+            }
+            Kind::PutService | Kind::PutNamespace | Kind::Isolate | Kind::Overlay => {
+                self.decide(kind, mark).await
+            }
         }
     }
 
@@ -157,6 +187,50 @@ impl<'a> Writer<'a> {
                 .any(|part| part == mark.as_bytes())
         };
         found.kvs.iter().any(|kv| has(&kv.key) || has(&kv.value))
+    }
+
+    /// Decides what operators can.
+    async fn decide(&self, kind: Kind, mark: &str) -> Result<(), Status> {
+        let mut operators = self.server.operators();
+        match kind {
+            Kind::PutService => {
+                let put = PutServiceRequest {
+                    service: mark.into(),
+                    settings: Some(ServiceSettings::default()),
+                    ..PutServiceRequest::default()
+                };
+                operators.put_service(put).await.map(drop)
+            }
+            Kind::PutNamespace => {
+                let put = PutNamespaceRequest {
+                    namespace: mark.into(),
+                    settings: Some(NamespaceSettings::default()),
+                    ..PutNamespaceRequest::default()
+                };
+                operators.put_namespace(put).await.map(drop)
+            }
+            Kind::Isolate => {
+                let isolate = SetInstanceStateRequest {
+                    service: "web".into(),
+                    instance_id: mark.into(),
+                    state: OperatorState::Isolated.into(),
+                    ..SetInstanceStateRequest::default()
+                };
+                operators.set_instance_state(isolate).await.map(drop)
+            }
+            _ => {
+                let show = SetInstanceOverlayRequest {
+                    service: "web".into(),
+                    instance_id: mark.into(),
+                    overlay: Some(InstanceOverlay {
+                        weight: Some(1),
+                        ..InstanceOverlay::default()
+                    }),
+                    ..SetInstanceOverlayRequest::default()
+                };
+                operators.set_instance_overlay(show).await.map(drop)
+            }
+        }
     }
 
     async fn put(&self, key: &str, content: &str, guard: Option<&Guard>) -> Result<(), Status> {

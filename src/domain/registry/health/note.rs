@@ -1,6 +1,6 @@
 //! Writing down what was found about an instance.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 
@@ -58,8 +58,10 @@ impl Registry {
     pub async fn note(&self, note: &Note) -> Result<Noted, Error> {
         let findings_key = self.core.keys.health(&note.key);
         let mut seen = self.seen(&note.key)?;
+        // One time for all attempts: each makes of the same the same, and knows what it has done.
+        let now = self.core.clock.system_time();
         for _ in 0..ROUNDS {
-            let wanted = self.judge(note, &seen);
+            let wanted = self.judge(note, &seen, now);
             let (record, findings) = match (wanted, seen.confirmed) {
                 (Ok((record, None)), Some(revision)) => {
                     return Ok(Noted {
@@ -111,6 +113,7 @@ impl Registry {
         &self,
         note: &Note,
         seen: &Seen,
+        now: SystemTime,
     ) -> Result<(Arc<InstanceRecord>, Option<Findings>), Error> {
         let meant = |record: &&Arc<InstanceRecord>| {
             let meant = note.registration.as_ref();
@@ -130,7 +133,7 @@ impl Registry {
             record,
             checks: view.state.checks_of(record),
             settings: view.state.settings.get(service.as_bytes()).map(Arc::as_ref),
-            now: self.core.clock.system_time(),
+            now,
         };
         let after = subject.with(before, &note.observation);
         if before == Some(&after) {
