@@ -3,6 +3,7 @@
 mod aliases;
 mod instances;
 mod namespaces;
+mod replicas;
 mod services;
 
 use stanchion_client::proto::{
