@@ -7,13 +7,13 @@ use crate::{
     store::{Compare, Revision},
 };
 
-use super::{Core, error::Error, keyspace::LockPath, state::View};
+use super::{Core, error::Error, keyspace::QueuePath, state::View};
 
 /// The condition that a lock is held with this fencing token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
     /// The lock.
-    pub lock: LockPath,
+    pub lock: QueuePath,
     /// The token of whoever holds it.
     pub fencing_token: i64,
 }
@@ -49,7 +49,7 @@ impl Core {
         let [same_epoch, open] = self.open_compares(&view);
         Ok([
             Compare::create_revision(key, create_revision),
-            Compare::none_older(self.keys.lock(&guard.lock), create_revision),
+            Compare::none_older(self.keys.queue(&guard.lock), create_revision),
             same_epoch,
             open,
         ])
@@ -69,7 +69,7 @@ impl Core {
 
 /// The key with the token, if that is the holder's.
 fn find(view: &View, guard: &Guard) -> Option<(Bytes, Revision)> {
-    let queue = view.state.locks.get(guard.lock.path().as_bytes())?;
+    let queue = view.state.queue(&guard.lock)?;
     let holder = queue.holder()?;
     (holder.waiter.fencing_token() == guard.fencing_token)
         .then(|| (holder.waiter.key.clone(), holder.waiter.create_revision))

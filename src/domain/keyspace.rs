@@ -14,6 +14,7 @@
 //!   ack/<namespace>/<service>/<instance>/<replica>   who was told of its drain (on the replica's)
 //!   cfg/<namespace>/<key…>               the head of a config item
 //!   lock/<namespace>/<name>/<waiter>     a place in a lock's queue (on its session's lease)
+//!   elect/<namespace>/<name>/<waiter>    a place in an election's queue (on its session's lease)
 //!   rep/<replica>                        a replica that is up (on its lease)
 //!   fence/<waiter>                       a create that was cancelled (on a short lease)
 //!   ns/<namespace>                       settings of a namespace
@@ -31,11 +32,11 @@ use bytes::Bytes;
 use crate::store::KeyRange;
 
 use super::{
-    names::{ConfigKey, LockName, Namespace, ReplicaId},
+    names::{ConfigKey, Namespace, ReplicaId},
     session_id::SessionId,
 };
 
-pub use self::paths::{ConfigPath, InstanceKey, LockPath, ServiceKey};
+pub use self::paths::{ConfigPath, InstanceKey, QueueKind, QueuePath, ServiceKey};
 
 /// The keys under one root.
 #[derive(Debug, Clone)]
@@ -68,8 +69,8 @@ pub enum StateKey {
     Namespace(Namespace),
     /// `cfg/…`
     Config(ConfigPath),
-    /// `lock/…`: the lock and the waiter in it
-    Waiter(LockPath, Bytes),
+    /// `lock/…` and `elect/…`: the queue and the waiter in it
+    Waiter(QueuePath, Bytes),
     /// `rep/…`
     Replica(ReplicaId),
     /// Kinds that only stand for themselves: fences.
@@ -147,8 +148,9 @@ impl Keyspace {
     }
 
     /// All that belongs to a namespace, its own settings and configs apart.
-    pub fn contents(&self, namespace: &Namespace) -> [KeyRange; 4] {
-        ["state/reg/", "state/svc/", "state/op/", "state/lock/"]
+    pub fn contents(&self, namespace: &Namespace) -> [KeyRange; 5] {
+        let [lock, elect] = [QueueKind::Lock, QueueKind::Election].map(room_of);
+        ["state/reg/", "state/svc/", "state/op/", lock, elect]
             .map(|room| KeyRange::prefix(self.at(room, &format!("{namespace}/"))))
     }
 
@@ -176,15 +178,15 @@ impl Keyspace {
         i64::from_str_radix(text.rsplit_once("//")?.1, 16).ok()
     }
 
-    /// All places in a lock's queue.
-    pub fn lock(&self, path: &LockPath) -> KeyRange {
-        KeyRange::prefix(self.at("state/lock/", &format!("{}/", path.path())))
+    /// All places in a queue.
+    pub fn queue(&self, path: &QueuePath) -> KeyRange {
+        KeyRange::prefix(self.at(room_of(path.kind), &format!("{}/", path.path())))
     }
 
-    /// A place in a lock's queue.
-    pub fn waiter(&self, path: &LockPath, session: &SessionId, request_id: &str) -> Bytes {
+    /// A place in a queue.
+    pub fn waiter(&self, path: &QueuePath, session: &SessionId, request_id: &str) -> Bytes {
         self.at(
-            "state/lock/",
+            room_of(path.kind),
             &format!("{}/{}", path.path(), waiter_id(session, request_id)),
         )
     }
@@ -230,15 +232,8 @@ impl Keyspace {
                     key: ConfigKey::parse(key).ok()?,
                 })
             }
-            "lock" => {
-                let (lock, waiter) = path.rsplit_once('/')?;
-                let (namespace, name) = lock.split_once('/')?;
-                let lock = LockPath {
-                    namespace: Namespace::parse(namespace).ok()?,
-                    name: LockName::parse(name).ok()?,
-                };
-                StateKey::Waiter(lock, Bytes::copy_from_slice(waiter.as_bytes()))
-            }
+            "lock" => waiter_in(QueueKind::Lock, path)?,
+            "elect" => waiter_in(QueueKind::Election, path)?,
             "rep" => StateKey::Replica(ReplicaId::parse(path).ok()?),
             "fence" => StateKey::Other,
             _ => return None,
@@ -248,6 +243,23 @@ impl Keyspace {
     fn at(&self, room: &str, path: &str) -> Bytes {
         format!("{}{room}{path}", self.root).into()
     }
+}
+
+/// Where the places of a kind of queue are.
+fn room_of(kind: QueueKind) -> &'static str {
+    match kind {
+        QueueKind::Lock => "state/lock/",
+        QueueKind::Election => "state/elect/",
+    }
+}
+
+fn waiter_in(kind: QueueKind, path: &str) -> Option<StateKey> {
+    let (queue, waiter) = path.rsplit_once('/')?;
+    let queue = QueuePath::parse(kind, queue)?;
+    Some(StateKey::Waiter(
+        queue,
+        Bytes::copy_from_slice(waiter.as_bytes()),
+    ))
 }
 
 fn waiter_id(session: &SessionId, request_id: &str) -> String {
@@ -266,10 +278,6 @@ mod tests {
         let config = ConfigPath {
             namespace: Namespace::parse("default").unwrap(),
             key: ConfigKey::parse("db/host").unwrap(),
-        };
-        let lock = LockPath {
-            namespace: Namespace::parse("default").unwrap(),
-            name: LockName::parse("nightly").unwrap(),
         };
         let session = SessionId::random();
         let parse = |key: Bytes| keys.parse(&key);
@@ -314,9 +322,12 @@ mod tests {
             parse(keys.config(&config)),
             Some(StateKey::Config(config.clone()))
         );
-        let waiter = keys.waiter(&lock, &session, "r1");
-        assert!(keys.lock(&lock).contains(&waiter));
-        assert!(matches!(parse(waiter), Some(StateKey::Waiter(found, _)) if found == lock));
+        for kind in [QueueKind::Lock, QueueKind::Election] {
+            let queue = QueuePath::parse(kind, "default/nightly").unwrap();
+            let waiter = keys.waiter(&queue, &session, "r1");
+            assert!(keys.queue(&queue).contains(&waiter));
+            assert!(matches!(parse(waiter), Some(StateKey::Waiter(found, _)) if found == queue));
+        }
         assert_eq!(parse(keys.fence(&session, "r1")), Some(StateKey::Other));
         assert_eq!(keys.parse(b"/stanchion/v1/state/new-kind/x"), None);
         let version = keys.config_version(&config, 17);

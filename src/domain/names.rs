@@ -88,8 +88,8 @@ names! {
     ServiceName: check_name;
     /// The id of an instance within its service: 1–253 bytes of `[A-Za-z0-9._:@-]`.
     InstanceId: check_name;
-    /// The name of a lock: 1–253 bytes of `[A-Za-z0-9._:@-]`.
-    LockName: check_name;
+    /// The name of a lock or of an election: 1–253 bytes of `[A-Za-z0-9._:@-]`.
+    QueueName: check_name;
     /// The id of a replica: 1–253 bytes of `[A-Za-z0-9._:@-]`.
     ReplicaId: check_name;
     /// The key of a config item: at most 512 bytes, segments of `[A-Za-z0-9._:@-]` separated by

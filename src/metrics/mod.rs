@@ -188,8 +188,13 @@ impl Collector for CoreCollector {
                     count(view.state.locks.len()),
                 ),
                 (
+                    "elections",
+                    "Elections that have a leader or candidates",
+                    count(view.state.elections.len()),
+                ),
+                (
                     "locks_closed",
-                    "1 while no lock is granted because the store lost data",
+                    "1 while no lock is granted and nobody elected because the store lost data",
                     i64::from(view.state.closed.is_some()),
                 ),
                 (

@@ -10,8 +10,8 @@ use crate::{
     domain::{
         Error,
         guard::Guard,
-        keyspace::LockPath,
-        names::{self, Label, LockName, NameError, Namespace},
+        keyspace::{QueueKind, QueuePath},
+        names::{self, Label, NameError, Namespace, QueueName},
         session_id::SessionId,
         watch::{Freshness, Start, Token},
     },
@@ -231,12 +231,13 @@ impl Violations {
         } else {
             self.take("guard.namespace", Namespace::parse(&guard.namespace))
         };
-        let name = self.take("guard.lock", LockName::parse(&guard.lock));
+        let name = self.take("guard.lock", QueueName::parse(&guard.lock));
         if guard.fencing_token <= 0 {
             self.add("guard.fencing_token", "must be positive");
         }
         Some(Guard {
-            lock: LockPath {
+            lock: QueuePath {
+                kind: QueueKind::Lock,
                 namespace: namespace?,
                 name: name?,
             },

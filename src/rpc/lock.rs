@@ -12,11 +12,11 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::{
     domain::{
         Error,
-        keyspace::LockPath,
+        keyspace::{QueueKind, QueuePath},
         lock::{
             Acquire, Claim, ClaimsOf, HeldLocks, LockMode, LockQueue, Locks, Release, Wait, Which,
         },
-        names::{LockName, MAX_NAME},
+        names::{MAX_NAME, QueueName},
     },
     proto::server::lock_service_server::LockService,
     rpc::{
@@ -93,7 +93,7 @@ impl LockService for LockHandler {
         let cache = &self.context.core.cache;
         let read = cache.read(freshness).await;
         let view = read.map_err(|error| status::of(error.into()))?;
-        let lock = match view.state.locks.get(path.path().as_bytes()) {
+        let lock = match view.state.queue(&path) {
             Some(queue) => whole_lock(queue),
             None => proto::Lock {
                 namespace: path.namespace.to_string(),
@@ -220,10 +220,11 @@ fn release(request: ReleaseLockRequest) -> Result<Release, Status> {
     })
 }
 
-fn path(violations: &mut Violations, namespace: &str, lock: &str) -> Option<LockPath> {
+fn path(violations: &mut Violations, namespace: &str, lock: &str) -> Option<QueuePath> {
     let namespace = violations.namespace(namespace);
-    let name = violations.take("lock", LockName::parse(lock));
-    Some(LockPath {
+    let name = violations.take("lock", QueueName::parse(lock));
+    Some(QueuePath {
+        kind: QueueKind::Lock,
         namespace: namespace?,
         name: name?,
     })

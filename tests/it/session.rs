@@ -14,9 +14,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use stanchion::{
     domain::{
-        keyspace::{InstanceKey, LockPath},
+        keyspace::{InstanceKey, QueueKind, QueuePath},
         lock::{LockMode, Waiter},
-        names::{InstanceId, Label, LockName, Namespace, ServiceName},
+        names::{InstanceId, Label, Namespace, ServiceName},
         records,
         registry::{InstanceRecord, InstanceSpec},
         session_id::SessionId,
@@ -220,9 +220,6 @@ fn instance_key(name: &str) -> InstanceKey {
     }
 }
 
-fn lock_path(name: &str) -> LockPath {
-    LockPath {
-        namespace: Namespace::parse("default").unwrap(),
-        name: LockName::parse(name).unwrap(),
-    }
+fn lock_path(name: &str) -> QueuePath {
+    QueuePath::parse(QueueKind::Lock, &format!("default/{name}")).unwrap()
 }

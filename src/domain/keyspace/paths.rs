@@ -1,6 +1,8 @@
 //! What things are called within the store, apart from where they are.
 
-use crate::domain::names::{ConfigKey, InstanceId, LockName, Namespace, ServiceName};
+use std::fmt;
+
+use crate::domain::names::{ConfigKey, InstanceId, Namespace, QueueName, ServiceName};
 
 /// A service within its namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,13 +33,24 @@ pub struct ConfigPath {
     pub key: ConfigKey,
 }
 
-/// A lock within its namespace.
+/// What the first in a queue has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum QueueKind {
+    /// A lock.
+    Lock,
+    /// The lead of an election.
+    Election,
+}
+
+/// A lock or an election within its namespace: those who want it queue.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LockPath {
+pub struct QueuePath {
+    /// Which of the two. They share no names.
+    pub kind: QueueKind,
     /// The namespace.
     pub namespace: Namespace,
-    /// The lock.
-    pub name: LockName,
+    /// The lock, or the election.
+    pub name: QueueName,
 }
 
 // === impl ServiceKey ===
@@ -95,11 +108,31 @@ impl ConfigPath {
     }
 }
 
-// === impl LockPath ===
+// === impl QueuePath ===
 
-impl LockPath {
+impl QueuePath {
     /// `namespace/name`.
     pub fn path(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Reads a path.
+    pub fn parse(kind: QueueKind, path: &str) -> Option<Self> {
+        let (namespace, name) = path.split_once('/')?;
+        Some(Self {
+            kind,
+            namespace: Namespace::parse(namespace).ok()?,
+            name: QueueName::parse(name).ok()?,
+        })
+    }
+}
+
+impl fmt::Display for QueuePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            QueueKind::Lock => "lock",
+            QueueKind::Election => "election",
+        };
+        write!(f, "{kind} {}/{}", self.namespace, self.name)
     }
 }

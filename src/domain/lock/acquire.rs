@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     domain::{
-        error::Error, guard::Guard, keyspace::LockPath, names::Label, records, session::Session,
+        error::Error, guard::Guard, keyspace::QueuePath, names::Label, records, session::Session,
         session_id::SessionId, state::View,
     },
     store::{Compare, Operation, Revision, Txn},
@@ -26,7 +26,7 @@ const ATTEMPTS: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Acquire {
     /// The lock.
-    pub lock: LockPath,
+    pub lock: QueuePath,
     /// The session that is to hold it.
     pub session: SessionId,
     /// The owner within the session; empty: the session as such.
@@ -138,7 +138,7 @@ impl Locks {
     ) -> Result<Entered, Error> {
         self.sessions.check_room(view, &session.id, 1)?;
         let lock = &request.lock;
-        let queue = view.state.locks.get(lock.path().as_bytes());
+        let queue = view.state.queue(lock);
         let limit = self.core.settings.max_waiters;
         // One more waits if anybody is there, so that the holder is not counted.
         if request.wait != Wait::No && queue.is_some_and(|queue| queue.claims.len() > limit) {
@@ -185,7 +185,7 @@ impl Locks {
         if request.wait == Wait::No {
             txn = txn
                 .when(open)
-                .when(Compare::empty(self.core.keys.lock(lock)));
+                .when(Compare::empty(self.core.keys.queue(lock)));
         }
         let mut pending = Pending::new(&self.abandoned, key, value, self.keep(session));
         let response = match self.core.commit(request.guard.as_ref(), txn).await {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 
 use crate::{
-    domain::{keyspace::LockPath, names::Label, session_id::SessionId},
+    domain::{keyspace::QueuePath, names::Label, session_id::SessionId},
     store::Revision,
 };
 
@@ -23,7 +23,7 @@ pub const MAX_ERA: i64 = (1 << (63 - ERA_SHIFT)) - 1;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockQueue {
     /// Which lock.
-    pub path: LockPath,
+    pub path: QueuePath,
     /// Who wants it, in order. Never empty. The first one holds the lock, unless locks are closed.
     pub claims: OrdMap<Place, Arc<Claim>>,
     /// The revision at which what can be seen of the queue last changed.
@@ -43,7 +43,7 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// In the queue of which lock.
-    pub lock: LockPath,
+    pub lock: QueuePath,
     /// Who stands there.
     pub waiter: Waiter,
     /// True if it holds the lock.
@@ -117,7 +117,7 @@ pub enum Standing {
 
 impl LockQueue {
     /// A queue nobody is in yet.
-    pub fn new(path: LockPath) -> Self {
+    pub fn new(path: QueuePath) -> Self {
         Self {
             path,
             claims: OrdMap::new(),
@@ -167,7 +167,7 @@ impl LockQueue {
 
 impl Claim {
     /// A claim that holds its lock.
-    pub fn held(lock: LockPath, waiter: Waiter) -> Self {
+    pub fn held(lock: QueuePath, waiter: Waiter) -> Self {
         Self {
             lock,
             held: true,

@@ -9,7 +9,7 @@ use crate::{
     domain::{
         error::Error,
         guard::Guard,
-        keyspace::LockPath,
+        keyspace::QueuePath,
         records,
         session_id::SessionId,
         state::{Owned, View},
@@ -24,7 +24,7 @@ use super::{Claim, Locks};
 #[derive(Debug, Clone)]
 pub struct Release {
     /// The lock.
-    pub lock: LockPath,
+    pub lock: QueuePath,
     /// Whose claim it is; `None`: of a session that cannot be.
     pub session: Option<SessionId>,
     /// Which of its claims.
@@ -68,7 +68,7 @@ impl Locks {
 
     async fn release_token(&self, release: &Release, token: i64) -> Result<Released, Error> {
         let find = |view: &View| {
-            let queue = view.state.locks.get(release.lock.path().as_bytes())?;
+            let queue = view.state.queue(&release.lock)?;
             queue.find_token(token).cloned()
         };
         let mut view = self.core.cache.view()?;
@@ -147,8 +147,7 @@ impl Locks {
 
     /// What a session gives up it does not lose.
     fn leaving(&self, claim: &Claim) {
-        let path = Bytes::from(claim.lock.path());
-        let owned = Owned::Waiter(path, claim.waiter.key.clone());
+        let owned = Owned::Waiter(claim.lock.clone(), claim.waiter.key.clone());
         self.sessions.leaving(claim.waiter.session, owned);
     }
 
@@ -198,7 +197,7 @@ impl Locks {
 }
 
 /// Who stands at the key in a lock's queue.
-pub(super) fn find_key(view: &View, lock: &LockPath, key: &Bytes) -> Option<Arc<Claim>> {
-    let queue = view.state.locks.get(lock.path().as_bytes())?;
+pub(super) fn find_key(view: &View, lock: &QueuePath, key: &Bytes) -> Option<Arc<Claim>> {
+    let queue = view.state.queue(lock)?;
     queue.find(key).cloned()
 }

@@ -8,7 +8,7 @@ use crate::{
     cache::Selection,
     domain::{
         hash64,
-        keyspace::LockPath,
+        keyspace::QueuePath,
         names::Namespace,
         state::{Item, Kind, State, StateProjection, claim_key},
     },
@@ -20,7 +20,7 @@ use super::{Claim, LockQueue};
 #[derive(Debug, Clone)]
 pub struct ClaimsOf {
     /// The lock. It may be free.
-    pub lock: LockPath,
+    pub lock: QueuePath,
 }
 
 /// The locks of a namespace that are held, for lists.
@@ -141,15 +141,12 @@ impl HeldLocks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::names::LockName;
+    use crate::domain::keyspace::QueueKind;
 
     #[test]
     fn whatever_is_covered_begins_with_the_prefix_by_which_changes_are_found() {
         let namespace = Namespace::parse("a").unwrap();
-        let lock = LockPath {
-            namespace: namespace.clone(),
-            name: LockName::parse("nightly").unwrap(),
-        };
+        let lock = QueuePath::parse(QueueKind::Lock, "a/nightly").unwrap();
         let claims = ClaimsOf { lock };
         assert!(claims.covers(b"a/nightly/1") && b"a/nightly/1".starts_with(&claims.prefix()));
         let prefix = "n".to_owned();

@@ -18,6 +18,8 @@ use crate::{
     },
 };
 
+/// What queues consist of.
+const KINDS: [usize; 2] = [Kind::Lock as usize, Kind::Candidate as usize];
 /// How long to wait before looking again for a cache that has nothing to show.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -56,9 +58,9 @@ impl Turnstile {
     pub(super) async fn follow(&self, core: &Core, shutdown: &CancellationToken) {
         let follow = async {
             loop {
-                match core.cache.follow(&[Kind::Lock as usize]) {
+                match core.cache.follow(&KINDS) {
                     Ok(follower) => self.listen(follower).await,
-                    Err(error) => tracing::debug!(%error, "the queues of locks cannot be followed"),
+                    Err(error) => tracing::debug!(%error, "the queues cannot be followed"),
                 }
                 core.clock.sleep(PAUSE).await;
             }

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     cache::Freshness,
-    domain::{error::Error, keyspace::LockPath, records, state::View},
+    domain::{error::Error, keyspace::QueuePath, records, state::View},
     store::{Compare, KeyValue, Operation, OperationResponse, Revision, Txn},
 };
 
@@ -123,7 +123,7 @@ impl Locks {
         view: &View,
     ) -> Result<Option<Granted>, Error> {
         let place = &ticket.place;
-        let queue = self.core.keys.lock(&request.lock);
+        let queue = self.core.keys.queue(&request.lock);
         let look = Txn::new()
             .when(Compare::create_revision(
                 place.key.clone(),
@@ -155,7 +155,7 @@ impl Locks {
         let Some(mine) = ticket.pending.is_mine() else {
             return Err(Error::Internal("a call without a place".into()));
         };
-        let queue = self.core.keys.lock(&request.lock);
+        let queue = self.core.keys.queue(&request.lock);
         let delete = Txn::new()
             .when(mine)
             .then(Operation::delete(key.clone()))
@@ -200,7 +200,7 @@ impl Locks {
     }
 
     /// Why a lock was not granted at `revision`.
-    pub(super) async fn not_granted(&self, lock: &LockPath, revision: Revision) -> Error {
+    pub(super) async fn not_granted(&self, lock: &QueuePath, revision: Revision) -> Error {
         let limit = self.core.settings.read_your_writes;
         self.core.cache.reached(revision, limit).await;
         let view = self.core.cache.view().ok();
@@ -211,7 +211,7 @@ impl Locks {
             return Error::LocksClosed;
         }
         let holder = view.and_then(|view| {
-            let queue = view.state.locks.get(lock.path().as_bytes())?;
+            let queue = view.state.queue(lock)?;
             queue.holder().map(|holder| holder.describe())
         });
         Error::LockHeld {
@@ -221,8 +221,8 @@ impl Locks {
     }
 }
 
-fn standing(view: &View, lock: &LockPath, place: &Place) -> Standing {
-    let queue = view.state.locks.get(lock.path().as_bytes());
+fn standing(view: &View, lock: &QueuePath, place: &Place) -> Standing {
+    let queue = view.state.queue(lock);
     queue.map_or(Standing::Gone, |queue| queue.standing(place))
 }
 

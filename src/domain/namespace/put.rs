@@ -124,6 +124,7 @@ fn contents(state: &State, namespace: &Namespace) -> Vec<String> {
         (decisions, "decisions about instances"),
         (usage.configs, "configs"),
         (usage.locks, "locks"),
+        (usage.elections, "elections"),
     ]
     .into_iter()
     .filter(|(number, _)| *number > 0)

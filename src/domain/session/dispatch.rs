@@ -18,10 +18,11 @@ use super::{
     loss::{self, LockLost, Loss, Lost, SessionLost},
 };
 
-const KINDS: [usize; 3] = [
+const KINDS: [usize; 4] = [
     Kind::Session as usize,
     Kind::Instance as usize,
     Kind::Lock as usize,
+    Kind::Candidate as usize,
 ];
 
 // === impl Sessions ===

@@ -7,6 +7,7 @@ use crate::{
     domain::{
         error::Error,
         hash64,
+        keyspace::QueueKind,
         names::Label,
         session_id::SessionId,
         state::{Owned, View},
@@ -31,6 +32,8 @@ pub struct Possessions {
     pub instances: usize,
     /// Locks it holds or waits for.
     pub locks: usize,
+    /// Elections it leads or is a candidate in.
+    pub elections: usize,
 }
 
 // === impl Sessions ===
@@ -96,7 +99,10 @@ impl Possessions {
         for owned in view.state.owned.get(id).into_iter().flatten() {
             match owned {
                 Owned::Instance(_) => possessions.instances += 1,
-                Owned::Waiter(..) => possessions.locks += 1,
+                Owned::Waiter(queue, _) => match queue.kind {
+                    QueueKind::Lock => possessions.locks += 1,
+                    QueueKind::Election => possessions.elections += 1,
+                },
             }
         }
         possessions

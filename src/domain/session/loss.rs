@@ -1,11 +1,9 @@
 //! What a session can lose, and how that is seen in the changes of the state.
 
-use bytes::Bytes;
-
 use crate::{
     cache::Change,
     domain::{
-        keyspace::{InstanceKey, LockPath},
+        keyspace::{InstanceKey, QueuePath},
         lock::Claim,
         names::Label,
         registry::Instance,
@@ -37,10 +35,10 @@ pub enum Lost {
         /// How the session that has it now calls itself; may be empty.
         client_id: Label,
     },
-    /// A lock that it held, while the session lives.
+    /// A lock that it held, or an election that it led, while the session lives.
     Lock {
         /// Which one.
-        lock: LockPath,
+        lock: QueuePath,
         /// The token of the claim.
         fencing_token: i64,
         /// Why.
@@ -104,8 +102,7 @@ pub(super) fn of_change(change: &Change<StateProjection>) -> Option<(Owned, Loss
             Some((Owned::Instance(change.key.clone()), loss))
         }
         (Some(Item::Claim(before)), None) if before.held => {
-            let path = Bytes::from(before.lock.path());
-            let owned = Owned::Waiter(path, before.waiter.key.clone());
+            let owned = Owned::Waiter(before.lock.clone(), before.waiter.key.clone());
             Some((owned, of_lock(before, LockLost::Removed)))
         }
         _ => None,
@@ -127,11 +124,11 @@ pub(super) fn of_session(
                 after.instances.get(path).map(AsRef::as_ref),
             ),
             Owned::Waiter(path, key) => {
-                let holder = before.locks.get(path)?.holder()?;
+                let holder = before.queue(path)?.holder()?;
                 let holder = Some(holder).filter(|holder| holder.waiter.key == *key)?;
                 // The key may have been made anew.
                 let place = holder.waiter.place();
-                let queue = after.locks.get(path);
+                let queue = after.queue(path);
                 let kept = queue.is_some_and(|queue| queue.claims.contains_key(&place));
                 (!kept).then(|| of_lock(holder, cause))
             }

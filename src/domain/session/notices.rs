@@ -224,13 +224,13 @@ mod tests {
     use std::task::Waker;
 
     use super::{mailbox::MAX_WAITING, *};
-    use crate::domain::session::loss::{LockLost, SessionLost};
+    use crate::domain::{
+        keyspace::{QueueKind, QueuePath},
+        session::loss::{LockLost, SessionLost},
+    };
 
     fn lock_lost(session: SessionId, fencing_token: i64) -> Loss {
-        let lock = crate::domain::keyspace::LockPath {
-            namespace: crate::domain::names::Namespace::parse("default").unwrap(),
-            name: crate::domain::names::LockName::parse("nightly").unwrap(),
-        };
+        let lock = QueuePath::parse(QueueKind::Lock, "default/nightly").unwrap();
         Loss {
             session,
             what: Lost::Lock {

@@ -37,6 +37,10 @@ pub enum Kind {
     Findings,
     /// [`Operator`]
     Operator,
+    /// [`Claim`] on an election
+    Candidate,
+    /// The leaders of elections
+    Election,
 }
 
 /// One thing that can be watched.
@@ -50,10 +54,12 @@ pub enum Item {
     Service(Arc<Service>),
     /// A config item that is not deleted.
     Config(Arc<ConfigHead>),
-    /// A lock that is held, in lists.
+    /// A lock that is held or an election, in lists.
     Lock(Arc<LockQueue>),
-    /// A claim on a lock, in watches.
+    /// A claim on a lock or an election, in watches.
     Claim(Arc<Claim>),
+    /// The claim that leads an election; there is one at most.
+    Leader(Arc<Claim>),
     /// What was set for a service.
     Settings(Arc<ServiceSettings>),
     /// What a replica acknowledged of a drain, and when.
@@ -102,7 +108,7 @@ impl Item {
             Self::Service(service) => service.visible_revision,
             Self::Config(head) => head.mod_revision,
             Self::Lock(queue) => queue.visible_revision,
-            Self::Claim(claim) => claim.visible_revision,
+            Self::Claim(claim) | Self::Leader(claim) => claim.visible_revision,
             Self::Settings(settings) => settings.mod_revision,
             Self::DrainAck(_, revision) | Self::Rerouted(revision) => *revision,
             Self::Tombstone(tombstone) => tombstone.record.mod_revision,
@@ -119,7 +125,7 @@ impl Item {
             Self::Service(service) => service.create_revision,
             Self::Config(head) => head.create_revision,
             Self::Lock(queue) => queue.visible_revision,
-            Self::Claim(claim) => claim.waiter.create_revision,
+            Self::Claim(claim) | Self::Leader(claim) => claim.waiter.create_revision,
             Self::Settings(settings) => settings.create_revision,
             Self::DrainAck(_, revision) | Self::Rerouted(revision) => *revision,
             Self::Tombstone(tombstone) => tombstone.record.create_revision,
@@ -138,7 +144,7 @@ impl Item {
                 200 + head.current.body.content.len() + map_weight(&head.current.body.labels)
             }
             Self::Lock(queue) => 64 + queue.claims.len() * 160,
-            Self::Claim(claim) => 96 + map_weight(&claim.waiter.metadata),
+            Self::Claim(claim) | Self::Leader(claim) => 96 + map_weight(&claim.waiter.metadata),
             Self::Settings(settings) => {
                 200 + settings.checks.len() * 64 + map_weight(&settings.labels)
             }

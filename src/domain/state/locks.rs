@@ -1,4 +1,4 @@
-//! Locks in the state.
+//! The queues of locks and elections in the state.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use imbl::ordmap::DiffItem;
 use crate::{
     cache::Change,
     domain::{
-        keyspace::LockPath,
+        keyspace::{QueueKind, QueuePath},
         lock::{Claim, LockQueue, Waiter},
         records,
         session_id::SessionId,
@@ -21,24 +21,24 @@ use crate::{
 
 use super::{Cause, Item, Kind, Owned, State, StateProjection};
 
-/// The locks a revision touched.
+/// The queues a revision touched.
 #[derive(Default)]
-pub(super) struct TouchedLocks {
-    /// The queues as they were before.
-    queues: BTreeMap<Bytes, Option<Arc<LockQueue>>>,
+pub(super) struct TouchedQueues {
+    /// How they were before.
+    queues: BTreeMap<QueuePath, Option<Arc<LockQueue>>>,
     /// The places that went after their session in the same revision: a session that is closed
     /// goes first, while all keys of an expired one go in key order, in which it is last.
     closed: BTreeSet<Bytes>,
 }
 
-// === impl TouchedLocks ===
+// === impl TouchedQueues ===
 
-impl TouchedLocks {
-    /// Something changed on which every lock depends.
+impl TouchedQueues {
+    /// Something changed on which every queue depends.
     pub(super) fn look_at_all(&mut self, state: &State) {
-        for (path, queue) in &state.locks {
+        for queue in state.locks.values().chain(state.elections.values()) {
             self.queues
-                .entry(path.clone())
+                .entry(queue.path.clone())
                 .or_insert_with(|| Some(queue.clone()));
         }
     }
@@ -52,8 +52,8 @@ pub(crate) fn claim_key(path: &[u8], waiter: &Waiter) -> Bytes {
 
 pub(super) fn put(
     state: &mut State,
-    touched: &mut TouchedLocks,
-    lock: LockPath,
+    touched: &mut TouchedQueues,
+    path: QueuePath,
     id: &[u8],
     kv: &KeyValue,
 ) -> Result<(), records::DecodeError> {
@@ -68,15 +68,14 @@ pub(super) fn put(
             (waiter, Err(error))
         }
     };
-    let path = Bytes::from(lock.path());
     state.own(
         waiter.session,
         Owned::Waiter(path.clone(), waiter.key.clone()),
     );
-    let mut queue = touch(state, touched, &path).unwrap_or_else(|| LockQueue::new(lock.clone()));
+    let mut queue = touch(state, touched, &path).unwrap_or_else(|| LockQueue::new(path.clone()));
     let before = queue.find(&waiter.key).cloned();
     let mut claim = Claim {
-        lock,
+        lock: path.clone(),
         held: false,
         visible_revision: waiter.mod_revision,
         waiter,
@@ -90,23 +89,23 @@ pub(super) fn put(
     }
     state.void.remove(&claim.waiter.key);
     queue.claims.insert(claim.waiter.place(), Arc::new(claim));
-    state.locks.insert(path, Arc::new(queue));
+    replace(state, &path, queue);
     result
 }
 
 pub(super) fn delete(
     state: &mut State,
-    touched: &mut TouchedLocks,
+    touched: &mut TouchedQueues,
     closed: &BTreeSet<SessionId>,
-    lock: &LockPath,
+    path: &QueuePath,
     key: &Bytes,
 ) {
-    let path = Bytes::from(lock.path());
     if let Some(gone) = state.void.remove(key) {
-        state.disown(gone.waiter.session, &Owned::Waiter(path, key.clone()));
+        let owned = Owned::Waiter(path.clone(), key.clone());
+        state.disown(gone.waiter.session, &owned);
         return;
     }
-    let Some(mut queue) = touch(state, touched, &path) else {
+    let Some(mut queue) = touch(state, touched, path) else {
         return;
     };
     if let Some(gone) = queue.find(key).cloned() {
@@ -117,29 +116,23 @@ pub(super) fn delete(
         }
         queue.claims.remove(&gone.waiter.place());
     }
-    if queue.claims.is_empty() {
-        state.locks.remove(&path);
-    } else {
-        state.locks.insert(path, Arc::new(queue));
-    }
+    replace(state, path, queue);
 }
 
-/// Finds which claims on each touched lock are void and who holds it now, and tells one change for
-/// every claim that looks different.
+/// Finds which claims in each touched queue are void and who has now what it is for, and tells one
+/// change for every claim that looks different, and one for every election whose leader does.
 pub(super) fn settle(
     state: &mut State,
-    touched: TouchedLocks,
+    touched: TouchedQueues,
     closed: &BTreeSet<SessionId>,
     changes: &mut Vec<Change<StateProjection>>,
     revision: Revision,
 ) {
     for (path, before) in touched.queues {
-        let mut after = match state.locks.get(&path) {
+        let mut after = match state.queue(&path) {
             Some(queue) => LockQueue::clone(queue),
-            None => match &before {
-                Some(before) => LockQueue::new(before.path.clone()),
-                None => continue,
-            },
+            None if before.is_some() => LockQueue::new(path.clone()),
+            None => continue,
         };
         set_aside_void(state, &mut after);
         let held = state.closed.is_none();
@@ -151,6 +144,16 @@ pub(super) fn settle(
             };
             after.claims.insert(first.waiter.place(), Arc::new(first));
         }
+        let key = Bytes::from(path.path());
+        let why = |claim: &Claim| {
+            if touched.closed.contains(&claim.waiter.key) {
+                Cause::SessionClosed
+            } else if closed.contains(&claim.waiter.session) {
+                Cause::Expired
+            } else {
+                Cause::Released
+            }
+        };
         let none = imbl::OrdMap::new();
         let old = before.as_ref().map_or(&none, |queue| &queue.claims);
         let told = changes.len();
@@ -160,36 +163,57 @@ pub(super) fn settle(
                 DiffItem::Remove(_, before) => (Some(before), None),
                 DiffItem::Update { old, new } => (Some(old.1), Some(new.1)),
             };
-            let looks = |claim: Option<&Arc<Claim>>| claim.map(|claim| claim.visible_revision);
             let Some(either) = after.or(before).filter(|_| looks(before) != looks(after)) else {
                 continue;
             };
             changes.push(Change {
-                kind: Kind::Lock as usize,
-                key: claim_key(&path, &either.waiter),
+                kind: match path.kind {
+                    QueueKind::Lock => Kind::Lock,
+                    QueueKind::Election => Kind::Candidate,
+                } as usize,
+                key: claim_key(&key, &either.waiter),
                 before: before.cloned().map(Item::Claim),
                 after: after.cloned().map(Item::Claim),
-                cause: if touched.closed.contains(&either.waiter.key) {
-                    Cause::SessionClosed
-                } else if closed.contains(&either.waiter.session) {
-                    Cause::Expired
-                } else {
-                    Cause::Released
-                },
+                cause: why(either),
             });
+        }
+        if path.kind == QueueKind::Election {
+            let leader = before.as_ref().and_then(|before| before.holder());
+            let (before, after) = (leader, after.holder());
+            if looks(before) != looks(after) {
+                changes.push(Change {
+                    kind: Kind::Election as usize,
+                    key,
+                    before: before.cloned().map(Item::Leader),
+                    after: after.cloned().map(Item::Leader),
+                    cause: before.map_or(Cause::Released, |before| why(before)),
+                });
+            }
         }
         let wanted = !after.claims.is_empty();
         if wanted != before.is_some() {
-            state.count_lock(&path, wanted);
-        }
-        if !wanted {
-            state.locks.remove(&path);
-            continue;
+            state.count_queue(&path, wanted);
         }
         if changes.len() > told {
             after.visible_revision = revision;
         }
-        state.locks.insert(path, Arc::new(after));
+        replace(state, &path, after);
+    }
+}
+
+/// What is seen of a claim changes with this alone.
+fn looks(claim: Option<&Arc<Claim>>) -> Option<Revision> {
+    claim.map(|claim| claim.visible_revision)
+}
+
+/// Puts a queue back; one that nobody is in is none.
+fn replace(state: &mut State, path: &QueuePath, queue: LockQueue) {
+    let queues = state.queues_mut(path.kind);
+    let key = Bytes::from(path.path());
+    if queue.claims.is_empty() {
+        queues.remove(&key);
+    } else {
+        queues.insert(key, Arc::new(queue));
     }
 }
 
@@ -208,8 +232,8 @@ fn set_aside_void(state: &mut State, queue: &mut LockQueue) {
 }
 
 /// The queue as it is, to be changed; remembers how it was.
-fn touch(state: &State, touched: &mut TouchedLocks, path: &Bytes) -> Option<LockQueue> {
-    let queue = state.locks.get(path);
+fn touch(state: &State, touched: &mut TouchedQueues, path: &QueuePath) -> Option<LockQueue> {
+    let queue = state.queue(path);
     touched
         .queues
         .entry(path.clone())

@@ -32,7 +32,7 @@ pub(super) use self::locks::claim_key;
 use super::{
     config::ConfigHead,
     epoch::Epoch,
-    keyspace::{InstanceKey, Keyspace, StateKey},
+    keyspace::{InstanceKey, Keyspace, QueueKind, QueuePath, StateKey},
     lock::{Claim, Closed, LockQueue},
     names::{Namespace, ReplicaId},
     namespace::NamespaceSettings,
@@ -96,6 +96,8 @@ pub struct State {
     pub configs: OrdMap<Bytes, Arc<ConfigHead>>,
     /// All locks that somebody wants.
     pub locks: OrdMap<Bytes, Arc<LockQueue>>,
+    /// All elections that somebody leads or wants to.
+    pub elections: OrdMap<Bytes, Arc<LockQueue>>,
     /// Nobody holds a lock, whatever the queues say.
     pub closed: Option<Closed>,
     /// Claims made before data was lost, by their keys in the store: they count for nothing, and
@@ -112,8 +114,8 @@ pub struct State {
 pub enum Owned {
     /// An instance, by its path.
     Instance(Bytes),
-    /// A place in a lock's queue: the path of the lock, and the key in the store.
-    Waiter(Bytes, Bytes),
+    /// A place in a queue: the path of that, and the key in the store.
+    Waiter(QueuePath, Bytes),
 }
 
 /// Decodes the watched keys and keeps [`State`].
@@ -126,7 +128,7 @@ pub struct StateProjection {
 struct Touched {
     instances: instances::TouchedInstances,
     services: services::TouchedServices,
-    locks: locks::TouchedLocks,
+    locks: locks::TouchedQueues,
     closed: BTreeSet<SessionId>,
 }
 
@@ -142,7 +144,7 @@ impl StateProjection {
     fn describe(&self, key: &[u8]) -> String {
         match self.keys.parse(key) {
             Some(StateKey::Session(id)) => format!("{id:?}"),
-            Some(StateKey::Waiter(lock, _)) => format!("a place in lock {}", lock.path()),
+            Some(StateKey::Waiter(queue, _)) => format!("a place in {queue}"),
             _ => String::from_utf8_lossy(key).into_owned(),
         }
     }
@@ -264,7 +266,7 @@ impl Projection for StateProjection {
     type Item = Item;
     type Cause = Cause;
 
-    const KINDS: usize = 9;
+    const KINDS: usize = 11;
 
     fn apply(&self, state: &mut State, revision: Revision, events: &[Event]) -> Vec<Change<Self>> {
         let mut touched = Touched::default();
@@ -339,7 +341,28 @@ impl State {
         self.sessions.len()
             + self.instances.len()
             + self.configs.len()
-            + self.locks.values().map(|q| q.claims.len()).sum::<usize>()
+            + [&self.locks, &self.elections]
+                .into_iter()
+                .flat_map(|queues| queues.values())
+                .map(|queue| queue.claims.len())
+                .sum::<usize>()
+    }
+
+    /// The queue of a lock or an election, if anybody is in it.
+    pub fn queue(&self, path: &QueuePath) -> Option<&Arc<LockQueue>> {
+        let queues = match path.kind {
+            QueueKind::Lock => &self.locks,
+            QueueKind::Election => &self.elections,
+        };
+        queues.get(path.path().as_bytes())
+    }
+
+    /// All queues of a kind, by path.
+    fn queues_mut(&mut self, kind: QueueKind) -> &mut OrdMap<Bytes, Arc<LockQueue>> {
+        match kind {
+            QueueKind::Lock => &mut self.locks,
+            QueueKind::Election => &mut self.elections,
+        }
     }
 
     /// Says whether it shows none.

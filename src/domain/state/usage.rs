@@ -8,7 +8,11 @@ use imbl::OrdMap;
 
 use crate::{
     cache::Change,
-    domain::{names::Namespace, session_id::SessionId},
+    domain::{
+        keyspace::{QueueKind, QueuePath},
+        names::Namespace,
+        session_id::SessionId,
+    },
 };
 
 use super::{Item, Owned, State, StateProjection};
@@ -24,6 +28,8 @@ pub struct Usage {
     pub configs: usize,
     /// Locks that somebody wants.
     pub locks: usize,
+    /// Elections that somebody leads or wants to.
+    pub elections: usize,
     /// Live sessions that have an instance or a place in a queue in it.
     pub sessions: usize,
     /// How many of those each session has, live or not.
@@ -42,7 +48,8 @@ impl Usage {
     }
 
     fn is_empty(&self) -> bool {
-        self.instances + self.services + self.configs + self.locks == 0 && self.owners.is_empty()
+        let things = self.instances + self.services + self.configs + self.locks + self.elections;
+        things == 0 && self.owners.is_empty()
     }
 }
 
@@ -51,7 +58,8 @@ impl Usage {
 impl Owned {
     fn namespace(&self) -> Bytes {
         match self {
-            Self::Instance(path) | Self::Waiter(path, _) => namespace_of(path),
+            Self::Instance(path) => namespace_of(path),
+            Self::Waiter(queue, _) => namespace_of(queue.namespace.as_str().as_bytes()),
         }
     }
 }
@@ -117,11 +125,14 @@ impl State {
         }
     }
 
-    /// A lock came, or went.
-    pub(super) fn count_lock(&mut self, path: &[u8], came: bool) {
-        self.count_in(&namespace_of(path), |usage| {
-            step(&mut usage.locks, came);
-        });
+    /// A lock or an election came, or went.
+    pub(super) fn count_queue(&mut self, path: &QueuePath, came: bool) {
+        let number: Number = match path.kind {
+            QueueKind::Lock => |usage| &mut usage.locks,
+            QueueKind::Election => |usage| &mut usage.elections,
+        };
+        let namespace = Bytes::copy_from_slice(path.namespace.as_str().as_bytes());
+        self.count_in(&namespace, |usage| step(number(usage), came));
     }
 
     /// The instances, services and configs that came, and those that went.

@@ -140,10 +140,10 @@ async fn what_a_session_gives_up_itself_is_no_loss(backend: Backend) {
     let mut stream = KeepAlive::open(&server).await;
     stream.beat(&session, 1).await;
     let sessions = &server.app().sessions;
-    let lock = lock_path("nightly").path();
+    let lock = lock_path("nightly");
     for owned in [
         stanchion::domain::state::Owned::Instance("default/web/given".into()),
-        stanchion::domain::state::Owned::Waiter(lock.into(), place.clone()),
+        stanchion::domain::state::Owned::Waiter(lock, place.clone()),
     ] {
         sessions.leaving(id(&session), owned);
     }

@@ -9,42 +9,46 @@ use crate::{
         epoch::Epoch,
         keyspace::Keyspace,
         lock::{Closed, LockMode, Standing},
-        names::{Label, LockName, Namespace},
+        names::Label,
     },
     store::Event,
 };
 
-/// A store of one lock, and what a watcher made of what it was told.
+/// A store of one queue, and what a watcher made of what it was told.
 struct Model {
     keys: Keyspace,
     projection: StateProjection,
-    lock: LockPath,
+    lock: QueuePath,
     state: State,
     revision: Revision,
     /// The era in which claims are made.
     era: i64,
     told: BTreeMap<Bytes, Arc<Claim>>,
+    /// Who leads, if this is an election.
+    leader: Option<Arc<Claim>>,
 }
 
 impl Model {
     fn new() -> Self {
+        Self::of(QueueKind::Lock)
+    }
+
+    fn of(kind: QueueKind) -> Self {
         let keys = Keyspace::new("test");
         Self {
             projection: StateProjection::new(keys.clone()),
             keys,
-            lock: LockPath {
-                namespace: Namespace::parse("default").unwrap(),
-                name: LockName::parse("l").unwrap(),
-            },
+            lock: QueuePath::parse(kind, "default/l").unwrap(),
             state: State::default(),
             revision: 0,
             era: 7,
             told: BTreeMap::new(),
+            leader: None,
         }
     }
 
     fn queue(&self) -> Option<&Arc<LockQueue>> {
-        self.state.locks.get(self.lock.path().as_bytes())
+        self.state.queue(&self.lock)
     }
 
     fn waiter(&self, session: SessionId) -> KeyValue {
@@ -81,7 +85,13 @@ impl Model {
         let changes = self
             .projection
             .apply(&mut self.state, self.revision, events);
+        let mut told = 0;
         for change in &changes {
+            if change.kind == Kind::Election as usize {
+                self.elect(change);
+                continue;
+            }
+            told += 1;
             let before = self.told.remove(&change.key);
             match (&change.before, before) {
                 (Some(Item::Claim(claim)), Some(before)) => {
@@ -96,7 +106,22 @@ impl Model {
             }
         }
         self.check();
-        changes.len()
+        told
+    }
+
+    fn elect(&mut self, change: &Change<StateProjection>) {
+        let claim = |item: &Option<Item>| match item {
+            Some(Item::Leader(claim)) => Some(claim.waiter.create_revision),
+            _ => None,
+        };
+        let known = self.leader.as_ref();
+        let known = known.map(|leader| leader.waiter.create_revision);
+        assert_eq!(claim(&change.before), known);
+        assert_eq!(change.key, self.lock.path().as_bytes());
+        self.leader = match &change.after {
+            Some(Item::Leader(claim)) => Some(claim.clone()),
+            _ => None,
+        };
     }
 
     /// A record as the next revision writes it.
@@ -152,6 +177,10 @@ impl Model {
             .flat_map(|queue| queue.claims.values().map(looks))
             .collect();
         assert_eq!(told, there);
+        if self.lock.kind == QueueKind::Election {
+            let holder = queue.and_then(|queue| queue.holder());
+            assert_eq!(self.leader.as_ref().map(looks), holder.map(looks));
+        }
         for (index, (_, held)) in there.iter().enumerate() {
             assert_eq!(*held, index == 0 && self.state.closed.is_none());
         }
@@ -164,7 +193,15 @@ impl Model {
 
 #[test]
 fn whatever_happens_the_oldest_holds_the_lock_and_watchers_know() {
-    let mut model = Model::new();
+    hold_in_order(Model::of(QueueKind::Lock));
+}
+
+#[test]
+fn whatever_happens_the_oldest_candidate_leads_and_watchers_know() {
+    hold_in_order(Model::of(QueueKind::Election));
+}
+
+fn hold_in_order(mut model: Model) {
     let mut there: Vec<KeyValue> = Vec::new();
     let mut last_token = 0;
     for _ in 0..2000 {
