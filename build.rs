@@ -8,9 +8,10 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PUBLIC: [&str; 9] = [
+const PUBLIC: [&str; 10] = [
     "stanchion/v1/common.proto",
     "stanchion/v1/config_service.proto",
+    "stanchion/v1/election_service.proto",
     "stanchion/v1/error_reason.proto",
     "stanchion/v1/health_check.proto",
     "stanchion/v1/lock_service.proto",

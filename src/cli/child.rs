@@ -1,13 +1,16 @@
 //! A command run after `--`: its signals, its end, and how it is stopped.
 
-use std::{ffi::OsString, io, process::ExitStatus, time::Duration};
+use std::{ffi::OsString, fmt::Debug, io, pin::pin, process::ExitStatus, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process;
 
 use super::{
+    Outcome,
+    connection::actor,
     exit::Exit,
     failure::Failure,
+    output,
     signals::{self, Signals},
 };
 
@@ -71,6 +74,31 @@ impl Child {
         }
     }
 
+    /// Lets it run as long as what it runs under is not lost; then stops it, and says so.
+    pub(crate) async fn run_under<L: Debug>(
+        mut self,
+        what: &str,
+        lost: impl Future<Output = L>,
+        patience: Duration,
+    ) -> Outcome {
+        let mut lost = pin!(lost);
+        loop {
+            tokio::select! {
+                event = self.event() => match event? {
+                    ChildEvent::Ended(status) => return Ok(Exit::of_child(status)),
+                    ChildEvent::Signal(signal) => self.forward(signal),
+                },
+                loss = &mut lost => {
+                    output::note(&format!(
+                        "stanchion: {what} is lost ({loss:?}): stopping the command"
+                    ))?;
+                    self.stop(patience).await?;
+                    return Ok(Exit::Lost);
+                }
+            }
+        }
+    }
+
     /// Passes a signal on, unless the terminal has sent it to the child already.
     pub(crate) fn forward(&self, signal: Signal) {
         let from_terminal = !self.group && matches!(signal, Signal::INT | Signal::QUIT);
@@ -118,4 +146,12 @@ impl Child {
             .id()
             .and_then(|id| Pid::from_raw(id.cast_signed()))
     }
+}
+
+/// How a command is called by what others see of who runs it.
+pub(crate) fn owner(command: &[OsString]) -> String {
+    let program = command.first().map(|program| program.to_string_lossy());
+    let owner = format!("{} {}", actor(), program.unwrap_or_default());
+    // The longest owner the server takes.
+    owner.chars().filter(|c| !c.is_control()).take(63).collect()
 }

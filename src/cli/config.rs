@@ -33,6 +33,15 @@ struct Change {
     #[arg(long, value_parser = parse::guard, value_name = "LOCK[=TOKEN]")]
     guard: Option<Guard>,
 
+    /// Changes it only while this election is led; the term defaults to $STANCHION_TERM
+    #[arg(
+        long,
+        value_parser = parse::term,
+        value_name = "ELECTION[=TERM]",
+        conflicts_with = "guard"
+    )]
+    led: Option<Guard>,
+
     /// Why
     #[arg(short = 'm', long, value_name = "TEXT")]
     comment: Option<String>,
@@ -72,7 +81,7 @@ impl Change {
     fn options(self) -> ChangeOptions {
         ChangeOptions {
             expected_version: self.expected_version,
-            guard: self.guard,
+            guard: self.guard.or(self.led),
             comment: self.comment.unwrap_or_default(),
         }
     }

@@ -38,7 +38,10 @@ const TABLE: [(Exit, &str); 11] = [
         Exit::Conflict,
         "held or owned by another, or changed meanwhile",
     ),
-    (Exit::Lost, "the lock or registration was lost while in use"),
+    (
+        Exit::Lost,
+        "the lock, lead or registration was lost while in use",
+    ),
     (
         Exit::Laggards,
         "drained, but not every subscriber knew of it at the deadline",

@@ -103,6 +103,8 @@ impl From<Error> for Failure {
             Code::FailedPrecondition => match error.reason() {
                 ErrorReason::LockHeld
                 | ErrorReason::LockNotHeld
+                | ErrorReason::LedByAnother
+                | ErrorReason::NotLeader
                 | ErrorReason::GuardFailed
                 | ErrorReason::InstanceNotOwned => Exit::Conflict,
                 ErrorReason::LeaseExpired => Exit::Lost,
@@ -156,8 +158,11 @@ fn hint(error: &Error) -> Option<&'static str> {
         Reason::VersionMismatch | Reason::RevisionMismatch => "read it again, then retry",
         Reason::Conflict | Reason::StoreOverloaded => "retry",
         Reason::LockHeld => "`stanchion locks` shows who holds it; --wait 10s waits",
+        Reason::LedByAnother => "`stanchion leader ELECTION` shows who leads; --wait 10s waits",
         Reason::LocksClosed => "the store lost data a moment ago; --wait 1m waits",
-        Reason::GuardFailed => "the guarding lock is not held any more, so nothing was changed",
+        Reason::GuardFailed => {
+            "the lock is not held, or the election not led, any more: nothing was changed"
+        }
         Reason::LeaseExpired => "the session is gone: start over",
         Reason::StoreFull => "call an operator: the store accepts only deletions",
         Reason::StoreUnavailable | Reason::StoreNoQuorum | Reason::NotReady => {

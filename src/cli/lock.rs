@@ -8,13 +8,13 @@ use stanchion_client::{Client, LockGuard, SessionOptions, proto::ErrorReason};
 
 use super::{
     Outcome,
-    child::{Child, ChildEvent},
-    connection::{self, Connection, actor, host},
+    child::{self, Child},
+    connection::{self, Connection, host},
     exit::Exit,
     failure::Failure,
     output,
     parse::{self, FENCING_TOKEN},
-    signals::{self, Signals},
+    signals::Signals,
 };
 
 /// Run a command while a lock is held
@@ -91,7 +91,10 @@ impl Lock {
             (FENCING_TOKEN, guard.fencing_token().to_string()),
         ];
         let outcome = match Child::spawn(&self.command, environment, signals) {
-            Ok(child) => self.hold(&guard, child).await,
+            Ok(child) => {
+                let what = format!("lock {}", self.lock);
+                child.run_under(&what, guard.lost(), self.kill_after).await
+            }
             Err(failure) => Err(failure),
         };
         // A lock that is lost is not ours to release, and the call may take its time.
@@ -123,49 +126,12 @@ impl Lock {
                 }
                 Err(failure) => Err(failure),
             },
-            signal = ending(signals) => Ok(Acquired::Interrupted(signal)),
-        }
-    }
-
-    /// Lets the command run as long as the lock is held.
-    async fn hold(&self, guard: &LockGuard, mut child: Child) -> Outcome {
-        loop {
-            tokio::select! {
-                event = child.event() => match event? {
-                    ChildEvent::Ended(status) => return Ok(Exit::of_child(status)),
-                    ChildEvent::Signal(signal) => child.forward(signal),
-                },
-                loss = guard.lost() => {
-                    output::note(&format!(
-                        "stanchion: lock {} is lost ({loss:?}): stopping the command",
-                        self.lock
-                    ))?;
-                    child.stop(self.kill_after).await?;
-                    return Ok(Exit::Lost);
-                }
-            }
+            signal = signals.ending() => Ok(Acquired::Interrupted(signal)),
         }
     }
 
     fn owner(&self) -> String {
-        self.owner.clone().unwrap_or_else(|| {
-            let program = self
-                .command
-                .first()
-                .map(|program| program.to_string_lossy());
-            let owner = format!("{} {}", actor(), program.unwrap_or_default());
-            // The longest owner the server takes.
-            owner.chars().filter(|c| !c.is_control()).take(63).collect()
-        })
-    }
-}
-
-/// Completes at a signal that asks to end.
-async fn ending(signals: &mut Signals) -> Signal {
-    loop {
-        let signal = signals.next().await;
-        if signals::ends(signal) {
-            return signal;
-        }
+        let owner = self.owner.clone();
+        owner.unwrap_or_else(|| child::owner(&self.command))
     }
 }

@@ -9,11 +9,14 @@ mod decision;
 mod deregister;
 mod doctor;
 mod drain;
+mod elect;
+mod elections;
 mod exit;
 mod failure;
 mod health;
 mod instances;
 mod isolate;
+mod leader;
 mod lock;
 mod locks;
 mod namespace;
@@ -57,6 +60,9 @@ pub(crate) enum Command {
     Config(config::Config),
     Lock(lock::Lock),
     Locks(locks::Locks),
+    Elect(elect::Elect),
+    Leader(leader::Leader),
+    Elections(elections::Elections),
     Sessions(sessions::Sessions),
     Namespaces(namespace::Namespaces),
     #[command(subcommand)]
@@ -110,6 +116,9 @@ impl Command {
             Self::Config(command) => command.run().await,
             Self::Lock(command) => command.run().await,
             Self::Locks(command) => command.run().await,
+            Self::Elect(command) => command.run().await,
+            Self::Leader(command) => command.run().await,
+            Self::Elections(command) => command.run().await,
             Self::Sessions(command) => command.run().await,
             Self::Namespaces(command) => command.run().await,
             Self::Namespace(command) => command.run().await,
@@ -133,6 +142,9 @@ impl Command {
             Self::Config(command) => command.connection(),
             Self::Lock(command) => &command.connection,
             Self::Locks(command) => &command.connection,
+            Self::Elect(command) => &command.connection,
+            Self::Leader(command) => &command.connection,
+            Self::Elections(command) => &command.connection,
             Self::Sessions(command) => &command.connection,
             Self::Namespaces(command) => &command.connection,
             Self::Namespace(command) => command.connection(),

@@ -7,6 +7,9 @@ use stanchion_client::proto::{Guard, Port, ServiceName};
 /// The token of the lock that a command runs under; see `stanchion lock`.
 pub(crate) const FENCING_TOKEN: &str = "STANCHION_FENCING_TOKEN";
 
+/// The term of the election that a command leads; see `stanchion elect`.
+pub(crate) const TERM: &str = "STANCHION_TERM";
+
 /// `30s`, `1m 30s`, `500ms`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; such as 10s or 1m30s"))
@@ -63,22 +66,37 @@ pub(crate) fn service(text: &str) -> Result<ServiceName, String> {
 
 /// `lock` with the token of the environment, or `lock=token`.
 pub(crate) fn guard(text: &str) -> Result<Guard, String> {
-    let (lock, token) = match text.rsplit_once('=') {
-        Some((lock, token)) => (lock, token.to_owned()),
+    let (lock, fencing_token) = token(text, FENCING_TOKEN)?;
+    Ok(Guard {
+        lock,
+        fencing_token,
+        ..Guard::default()
+    })
+}
+
+/// `election` with the term of the environment, or `election=term`.
+pub(crate) fn term(text: &str) -> Result<Guard, String> {
+    let (election, fencing_token) = token(text, TERM)?;
+    Ok(Guard {
+        election,
+        fencing_token,
+        ..Guard::default()
+    })
+}
+
+fn token(text: &str, variable: &str) -> Result<(String, i64), String> {
+    let (name, token) = match text.rsplit_once('=') {
+        Some((name, token)) => (name, token.to_owned()),
         None => (
             text,
-            std::env::var(FENCING_TOKEN)
-                .map_err(|_| format!("is not like LOCK=TOKEN, and {FENCING_TOKEN} is not set"))?,
+            std::env::var(variable)
+                .map_err(|_| format!("is not like NAME=TOKEN, and {variable} is not set"))?,
         ),
     };
-    let fencing_token = token
+    let token = token
         .parse()
         .map_err(|_| format!("`{token}` is no fencing token"))?;
-    Ok(Guard {
-        namespace: String::new(),
-        lock: lock.into(),
-        fencing_token,
-    })
+    Ok((name.into(), token))
 }
 
 #[cfg(test)]
@@ -99,9 +117,12 @@ mod tests {
     }
 
     #[test]
-    fn a_guard_names_a_lock_and_its_token() {
+    fn a_guard_names_a_lock_or_an_election_and_its_token() {
         let guard = guard("nightly=7").unwrap();
         assert_eq!((guard.lock.as_str(), guard.fencing_token), ("nightly", 7));
         assert!(super::guard("nightly=x").is_err());
+        let guard = term("scheduler=8").unwrap();
+        let named = (guard.election.as_str(), guard.fencing_token);
+        assert_eq!(named, ("scheduler", 8));
     }
 }

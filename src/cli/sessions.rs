@@ -34,7 +34,15 @@ impl Sessions {
             output::json(&json!({ "sessions": sessions }))?;
             return Ok(Exit::Ok);
         }
-        let mut table = Table::new(["CLIENT", "PRINCIPAL", "TTL", "INSTANCES", "LOCKS", "OPENED"]);
+        let mut table = Table::new([
+            "CLIENT",
+            "PRINCIPAL",
+            "TTL",
+            "INSTANCES",
+            "LOCKS",
+            "ELECTIONS",
+            "OPENED",
+        ]);
         for session in sessions {
             table.row([
                 session.client_id,
@@ -44,6 +52,7 @@ impl Sessions {
                     .unwrap_or_default(),
                 session.instance_count.to_string(),
                 session.lock_count.to_string(),
+                session.election_count.to_string(),
                 output::time(session.create_time),
             ]);
         }
@@ -59,6 +68,7 @@ fn to_json(session: &Session) -> Value {
         "ttl_seconds": output::seconds(session.ttl),
         "instance_count": session.instance_count,
         "lock_count": session.lock_count,
+        "election_count": session.election_count,
         "create_time": output::time(session.create_time),
         "metadata": session.metadata,
         "revision": session.revision,

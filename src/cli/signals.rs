@@ -41,6 +41,16 @@ impl Signals {
             _ = self.user2.recv() => Signal::USR2,
         }
     }
+
+    /// The next signal that asks to end.
+    pub(crate) async fn ending(&mut self) -> Signal {
+        loop {
+            let signal = self.next().await;
+            if ends(signal) {
+                return signal;
+            }
+        }
+    }
 }
 
 /// Whether a signal asks to end.

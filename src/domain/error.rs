@@ -5,7 +5,7 @@ use crate::{
     store::{self, Outcome, Revision},
 };
 
-use super::namespace::Quota;
+use super::{keyspace::QueuePath, namespace::Quota};
 
 /// Why a call did not do what was asked. Nothing is half done on any of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,8 +54,22 @@ pub enum Error {
         /// Who has it, in words fit for strangers.
         holder: String,
     },
+    /// Another candidate still leads the election when the wait ends.
+    #[error("election {name} is led by {holder}")]
+    LedByAnother {
+        /// The election.
+        name: String,
+        /// Who leads, in words fit for strangers.
+        holder: String,
+    },
+    /// The caller does not lead the election in that term.
+    #[error("election {name} is not led in that term by this session")]
+    NotLeader {
+        /// The election.
+        name: String,
+    },
     /// The store lost data, and no lock is granted while those who held one before may not know.
-    #[error("no lock is granted yet: the store lost data a moment ago")]
+    #[error("no lock is granted and nobody elected yet: the store lost data a moment ago")]
     LocksClosed,
     /// The instance belongs to another session than the caller's.
     #[error("instance {name} belongs to another session")]
@@ -78,11 +92,11 @@ pub enum Error {
         /// The lock.
         name: String,
     },
-    /// The lock that the mutation is bound to is not held with that token.
-    #[error("the guard does not hold: lock {name} is not held with that token")]
+    /// The lock or election that the mutation is bound to is not held with that token.
+    #[error("the guard does not hold: {queue} is not held with that token")]
     GuardFailed {
-        /// The lock.
-        name: String,
+        /// The lock, or the election.
+        queue: QueuePath,
     },
     /// The session expired, was closed, or never was.
     #[error("the session does not exist or has expired")]
@@ -93,11 +107,11 @@ pub enum Error {
         /// The most it may have.
         limit: usize,
     },
-    /// The lock has as many waiters as it may.
-    #[error("lock {name} has its {limit} waiters already")]
+    /// The lock or election has as many waiters as it may.
+    #[error("{queue} has its {limit} waiters already")]
     TooManyWaiters {
-        /// The lock.
-        name: String,
+        /// The lock, or the election.
+        queue: QueuePath,
         /// The most it may have.
         limit: usize,
     },

@@ -1,4 +1,4 @@
-//! Guards: "only while I hold that lock", decided in the transaction of the mutation itself.
+//! Guards: "only while I hold that lock, or lead that election", decided in the transaction of the mutation itself.
 
 use bytes::Bytes;
 
@@ -9,10 +9,10 @@ use crate::{
 
 use super::{Core, error::Error, keyspace::QueuePath, state::View};
 
-/// The condition that a lock is held with this fencing token.
+/// The condition that a lock is held with this fencing token, or an election led in this term.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
-    /// The lock.
+    /// The lock, or the election.
     pub lock: QueuePath,
     /// The token of whoever holds it.
     pub fencing_token: i64,
@@ -24,7 +24,7 @@ impl Guard {
     /// The error of a mutation whose guard does not hold.
     pub fn failed(&self) -> Error {
         Error::GuardFailed {
-            name: self.lock.path(),
+            queue: self.lock.clone(),
         }
     }
 }

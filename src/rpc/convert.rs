@@ -222,8 +222,8 @@ impl Violations {
         }
     }
 
-    /// The lock a mutation is bound to, if it is to one. A guard without a namespace means that
-    /// of the request.
+    /// The lock or election a mutation is bound to, if it is to one. A guard without a namespace
+    /// means that of the request.
     pub fn guard(&mut self, guard: Option<proto::Guard>, namespace: &str) -> Option<Guard> {
         let guard = guard?;
         let namespace = if guard.namespace.is_empty() {
@@ -231,13 +231,26 @@ impl Violations {
         } else {
             self.take("guard.namespace", Namespace::parse(&guard.namespace))
         };
-        let name = self.take("guard.lock", QueueName::parse(&guard.lock));
+        let (kind, name) = match (guard.lock.as_str(), guard.election.as_str()) {
+            (lock, "") => {
+                let name = self.take("guard.lock", QueueName::parse(lock));
+                (QueueKind::Lock, name)
+            }
+            ("", election) => {
+                let name = self.take("guard.election", QueueName::parse(election));
+                (QueueKind::Election, name)
+            }
+            _ => {
+                self.add("guard.election", "must not be set together with `lock`");
+                return None;
+            }
+        };
         if guard.fencing_token <= 0 {
             self.add("guard.fencing_token", "must be positive");
         }
         Some(Guard {
             lock: QueuePath {
-                kind: QueueKind::Lock,
+                kind,
                 namespace: namespace?,
                 name: name?,
             },

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use stanchion_client::proto::{
     self, AcquireLockRequest, AcquireLockResponse, GetLockRequest, GetLockResponse,
     ListLocksRequest, ListLocksResponse, ReleaseLockRequest, ReleaseLockResponse, WatchLockRequest,
@@ -28,9 +29,9 @@ use crate::{
 };
 
 /// The most entries of a claim's metadata.
-const MAX_METADATA: usize = 64;
+pub(super) const MAX_METADATA: usize = 64;
 /// The most bytes of a claim's metadata.
-const MAX_METADATA_BYTES: usize = 4096;
+pub(super) const MAX_METADATA_BYTES: usize = 4096;
 
 watch_response!(WatchLockResponse in watch_lock_response, LockSnapshot { claims }, LockDelta, LockEvent { claim: proto::LockClaim });
 
@@ -120,6 +121,7 @@ impl LockService for LockHandler {
         let size = violations.page_size(request.page_size);
         let freshness = violations.freshness(request.consistency, request.min_revision);
         let selection = HeldLocks {
+            kind: QueueKind::Lock,
             namespace: violations.give(namespace)?,
             prefix,
         };
@@ -191,6 +193,7 @@ fn acquire(request: AcquireLockRequest) -> Result<Acquire, Status> {
         mode,
         owner,
         metadata,
+        proclamation: Bytes::new(),
         guard,
     })
 }

@@ -8,6 +8,7 @@
 pub(crate) mod codec;
 pub mod config;
 pub mod convert;
+pub mod election;
 pub mod framed;
 pub mod header;
 pub mod health;
@@ -39,8 +40,9 @@ use self::{connection::Peer, header::Header, peers::GrpcPeers};
 pub use self::{services::Services, settings::Settings};
 
 /// The services of the API, by full name.
-pub const SERVICES: [&str; 6] = [
+pub const SERVICES: [&str; 7] = [
     "stanchion.v1.ConfigService",
+    "stanchion.v1.ElectionService",
     "stanchion.v1.LockService",
     "stanchion.v1.OperatorService",
     "stanchion.v1.RegistryService",

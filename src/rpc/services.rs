@@ -18,17 +18,17 @@ use tower::Service;
 use crate::proto::{
     FILE_DESCRIPTOR_SET,
     server::{
-        config_service_server::ConfigServiceServer, lock_service_server::LockServiceServer,
-        operator_service_server::OperatorServiceServer,
+        config_service_server::ConfigServiceServer, election_service_server::ElectionServiceServer,
+        lock_service_server::LockServiceServer, operator_service_server::OperatorServiceServer,
         registry_service_server::RegistryServiceServer, server_service_server::ServerServiceServer,
         session_service_server::SessionServiceServer,
     },
 };
 
 use super::{
-    Context, config::ConfigHandler, health::HealthHandler, lock::LockHandler,
-    operator::OperatorHandler, plain, registry::RegistryHandler, server::ServerHandler,
-    session::SessionHandler,
+    Context, config::ConfigHandler, election::ElectionHandler, health::HealthHandler,
+    lock::LockHandler, operator::OperatorHandler, plain, registry::RegistryHandler,
+    server::ServerHandler, session::SessionHandler,
 };
 
 /// All services of the API, health and reflection included.
@@ -42,6 +42,7 @@ struct Own {
     configs: Arc<ConfigHandler>,
     instances: Arc<RegistryHandler>,
     config: ConfigServiceServer<ConfigHandler>,
+    election: ElectionServiceServer<ElectionHandler>,
     lock: LockServiceServer<LockHandler>,
     operator: OperatorServiceServer<OperatorHandler>,
     registry: RegistryServiceServer<RegistryHandler>,
@@ -75,12 +76,14 @@ impl Services {
         let of = || context.clone();
         let configs = Arc::new(ConfigHandler::new(of()));
         let instances = Arc::new(RegistryHandler::new(of()));
+        let elections = Arc::new(ElectionHandler::new(of()));
         let locks = Arc::new(LockHandler::new(of()));
         let operators = Arc::new(OperatorHandler::new(of()));
         let server = Arc::new(ServerHandler::new(of()));
         let sessions = Arc::new(SessionHandler::new(of()));
         Ok(Self(Arc::new(Own {
             config: limited!(context, ConfigServiceServer(configs.clone())),
+            election: limited!(context, ElectionServiceServer(elections)),
             lock: limited!(context, LockServiceServer(locks)),
             operator: limited!(context, OperatorServiceServer(operators)),
             registry: limited!(context, RegistryServiceServer(instances.clone())),
@@ -122,6 +125,7 @@ impl Service<Request<Body>> for Services {
         let service = request.uri().path().split('/').nth(1);
         match service.unwrap_or_default() {
             "stanchion.v1.ConfigService" => own.config.clone().call(request),
+            "stanchion.v1.ElectionService" => own.election.clone().call(request),
             "stanchion.v1.LockService" => own.lock.clone().call(request),
             "stanchion.v1.OperatorService" => own.operator.clone().call(request),
             "stanchion.v1.RegistryService" => own.registry.clone().call(request),

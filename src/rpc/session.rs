@@ -249,6 +249,7 @@ fn wire(session: &Arc<Session>, possessions: Possessions) -> proto::Session {
         principal: session.principal.clone(),
         instance_count: wire_count(possessions.instances),
         lock_count: wire_count(possessions.locks),
+        election_count: wire_count(possessions.elections),
         revision: session.create_revision,
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     domain::{
         Error,
         error::{Expectation, Resource},
+        keyspace::{QueueKind, QueuePath},
     },
     store,
 };
@@ -38,8 +39,8 @@ pub fn of(error: Error) -> Status {
         Error::NotFound { resource, name } => {
             details.set_resource_info(resource.to_string(), name, "", "does not exist");
         }
-        Error::GuardFailed { name } => {
-            details.add_precondition_failure_violation("GUARD", name, error.to_string());
+        Error::GuardFailed { queue } => {
+            details.add_precondition_failure_violation("GUARD", queue.path(), error.to_string());
         }
         Error::Mismatch { .. } => {
             details.add_precondition_failure_violation("EXPECTED", "", error.to_string());
@@ -190,16 +191,22 @@ fn row(error: &Error) -> Row {
             Row::new(Code::FailedPrecondition, R::LockNotHeld).with("lock", name)
         }
         Error::LeaseExpired => Row::new(Code::FailedPrecondition, R::LeaseExpired),
-        Error::GuardFailed { name } => {
-            Row::new(Code::FailedPrecondition, R::GuardFailed).with("lock", name)
+        Error::LedByAnother { name, holder } => Row::new(Code::FailedPrecondition, R::LedByAnother)
+            .with("election", name)
+            .with("leader", holder),
+        Error::NotLeader { name } => {
+            Row::new(Code::FailedPrecondition, R::NotLeader).with("election", name)
+        }
+        Error::GuardFailed { queue } => {
+            Row::new(Code::FailedPrecondition, R::GuardFailed).with(named(queue), queue.path())
         }
         Error::NotOwner { name } => {
             Row::new(Code::FailedPrecondition, R::InstanceNotOwned).with("name", name)
         }
         Error::RequestUndone => Row::new(Code::FailedPrecondition, R::RequestUndone),
-        Error::TooManyWaiters { name, limit } => {
+        Error::TooManyWaiters { queue, limit } => {
             Row::new(Code::ResourceExhausted, R::TooManyWaiters)
-                .with("lock", name)
+                .with(named(queue), queue.path())
                 .with("limit", limit)
         }
         Error::TooManyReporters { name, limit } => {
@@ -269,6 +276,14 @@ fn store_row(error: &store::Error) -> Row {
         store::Error::Invalid(_) | store::Error::Corrupt(_) => {
             Row::new(Code::Internal, R::Internal)
         }
+    }
+}
+
+/// What metadata calls a queue.
+fn named(queue: &QueuePath) -> &'static str {
+    match queue.kind {
+        QueueKind::Lock => "lock",
+        QueueKind::Election => "election",
     }
 }
 

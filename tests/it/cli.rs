@@ -3,6 +3,7 @@
 mod configs;
 mod decisions;
 mod drains;
+mod elections;
 mod exits;
 mod health;
 mod instances;

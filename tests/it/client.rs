@@ -3,6 +3,7 @@
 mod config;
 mod discovery;
 mod drains;
+mod elections;
 mod failover;
 mod locks;
 mod operator;
@@ -19,7 +20,7 @@ use crate::support::{door::Door, server::Server, store::PATIENCE};
 const LONG: Duration = Duration::from_secs(30);
 
 /// A client of these servers, which begins with the first.
-fn client(servers: &[&Server]) -> Client {
+pub fn client(servers: &[&Server]) -> Client {
     client_named(servers, "")
 }
 
@@ -34,7 +35,7 @@ fn client_named(servers: &[&Server], client_id: &str) -> Client {
 }
 
 /// A client whose session lives so long without heartbeats.
-fn client_with(servers: &[&Server], client_id: &str, ttl: Duration) -> Client {
+pub fn client_with(servers: &[&Server], client_id: &str, ttl: Duration) -> Client {
     let endpoints = servers.iter().map(|server| server.address.to_string());
     connect(endpoints, client_id, ttl)
 }
@@ -55,7 +56,7 @@ fn connect(endpoints: impl IntoIterator<Item = String>, client_id: &str, ttl: Du
 }
 
 /// Waits for what must come; panics with `what` when it takes too long.
-async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future)
         .await
         .unwrap_or_else(|_| panic!("waited in vain for: {what}"))

@@ -11,6 +11,7 @@ mod checks;
 mod cli;
 mod client;
 mod config;
+mod election;
 mod embedded_durability;
 mod embedded_store;
 mod etcd_access;

@@ -192,6 +192,7 @@ async fn put_waiter(server: &Server, lock: &str, session: &str, request_id: &str
         call: 0,
         enqueue_time: core.clock.system_time(),
         metadata: [].into(),
+        proclamation: Bytes::new(),
         format: records::FORMAT,
         create_revision: 0,
         mod_revision: 0,

@@ -9,6 +9,7 @@ use crate::{
     config::Configs,
     discovery::{Discovery, DiscoveryOptions},
     drain::Drain,
+    election::Election,
     endpoints::Endpoints,
     error::{Error, Result},
     lock::LockRequest,
@@ -16,11 +17,13 @@ use crate::{
     options::{Options, SessionOptions},
     pages::{self, PAGE},
     proto::{
-        DeregisterInstanceRequest, DrainInstanceRequest, GetLockRequest, GetServerInfoRequest,
-        GetServerInfoResponse, InstanceView, ListInstancesRequest, ListInstancesResponse,
-        ListLocksRequest, ListServicesRequest, ListSessionsRequest, ListSubscribersRequest,
-        ListSubscribersResponse, Lock, ReleaseBrakeRequest, Service, Session as SessionInfo,
-        lock_service_client::LockServiceClient, operator_service_client::OperatorServiceClient,
+        self, DeregisterInstanceRequest, DrainInstanceRequest, GetLockRequest,
+        GetServerInfoRequest, GetServerInfoResponse, InstanceView, ListElectionsRequest,
+        ListInstancesRequest, ListInstancesResponse, ListLocksRequest, ListServicesRequest,
+        ListSessionsRequest, ListSubscribersRequest, ListSubscribersResponse, Lock,
+        ReleaseBrakeRequest, Service, Session as SessionInfo,
+        election_service_client::ElectionServiceClient, lock_service_client::LockServiceClient,
+        operator_service_client::OperatorServiceClient,
         registry_service_client::RegistryServiceClient, server_service_client::ServerServiceClient,
         session_service_client::SessionServiceClient,
     },
@@ -258,6 +261,30 @@ impl Client {
         LockRequest::new(self.clone(), lock)
     }
 
+    /// An election, to stand for or to observe: `election("scheduler").campaign()`.
+    pub fn election(&self, election: &str) -> Election {
+        Election::new(self.clone(), election)
+    }
+
+    /// Reads the elections whose name begins with `prefix`, without those who wait, all pages.
+    pub async fn elections(&self, prefix: &str) -> Result<Vec<proto::Election>> {
+        pages::all(move |page_token| async move {
+            let request = ListElectionsRequest {
+                namespace: self.namespace().into(),
+                prefix: prefix.into(),
+                page_size: PAGE,
+                page_token,
+                ..Default::default()
+            };
+            let page = self
+                .caller()
+                .call(request, ElectionServiceClient::list_elections)
+                .await?;
+            Ok((page.elections, page.next_page_token))
+        })
+        .await
+    }
+
     /// Reads a lock with its waiters.
     pub async fn get_lock(&self, lock: &str) -> Result<Lock> {
         let request = GetLockRequest {
@@ -375,5 +402,6 @@ mod tests {
         can_be_spawned(&client.config().list(""));
         can_be_spawned(&client.operator().namespaces());
         can_be_spawned(&client.lock("nightly").acquire());
+        can_be_spawned(&client.election("scheduler").campaign());
     }
 }

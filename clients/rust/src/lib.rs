@@ -1,4 +1,4 @@
-//! Client of Stanchion: service discovery, configuration and locks over gRPC.
+//! Client of Stanchion: service discovery, configuration, locks and elections over gRPC.
 //!
 //! ```no_run
 //! # async fn example() -> stanchion_client::Result<()> {
@@ -48,7 +48,8 @@
 //! | [`discovery`], [`config`] | mirrors of instances and configs |
 //! | `locality`, `slow_start` | which instances are near, and how much load each should get |
 //! | [`operator`] | what operators decide: about services, instances, namespaces |
-//! | [`lock`] | a place in a queue, and a guard that knows when it is lost |
+//! | [`lock`], [`election`] | what the first in a queue holds, and knows when it is lost |
+//! | `queue` | what the two share |
 //! | [`proto`] | the generated messages and stubs |
 //!
 //! What holds everywhere: every change carries a request id; a session counts its life from when a
@@ -63,6 +64,7 @@ pub mod config;
 pub mod discovery;
 mod drain;
 mod duration;
+pub mod election;
 mod endpoints;
 mod error;
 pub mod health;
@@ -73,6 +75,7 @@ pub mod operator;
 mod options;
 mod pages;
 pub mod proto;
+mod queue;
 pub mod registration;
 pub mod session;
 mod slow_start;
@@ -85,6 +88,7 @@ pub use self::{
     config::{ChangeOptions, Configs},
     discovery::{Discovery, DiscoveryOptions},
     drain::Drain,
+    election::{Election, Leadership},
     error::{Error, Result, Violation},
     health::HealthReport,
     lock::{LockGuard, LockLoss},

@@ -2,26 +2,23 @@
 
 mod guard;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-pub use self::guard::{LockGuard, LockLoss};
+pub use self::guard::LockGuard;
+pub use crate::queue::LockLoss;
 use crate::{
     Client,
-    call::{Caller, Patience, request_id},
     duration::to_wire,
-    error::{Error, Result},
+    error::Result,
     proto::{
-        AcquireLockRequest, AcquireLockResponse, Guard, ReleaseLockRequest,
-        acquire_lock_request::Wait, lock_service_client::LockServiceClient,
-        release_lock_request::Claim,
+        AcquireLockRequest, Guard, acquire_lock_request::Wait,
+        lock_service_client::LockServiceClient,
     },
+    queue::{self, Held, Place, Queue},
     session::Session,
 };
-
-/// How long a release in the background may take.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A lock about to be taken. See [`Client::lock`].
 #[derive(Debug, Clone)]
@@ -33,18 +30,6 @@ pub struct LockRequest {
     metadata: BTreeMap<String, String>,
     session: Option<Session>,
     guard: Option<Guard>,
-}
-
-/// A place in the queue, given up when dropped.
-#[derive(Debug)]
-struct Place {
-    caller: Arc<Caller>,
-    session: Session,
-    namespace: String,
-    lock: String,
-    request_id: String,
-    /// Whether there may be something to give up.
-    claimed: bool,
 }
 
 // === impl LockRequest ===
@@ -101,124 +86,36 @@ impl LockRequest {
     }
 
     async fn acquire_within(self, timeout: Option<Duration>) -> Result<LockGuard> {
-        let session = match self.session {
-            Some(session) => session,
-            None => self.client.session().await?,
-        };
-        let events = session.events();
-        let mut place = Place {
-            caller: self.client.caller().clone(),
-            namespace: self.client.namespace().into(),
-            lock: self.lock,
-            request_id: request_id(),
-            session: session.clone(),
-            claimed: true,
-        };
+        let queue = Queue::Lock(self.lock.clone());
+        let mut place = Place::new(&self.client, self.session, queue).await?;
+        let events = place.session.events();
         let request = AcquireLockRequest {
             namespace: place.namespace.clone(),
-            lock: place.lock.clone(),
-            session_id: session.id().into(),
+            lock: self.lock,
+            session_id: place.session.id().into(),
             request_id: place.request_id.clone(),
             owner: self.owner,
             metadata: self.metadata,
             guard: self.guard,
             ..Default::default()
         };
-        let acquiring = acquire(&place.caller, request, timeout);
-        let answer = tokio::select! {
-            answer = acquiring => answer,
-            _ = session.lost() => Err(Error::session_lost()),
+        let caller = place.caller.clone();
+        let (patience, until) = queue::patience(&caller, timeout);
+        // Repeats the same request, wherever it is answered, until the wait is over.
+        let request = || {
+            let mut request = request.clone();
+            request.wait =
+                until.map(
+                    |until| match until.saturating_duration_since(Instant::now()) {
+                        Duration::ZERO => Wait::NoWait(true),
+                        left => Wait::WaitTimeout(to_wire(left)),
+                    },
+                );
+            request
         };
-        match answer {
-            Ok(answer) => LockGuard::new(place, answer.fencing_token, events),
-            Err(error) => {
-                // A refusal leaves nothing behind. Where the outcome is open, giving up also
-                // undoes a request that is still under way.
-                place.claimed = error.is_retryable() && session.ended().is_none();
-                Err(error)
-            }
-        }
+        let acquiring = caller.call_with(patience, request, LockServiceClient::acquire_lock);
+        let answer = place.take(acquiring).await?;
+        let held = Held::new(place, answer.fencing_token, events)?;
+        Ok(LockGuard::new(held))
     }
-}
-
-/// Repeats the same request, wherever it is answered, until the wait is over.
-async fn acquire(
-    caller: &Caller,
-    request: AcquireLockRequest,
-    timeout: Option<Duration>,
-) -> Result<AcquireLockResponse> {
-    let until = timeout.map(|timeout| Instant::now() + timeout);
-    let patience = Patience {
-        // The server ends the wait; the rest is for the way there and back.
-        deadline: until.map(|until| until + caller.options.call_timeout),
-        waits_until: until,
-        attempts: match timeout {
-            Some(timeout) if timeout.is_zero() => caller.options.attempts,
-            _ => u32::MAX,
-        },
-    };
-    let request = || {
-        let mut request = request.clone();
-        request.wait = until.map(
-            |until| match until.saturating_duration_since(Instant::now()) {
-                Duration::ZERO => Wait::NoWait(true),
-                left => Wait::WaitTimeout(to_wire(left)),
-            },
-        );
-        request
-    };
-    caller
-        .call_with(patience, request, LockServiceClient::acquire_lock)
-        .await
-}
-
-// === impl Place ===
-
-impl Place {
-    async fn give_up(&self) -> Result<bool> {
-        release(
-            &self.caller,
-            ReleaseLockRequest {
-                namespace: self.namespace.clone(),
-                lock: self.lock.clone(),
-                session_id: self.session.id().into(),
-                claim: Some(Claim::RequestId(self.request_id.clone())),
-                guard: None,
-            },
-        )
-        .await
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.claimed || self.session.ended().is_some() {
-            return;
-        }
-        // Without a runtime nobody can release it, and it ends with the session.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        let place = Place {
-            caller: self.caller.clone(),
-            session: self.session.clone(),
-            namespace: std::mem::take(&mut self.namespace),
-            lock: std::mem::take(&mut self.lock),
-            request_id: std::mem::take(&mut self.request_id),
-            claimed: false,
-        };
-        runtime.spawn(async move {
-            let giving_up = tokio::time::timeout(RELEASE_TIMEOUT, place.give_up());
-            if let Ok(Err(error)) = giving_up.await {
-                tracing::warn!(%error, lock = place.lock, "not released; it ends with the session");
-            }
-        });
-    }
-}
-
-async fn release(caller: &Caller, request: ReleaseLockRequest) -> Result<bool> {
-    let answer = caller
-        .call(request, LockServiceClient::release_lock)
-        .await?;
-    Ok(answer.released)
 }

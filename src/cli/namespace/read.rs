@@ -95,6 +95,7 @@ fn print(namespaces: &[Namespace]) -> Result<(), Failure> {
         "SESSIONS",
         "CONFIGS",
         "LOCKS",
+        "ELECTIONS",
         "FOR",
     ]);
     for namespace in namespaces {
@@ -110,6 +111,7 @@ fn print(namespaces: &[Namespace]) -> Result<(), Failure> {
             of(namespace.session_count, settings.max_sessions),
             namespace.config_count.to_string(),
             namespace.lock_count.to_string(),
+            namespace.election_count.to_string(),
             settings.description,
         ]);
     }
@@ -125,6 +127,7 @@ fn to_json(namespace: &Namespace) -> Value {
         "session_count": namespace.session_count,
         "config_count": namespace.config_count,
         "lock_count": namespace.lock_count,
+        "election_count": namespace.election_count,
     })
 }
 

@@ -22,10 +22,10 @@ use super::{
 /// How often a call starts over because others were faster, before it is told so.
 const ATTEMPTS: usize = 16;
 
-/// Who wants which lock.
+/// Who wants which lock, or wants to lead which election.
 #[derive(Debug, Clone)]
 pub struct Acquire {
-    /// The lock.
+    /// The lock, or the election.
     pub lock: QueuePath,
     /// The session that is to hold it.
     pub session: SessionId,
@@ -39,6 +39,8 @@ pub struct Acquire {
     pub owner: Label,
     /// Anything others may know.
     pub metadata: BTreeMap<String, String>,
+    /// What it proclaims once it leads; nothing for a lock.
+    pub proclamation: Bytes,
     /// Queues only while this holds.
     pub guard: Option<Guard>,
 }
@@ -79,9 +81,10 @@ impl Locks {
     /// Acquires a lock, or returns it to the request that holds it already.
     ///
     /// Dropping the call is safe at any time: its place is kept for a moment, for the same request,
-    /// and then given up. Errors: [`Error::LockHeld`], [`Error::LocksClosed`],
-    /// [`Error::LeaseExpired`], [`Error::RequestUndone`], [`Error::TooManyWaiters`],
-    /// [`Error::SessionFull`], [`Error::GuardFailed`], [`Error::Draining`].
+    /// and then given up. Errors: [`Error::LockHeld`] or [`Error::LedByAnother`],
+    /// [`Error::LocksClosed`], [`Error::LeaseExpired`], [`Error::RequestUndone`],
+    /// [`Error::TooManyWaiters`], [`Error::SessionFull`], [`Error::GuardFailed`],
+    /// [`Error::Draining`].
     pub async fn acquire(&self, mut request: Acquire) -> Result<Granted, Error> {
         if request.wait == Wait::For(Duration::ZERO) {
             request.wait = Wait::No;
@@ -143,7 +146,7 @@ impl Locks {
         // One more waits if anybody is there, so that the holder is not counted.
         if request.wait != Wait::No && queue.is_some_and(|queue| queue.claims.len() > limit) {
             return Err(Error::TooManyWaiters {
-                name: lock.path(),
+                queue: lock.clone(),
                 limit,
             });
         }
@@ -159,6 +162,7 @@ impl Locks {
             call: rand::random(),
             enqueue_time: self.core.clock.system_time(),
             metadata: request.metadata.clone(),
+            proclamation: request.proclamation.clone(),
             format: records::FORMAT,
             create_revision: 0,
             mod_revision: 0,
@@ -267,7 +271,7 @@ impl Locks {
         view: &View,
         found: &Waiter,
     ) -> Result<Entered, Error> {
-        records::writable(format!("a place in {}", request.lock.path()), found.format)?;
+        records::writable(format!("a place in {}", request.lock), found.format)?;
         let waiter = Waiter {
             attempt: found.attempt.saturating_add(1),
             call: rand::random(),

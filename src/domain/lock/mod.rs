@@ -1,4 +1,7 @@
-//! Locks: queues in the store, ownership decided by who came first.
+//! Locks and elections: queues in the store, ownership decided by who came first.
+//!
+//! An election is such a queue in a room of its own. Whoever holds it leads: the fencing token is
+//! its term, and it may proclaim something.
 //!
 //! A call costs one transaction, in which it queues. From then on the cache decides whose turn it
 //! is, without asking the store again: nobody ever steps in before a place, so that a queue in
@@ -13,6 +16,8 @@
 
 mod abandoned;
 mod acquire;
+mod leader;
+mod proclaim;
 mod queue;
 mod release;
 mod selection;
@@ -29,13 +34,15 @@ use super::{Core, session::Sessions};
 
 pub use self::{
     acquire::{Acquire, Granted, Wait},
+    leader::LeaderOf,
+    proclaim::{MAX_PROCLAMATION, Proclaim},
     queue::{Claim, Closed, LockMode, LockQueue, MAX_ERA, Place, Standing, Waiter},
     release::{Release, Released, Which},
     selection::{ClaimsOf, HeldLocks},
     void::VoidClaims,
 };
 
-/// The locks of all clients, and the calls that wait for one at this replica.
+/// The locks and elections of all clients, and the calls that wait for one at this replica.
 #[derive(Clone)]
 pub struct Locks {
     core: Arc<Core>,

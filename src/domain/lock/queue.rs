@@ -1,4 +1,4 @@
-//! What a lock is: the queue of those who want it, the first of whom holds it.
+//! What a lock or an election is: the queue of those who want it, the first of whom holds it.
 
 use std::{
     collections::BTreeMap,
@@ -19,10 +19,10 @@ const ERA_SHIFT: u32 = 40;
 /// The largest era whose tokens are positive.
 pub const MAX_ERA: i64 = (1 << (63 - ERA_SHIFT)) - 1;
 
-/// A lock that somebody wants. A free lock is no queue at all.
+/// A lock or an election that somebody wants. A free one is no queue at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockQueue {
-    /// Which lock.
+    /// Which one.
     pub path: QueuePath,
     /// Who wants it, in order. Never empty. The first one holds the lock, unless locks are closed.
     pub claims: OrdMap<Place, Arc<Claim>>,
@@ -42,7 +42,7 @@ pub struct Place {
 /// A place in the queue, as others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// In the queue of which lock.
+    /// In the queue of which lock or election.
     pub lock: QueuePath,
     /// Who stands there.
     pub waiter: Waiter,
@@ -52,7 +52,7 @@ pub struct Claim {
     pub visible_revision: Revision,
 }
 
-/// What is stored of a place in the queue of a lock.
+/// What is stored of a place in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiter {
     /// The whole key of the place in the store.
@@ -77,6 +77,8 @@ pub struct Waiter {
     pub enqueue_time: SystemTime,
     /// Anything the client says.
     pub metadata: BTreeMap<String, String>,
+    /// What it proclaims once it leads; nothing for a lock.
+    pub proclamation: Bytes,
     /// The format it was written in.
     pub format: u32,
     /// The revision at which it queued: its place.
@@ -216,6 +218,7 @@ impl Waiter {
             call: 0,
             enqueue_time: SystemTime::UNIX_EPOCH,
             metadata: BTreeMap::new(),
+            proclamation: Bytes::new(),
             format: u32::MAX,
             create_revision,
             mod_revision,
@@ -245,6 +248,7 @@ impl Waiter {
             && self.mode == other.mode
             && self.enqueue_time == other.enqueue_time
             && self.metadata == other.metadata
+            && self.proclamation == other.proclamation
     }
 }
 

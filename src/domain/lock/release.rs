@@ -9,7 +9,7 @@ use crate::{
     domain::{
         error::Error,
         guard::Guard,
-        keyspace::QueuePath,
+        keyspace::{QueueKind, QueuePath},
         records,
         session_id::SessionId,
         state::{Owned, View},
@@ -23,7 +23,7 @@ use super::{Claim, Locks};
 /// What is to be given up.
 #[derive(Debug, Clone)]
 pub struct Release {
-    /// The lock.
+    /// The lock, or the election.
     pub lock: QueuePath,
     /// Whose claim it is; `None`: of a session that cannot be.
     pub session: Option<SessionId>,
@@ -57,8 +57,8 @@ impl Locks {
     /// Gives up a claim, held or waiting. One that is gone is no error.
     ///
     /// Named by its request, the claim need not have arrived: a mark is left that refuses it when
-    /// it does. Only that mark needs room in the store. Errors: [`Error::LockNotHeld`] for a token
-    /// of another session, [`Error::GuardFailed`].
+    /// it does. Only that mark needs room in the store. Errors: [`Error::LockNotHeld`] or
+    /// [`Error::NotLeader`] for a token of another session, [`Error::GuardFailed`].
     pub async fn release(&self, release: Release) -> Result<Released, Error> {
         match &release.which {
             Which::Token(token) => self.release_token(&release, *token).await,
@@ -83,8 +83,10 @@ impl Locks {
                 if Some(claim.waiter.session) != release.session
                     && !planted::is(Bug::UnlockWithoutOwnerCheck) =>
             {
-                Err(Error::LockNotHeld {
-                    name: release.lock.path(),
+                let name = release.lock.path();
+                Err(match release.lock.kind {
+                    QueueKind::Lock => Error::LockNotHeld { name },
+                    QueueKind::Election => Error::NotLeader { name },
                 })
             }
             Some(claim) => {

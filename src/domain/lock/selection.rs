@@ -8,7 +8,7 @@ use crate::{
     cache::Selection,
     domain::{
         hash64,
-        keyspace::QueuePath,
+        keyspace::{QueueKind, QueuePath},
         names::Namespace,
         state::{Item, Kind, State, StateProjection, claim_key},
     },
@@ -23,9 +23,11 @@ pub struct ClaimsOf {
     pub lock: QueuePath,
 }
 
-/// The locks of a namespace that are held, for lists.
+/// The locks of a namespace that are held, or its elections, for lists.
 #[derive(Debug, Clone)]
 pub struct HeldLocks {
+    /// Which of the two.
+    pub kind: QueueKind,
     /// The namespace.
     pub namespace: Namespace,
     /// How the names begin.
@@ -91,11 +93,18 @@ impl Selection<StateProjection> for HeldLocks {
     type Item = Arc<LockQueue>;
 
     fn kind(&self) -> usize {
-        Kind::Lock as usize
+        match self.kind {
+            QueueKind::Lock => Kind::Lock as usize,
+            QueueKind::Election => Kind::Election as usize,
+        }
     }
 
     fn digest(&self) -> u64 {
-        hash64(format!("locks/{}/{}", self.namespace, self.prefix))
+        let what = match self.kind {
+            QueueKind::Lock => "locks",
+            QueueKind::Election => "elections",
+        };
+        hash64(format!("{what}/{}/{}", self.namespace, self.prefix))
     }
 
     fn prefix(&self) -> Bytes {
@@ -123,7 +132,7 @@ impl Selection<StateProjection> for HeldLocks {
         let after = after.cloned();
         Box::new(
             state
-                .locks
+                .queues(self.kind)
                 .range(first.max(start.clone())..)
                 .filter(move |(path, _)| after.as_ref() != Some(path))
                 .take_while(move |(path, _)| path.starts_with(&start))
@@ -141,7 +150,6 @@ impl HeldLocks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::keyspace::QueueKind;
 
     #[test]
     fn whatever_is_covered_begins_with_the_prefix_by_which_changes_are_found() {
@@ -150,7 +158,12 @@ mod tests {
         let claims = ClaimsOf { lock };
         assert!(claims.covers(b"a/nightly/1") && b"a/nightly/1".starts_with(&claims.prefix()));
         let prefix = "n".to_owned();
-        let held = HeldLocks { namespace, prefix };
+        let kind = QueueKind::Lock;
+        let held = HeldLocks {
+            kind,
+            namespace,
+            prefix,
+        };
         assert!(held.covers(b"a/nightly") && b"a/nightly".starts_with(&held.prefix()));
     }
 }

@@ -7,7 +7,12 @@ use std::{
 
 use crate::{
     cache::Freshness,
-    domain::{error::Error, keyspace::QueuePath, records, state::View},
+    domain::{
+        error::Error,
+        keyspace::{QueueKind, QueuePath},
+        records,
+        state::View,
+    },
     store::{Compare, KeyValue, Operation, OperationResponse, Revision, Txn},
 };
 
@@ -214,9 +219,10 @@ impl Locks {
             let queue = view.state.queue(lock)?;
             queue.holder().map(|holder| holder.describe())
         });
-        Error::LockHeld {
-            name: lock.path(),
-            holder: holder.unwrap_or_else(|| "another".into()),
+        let (name, holder) = (lock.path(), holder.unwrap_or_else(|| "another".into()));
+        match lock.kind {
+            QueueKind::Lock => Error::LockHeld { name, holder },
+            QueueKind::Election => Error::LedByAnother { name, holder },
         }
     }
 }

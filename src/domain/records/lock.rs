@@ -32,6 +32,7 @@ pub fn waiter(kv: &KeyValue) -> Result<Waiter, DecodeError> {
         call: record.call,
         enqueue_time: time(record.create_time, "create_time")?,
         metadata: record.metadata,
+        proclamation: record.proclamation,
         format: record.format,
         create_revision: kv.create_revision,
         mod_revision: kv.mod_revision,
@@ -54,6 +55,7 @@ pub fn encode_waiter(waiter: &Waiter) -> Bytes {
         create_time: Some(waiter.enqueue_time.into()),
         attempt: waiter.attempt,
         metadata: waiter.metadata.clone(),
+        proclamation: waiter.proclamation.clone(),
         call: waiter.call,
     })
 }

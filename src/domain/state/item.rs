@@ -144,7 +144,10 @@ impl Item {
                 200 + head.current.body.content.len() + map_weight(&head.current.body.labels)
             }
             Self::Lock(queue) => 64 + queue.claims.len() * 160,
-            Self::Claim(claim) | Self::Leader(claim) => 96 + map_weight(&claim.waiter.metadata),
+            Self::Claim(claim) | Self::Leader(claim) => {
+                let waiter = &claim.waiter;
+                96 + map_weight(&waiter.metadata) + waiter.proclamation.len()
+            }
             Self::Settings(settings) => {
                 200 + settings.checks.len() * 64 + map_weight(&settings.labels)
             }

@@ -350,14 +350,17 @@ impl State {
 
     /// The queue of a lock or an election, if anybody is in it.
     pub fn queue(&self, path: &QueuePath) -> Option<&Arc<LockQueue>> {
-        let queues = match path.kind {
-            QueueKind::Lock => &self.locks,
-            QueueKind::Election => &self.elections,
-        };
-        queues.get(path.path().as_bytes())
+        self.queues(path.kind).get(path.path().as_bytes())
     }
 
     /// All queues of a kind, by path.
+    pub fn queues(&self, kind: QueueKind) -> &OrdMap<Bytes, Arc<LockQueue>> {
+        match kind {
+            QueueKind::Lock => &self.locks,
+            QueueKind::Election => &self.elections,
+        }
+    }
+
     fn queues_mut(&mut self, kind: QueueKind) -> &mut OrdMap<Bytes, Arc<LockQueue>> {
         match kind {
             QueueKind::Lock => &mut self.locks,

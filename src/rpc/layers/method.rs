@@ -72,7 +72,7 @@ impl Method {
         let takes_a_stream = last == "KeepAlive" || reflection;
         Self {
             open_ended: last.starts_with("Watch")
-                || ["AcquireLock", "DrainInstance"].contains(&last)
+                || ["AcquireLock", "Campaign", "DrainInstance", "ObserveLeader"].contains(&last)
                 || takes_a_stream,
             takes_a_stream,
             reflection,
@@ -92,6 +92,8 @@ mod tests {
             let open_ended = method.name.contains("/Watch")
                 || [
                     "stanchion.v1.SessionService/KeepAlive",
+                    "stanchion.v1.ElectionService/Campaign",
+                    "stanchion.v1.ElectionService/ObserveLeader",
                     "stanchion.v1.LockService/AcquireLock",
                     "stanchion.v1.RegistryService/DrainInstance",
                     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

@@ -158,6 +158,7 @@ fn wire_namespace(info: &NamespaceInfo) -> proto::Namespace {
         service_count: wire_count(info.usage.services),
         config_count: wire_count(info.usage.configs),
         lock_count: wire_count(info.usage.locks),
+        election_count: wire_count(info.usage.elections),
         session_count: wire_count(info.usage.sessions),
     }
 }

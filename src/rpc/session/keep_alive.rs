@@ -18,6 +18,7 @@ use tonic::{Response, Status};
 
 use crate::{
     clock::Clock,
+    domain::keyspace::{QueueKind, QueuePath},
     domain::session::{
         Answer, HeartbeatStream, InstanceLost, LockLost, Loss, Lost, Said, SessionLost,
     },
@@ -297,16 +298,31 @@ fn lost(loss: &Loss) -> Message {
             lock,
             fencing_token,
             cause,
-        } => Message::LockLost(proto::LockLost {
+        } => lock_lost(session_id, lock, *fencing_token, *cause),
+    }
+}
+
+fn lock_lost(session_id: String, queue: &QueuePath, token: i64, cause: LockLost) -> Message {
+    let namespace = queue.namespace.to_string();
+    let name = queue.name.to_string();
+    let cause = match cause {
+        LockLost::Removed => proto::LockLostCause::Removed,
+        LockLost::EpochChanged => proto::LockLostCause::EpochChanged,
+    };
+    match queue.kind {
+        QueueKind::Lock => Message::LockLost(proto::LockLost {
             session_id,
-            namespace: lock.namespace.to_string(),
-            lock: lock.name.to_string(),
-            fencing_token: *fencing_token,
-            cause: match cause {
-                LockLost::Removed => proto::LockLostCause::Removed,
-                LockLost::EpochChanged => proto::LockLostCause::EpochChanged,
-            }
-            .into(),
+            namespace,
+            lock: name,
+            fencing_token: token,
+            cause: cause.into(),
+        }),
+        QueueKind::Election => Message::LeadershipLost(proto::LeadershipLost {
+            session_id,
+            namespace,
+            election: name,
+            term: token,
+            cause: cause.into(),
         }),
     }
 }

@@ -77,6 +77,7 @@ impl<'a> Writer<'a> {
             server,
             session,
             guard: Guard {
+                election: String::new(),
                 lock: "guard".into(),
                 fencing_token: held.into_inner().fencing_token,
                 ..Guard::default()

@@ -152,6 +152,7 @@ async fn stale_expectations_and_guards_stop_a_change(backend: Backend) {
     let token = lock.into_inner().fencing_token;
     let guarded = |fencing_token, settings| PutServiceRequest {
         guard: Some(Guard {
+            election: String::new(),
             namespace: String::new(),
             lock: "ops".into(),
             fencing_token,

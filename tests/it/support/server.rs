@@ -15,9 +15,10 @@ use stanchion::{
     },
 };
 use stanchion_client::proto::{
-    config_service_client::ConfigServiceClient, lock_service_client::LockServiceClient,
-    operator_service_client::OperatorServiceClient, registry_service_client::RegistryServiceClient,
-    server_service_client::ServerServiceClient, session_service_client::SessionServiceClient,
+    config_service_client::ConfigServiceClient, election_service_client::ElectionServiceClient,
+    lock_service_client::LockServiceClient, operator_service_client::OperatorServiceClient,
+    registry_service_client::RegistryServiceClient, server_service_client::ServerServiceClient,
+    session_service_client::SessionServiceClient,
 };
 use tonic::{
     Code, Status,
@@ -205,6 +206,10 @@ impl Server {
 
     pub fn locks(&self) -> LockServiceClient<Channel> {
         LockServiceClient::new(self.channel())
+    }
+
+    pub fn elections(&self) -> ElectionServiceClient<Channel> {
+        ElectionServiceClient::new(self.channel())
     }
 
     pub fn operators(&self) -> OperatorServiceClient<Channel> {

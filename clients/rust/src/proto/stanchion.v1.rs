@@ -48,16 +48,17 @@ pub enum ErrorReason {
     /// it what it held. Open a new one and start over.
     LeaseExpired = 42,
     /// `FAILED_PRECONDITION`: the lock named in `guard` is not held with that
-    /// token. Nothing was changed. Stop.
+    /// token, or the election not led in that term. Nothing was changed. Stop.
     GuardFailed = 43,
     /// `FAILED_PRECONDITION`: the instance belongs to another session now. Nothing
     /// was changed. Stop; do not register it again.
     InstanceNotOwned = 44,
     /// `FAILED_PRECONDITION`: the same request was undone before it arrived (lock
-    /// given up, instance deregistered). Nothing was changed. Stop.
+    /// given up, candidate resigned, instance deregistered). Nothing was changed.
+    /// Stop.
     RequestUndone = 45,
-    /// `RESOURCE_EXHAUSTED`: the lock has as many waiters as it may have (1 000 by
-    /// default). Wait, then retry.
+    /// `RESOURCE_EXHAUSTED`: the lock has as many waiters, or the election as many
+    /// candidates, as it may have (1 000 by default). Wait, then retry.
     TooManyWaiters = 50,
     /// `RESOURCE_EXHAUSTED`: the session carries as many items as it may (1 000).
     /// Open another session.
@@ -106,8 +107,8 @@ pub enum ErrorReason {
     /// another replica.
     NotReady = 75,
     /// `UNAVAILABLE`: the store lost data, and until nobody can believe any more
-    /// in a lock that was held before, none is granted. Nothing was changed. Wait
-    /// in the queue, or retry.
+    /// in a lock that was held or a lead that was won before, none is granted.
+    /// Nothing was changed. Wait in the queue, or retry.
     LocksClosed = 76,
     /// `UNKNOWN`: the store broke off and it is not known whether the change was
     /// made. Repeat with the same `request_id`.
@@ -141,6 +142,12 @@ pub enum ErrorReason {
     /// instance registered under its name. Nothing was changed. Register it under
     /// the name of the other service.
     ServiceIsAlias = 106,
+    /// `FAILED_PRECONDITION`: another candidate leads the election, and the caller
+    /// did not want to wait longer. Wait, then retry.
+    LedByAnother = 148,
+    /// `FAILED_PRECONDITION`: the session does not lead the election in that term.
+    /// Nothing was changed. Stop leading.
+    NotLeader = 149,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -194,6 +201,8 @@ impl ErrorReason {
             Self::NotExported => "ERROR_REASON_NOT_EXPORTED",
             Self::AliasChain => "ERROR_REASON_ALIAS_CHAIN",
             Self::ServiceIsAlias => "ERROR_REASON_SERVICE_IS_ALIAS",
+            Self::LedByAnother => "ERROR_REASON_LED_BY_ANOTHER",
+            Self::NotLeader => "ERROR_REASON_NOT_LEADER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -244,6 +253,8 @@ impl ErrorReason {
             "ERROR_REASON_NOT_EXPORTED" => Some(Self::NotExported),
             "ERROR_REASON_ALIAS_CHAIN" => Some(Self::AliasChain),
             "ERROR_REASON_SERVICE_IS_ALIAS" => Some(Self::ServiceIsAlias),
+            "ERROR_REASON_LED_BY_ANOTHER" => Some(Self::LedByAnother),
+            "ERROR_REASON_NOT_LEADER" => Some(Self::NotLeader),
             _ => None,
         }
     }
@@ -280,21 +291,24 @@ pub struct ServiceName {
     #[prost(string, tag = "2")]
     pub service: ::prost::alloc::string::String,
 }
-/// Makes a mutation happen only while the caller holds a lock. Decided in the
-/// same transaction as the mutation.
+/// Makes a mutation happen only while the caller holds a lock, or leads an
+/// election. Decided in the same transaction as the mutation.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Guard {
-    /// Optional. Namespace of the lock. Empty means the namespace of the request,
-    /// or `default` where the request has none.
+    /// Optional. Namespace of the lock or election. Empty means the namespace of
+    /// the request, or `default` where the request has none.
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
-    /// Required. Name of the lock.
+    /// Optional. Name of the lock. Required without `election`.
     #[prost(string, tag = "2")]
     pub lock: ::prost::alloc::string::String,
-    /// Required. Token that `AcquireLock` answered; positive. A token that is only
-    /// queued does not pass.
+    /// Required. Token that `AcquireLock` answered, or term that `Campaign` did;
+    /// positive. That of a claim that only waits does not pass.
     #[prost(int64, tag = "3")]
     pub fencing_token: i64,
+    /// Optional. Name of the election. Not together with `lock`.
+    #[prost(string, tag = "4")]
+    pub election: ::prost::alloc::string::String,
 }
 /// Tells a watch where to begin. Without a position the watch begins with a
 /// snapshot of what there is now.
@@ -465,7 +479,8 @@ pub enum DeleteCause {
     NoLongerMatching = 4,
     /// The config was deleted.
     Deleted = 5,
-    /// The lock was released by its holder, or a waiter left the queue.
+    /// The lock was released by its holder, or a waiter left the queue; or the
+    /// leader of an election resigned.
     Released = 6,
     /// The last instance of the service is gone.
     Empty = 7,
@@ -1538,6 +1553,699 @@ pub mod config_service_client {
             req.extensions_mut()
                 .insert(GrpcMethod::new("stanchion.v1.ConfigService", "RollbackConfig"));
             self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// An election and its candidates.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Election {
+    /// Output only. Namespace of the election.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Name of the election.
+    #[prost(string, tag = "2")]
+    pub election: ::prost::alloc::string::String,
+    /// Output only. Who leads. Unset if there are no candidates, or if nobody may
+    /// be elected for the moment because the store lost data.
+    #[prost(message, optional, tag = "3")]
+    pub leader: ::core::option::Option<Candidate>,
+    /// Output only. Who would lead next, in order. Empty in lists.
+    #[prost(message, repeated, tag = "4")]
+    pub candidates: ::prost::alloc::vec::Vec<Candidate>,
+    /// Output only. Number of candidates besides the leader.
+    #[prost(int32, tag = "5")]
+    pub candidate_count: i32,
+    /// Output only. Revision of the last change of its candidates. Zero if it has
+    /// none.
+    #[prost(int64, tag = "6")]
+    pub revision: i64,
+}
+/// Somebody who leads an election or waits to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Candidate {
+    /// Output only. The term in which it leads, or will: positive, and larger than
+    /// every term of the election before it, data loss included. It is a fencing
+    /// token: what the leader changes accepts a write only if its term is not
+    /// smaller than the largest it has seen.
+    #[prost(int64, tag = "1")]
+    pub term: i64,
+    /// Output only. What the candidate calls itself.
+    #[prost(string, tag = "2")]
+    pub candidate: ::prost::alloc::string::String,
+    /// Output only. `client_id` of the session.
+    #[prost(string, tag = "3")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Output only. Whether it leads; else it waits.
+    #[prost(bool, tag = "4")]
+    pub leads: bool,
+    /// Output only. Place among those who wait: zero for the leader, 1 for who is
+    /// next. Zero in `ObserveLeader`.
+    #[prost(int32, tag = "5")]
+    pub position: i32,
+    /// Output only. What it proclaims.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub proclamation: ::prost::bytes::Bytes,
+    /// Output only. What the candidate told.
+    #[prost(btree_map = "string, string", tag = "7")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Output only. When it became a candidate.
+    #[prost(message, optional, tag = "8")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Revision at which it was elected or last proclaimed something;
+    /// while it waits, at which it became a candidate.
+    #[prost(int64, tag = "9")]
+    pub revision: i64,
+}
+/// Stands for an election.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CampaignRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the election: 1 to 253 bytes of `A-Za-z0-9._:@-`, not `.`
+    /// or `..`. Elections and locks share no names.
+    #[prost(string, tag = "2")]
+    pub election: ::prost::alloc::string::String,
+    /// Required. The caller's open session; the candidate leads no longer than it
+    /// lives.
+    #[prost(string, tag = "3")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID; identifies
+    /// the candidate within the session and makes the call safe to repeat. Empty
+    /// means that the session as such is the candidate.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. What the candidate calls itself, such as host and purpose; at
+    /// most 253 bytes.
+    #[prost(string, tag = "7")]
+    pub candidate: ::prost::alloc::string::String,
+    /// Optional. What it proclaims from when it is elected until `Proclaim` says
+    /// something else; at most 4 KiB.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub proclamation: ::prost::bytes::Bytes,
+    /// Optional. What others may know. At most 64 entries and 4 KiB; keys of 1 to
+    /// 253 bytes.
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Optional. Stands only while a lock is held or another election is led.
+    #[prost(message, optional, tag = "10")]
+    pub guard: ::core::option::Option<Guard>,
+    /// How long to wait. Nothing means for ever.
+    #[prost(oneof = "campaign_request::Wait", tags = "5, 6")]
+    pub wait: ::core::option::Option<campaign_request::Wait>,
+}
+/// Nested message and enum types in `CampaignRequest`.
+pub mod campaign_request {
+    /// How long to wait. Nothing means for ever.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Wait {
+        /// Optional. Does not wait: fails if another candidate is there. False means
+        /// for ever.
+        #[prost(bool, tag = "5")]
+        NoWait(bool),
+        /// Optional. Waits so long; not negative. Zero means not at all.
+        #[prost(message, tag = "6")]
+        WaitTimeout(::prost_types::Duration),
+    }
+}
+/// Answers `Campaign`: the candidate leads.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CampaignResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The term, to pass on to whatever the leader changes. It lasts
+    /// as long as the session surely lives, which only `valid_for` of its
+    /// heartbeats tells: being elected does not extend it.
+    #[prost(int64, tag = "2")]
+    pub term: i64,
+    /// Output only. The candidate.
+    #[prost(message, optional, tag = "3")]
+    pub leader: ::core::option::Option<Candidate>,
+}
+/// Asks to proclaim something.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProclaimRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the election.
+    #[prost(string, tag = "2")]
+    pub election: ::prost::alloc::string::String,
+    /// Required. Session of the leader.
+    #[prost(string, tag = "3")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Required. Its term; positive.
+    #[prost(int64, tag = "4")]
+    pub term: i64,
+    /// Optional. What the leader proclaims from now on; at most 4 KiB. Empty means
+    /// nothing.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub proclamation: ::prost::bytes::Bytes,
+    /// Optional. Proclaims only while a lock is held or another election is led.
+    #[prost(message, optional, tag = "6")]
+    pub guard: ::core::option::Option<Guard>,
+}
+/// Answers `Proclaim`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProclaimResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The leader as everybody sees it now.
+    #[prost(message, optional, tag = "2")]
+    pub leader: ::core::option::Option<Candidate>,
+}
+/// Asks to resign.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResignRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the election.
+    #[prost(string, tag = "2")]
+    pub election: ::prost::alloc::string::String,
+    /// Required. Session of the candidate.
+    #[prost(string, tag = "3")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Optional. Resigns only while a lock is held or another election is led.
+    #[prost(message, optional, tag = "6")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Which candidate of the session. Nothing means the one that stands without a
+    /// `request_id`.
+    #[prost(oneof = "resign_request::Claim", tags = "4, 5")]
+    pub claim: ::core::option::Option<resign_request::Claim>,
+}
+/// Nested message and enum types in `ResignRequest`.
+pub mod resign_request {
+    /// Which candidate of the session. Nothing means the one that stands without a
+    /// `request_id`.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Claim {
+        /// Optional. Its term; positive.
+        #[prost(int64, tag = "4")]
+        Term(i64),
+        /// Optional. The `request_id` of its `Campaign`, whether or not that has
+        /// been answered or has even arrived.
+        #[prost(string, tag = "5")]
+        RequestId(::prost::alloc::string::String),
+    }
+}
+/// Answers `Resign`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResignResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this call removed the candidate; false if it was gone
+    /// already.
+    #[prost(bool, tag = "2")]
+    pub resigned: bool,
+}
+/// Asks who leads an election.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetLeaderRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the election.
+    #[prost(string, tag = "2")]
+    pub election: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "3")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "4")]
+    pub min_revision: i64,
+}
+/// Answers `GetLeader`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetLeaderResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The election, with all its candidates.
+    #[prost(message, optional, tag = "2")]
+    pub election: ::core::option::Option<Election>,
+    /// Output only. Starts `ObserveLeader` of the same election, so that no change
+    /// since this answer is missed.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub resume_token: ::prost::bytes::Bytes,
+}
+/// Asks for the elections of a namespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListElectionsRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Optional. Shows only elections whose name begins so. Empty means all.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// Optional. Most elections a page may hold; 0 to 1 000, default 100, larger
+    /// means 1 000.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// Optional. `next_page_token` of the page before, with the same selection.
+    /// Never expires. Empty means the first page.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "5")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "6")]
+    pub min_revision: i64,
+}
+/// Answers `ListElections`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListElectionsResponse {
+    /// Output only. Which state this page shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The elections, ordered by name, without the candidates that
+    /// wait. What exists throughout all pages appears exactly once.
+    #[prost(message, repeated, tag = "2")]
+    pub elections: ::prost::alloc::vec::Vec<Election>,
+    /// Output only. Asks for the next page. Empty on the last one.
+    #[prost(string, tag = "3")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks to watch who leads an election.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ObserveLeaderRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the election. It may have no candidates.
+    #[prost(string, tag = "2")]
+    pub election: ::prost::alloc::string::String,
+    /// Optional. Where to continue. Unset means a snapshot first.
+    #[prost(message, optional, tag = "3")]
+    pub start: ::core::option::Option<WatchStart>,
+    /// Optional. Shortest time between two deltas; changes in between are merged,
+    /// the last state wins. 0 to 1 min, default 0: every change by itself.
+    #[prost(message, optional, tag = "4")]
+    pub min_interval: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. How fresh the first message has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "5")]
+    pub consistency: i32,
+}
+/// One message of a watch on the leader of an election.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ObserveLeaderResponse {
+    /// Output only. Which state the message shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Resumes the watch after this message, on any replica. Empty
+    /// where there is nothing to resume from: on a reset and on a snapshot before
+    /// its end.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub resume_token: ::prost::bytes::Bytes,
+    /// What the message says.
+    #[prost(oneof = "observe_leader_response::Message", tags = "2, 3, 4, 5, 6")]
+    pub message: ::core::option::Option<observe_leader_response::Message>,
+}
+/// Nested message and enum types in `ObserveLeaderResponse`.
+pub mod observe_leader_response {
+    /// What the message says.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        /// Output only. Who leads. Left out if nobody does.
+        #[prost(message, tag = "2")]
+        Snapshot(super::LeaderSnapshot),
+        /// Output only. The snapshot is complete.
+        #[prost(message, tag = "3")]
+        SnapshotEnd(super::SnapshotEnd),
+        /// Output only. What changed.
+        #[prost(message, tag = "4")]
+        Delta(super::LeaderDelta),
+        /// Output only. Nothing changed, or the stream ends.
+        #[prost(message, tag = "5")]
+        Bookmark(super::Bookmark),
+        /// Output only. Drop what was shown; a snapshot follows.
+        #[prost(message, tag = "6")]
+        Reset(super::Reset),
+    }
+}
+/// Who leads an election.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LeaderSnapshot {
+    /// Output only. The leader: one.
+    #[prost(message, repeated, tag = "1")]
+    pub leaders: ::prost::alloc::vec::Vec<Candidate>,
+}
+/// Changes of the leader from one revision to another.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LeaderDelta {
+    /// Output only. Revision the watch was current through before.
+    #[prost(int64, tag = "1")]
+    pub prev_revision: i64,
+    /// Output only. Revision the watch is current through afterwards.
+    #[prost(int64, tag = "2")]
+    pub revision: i64,
+    /// Output only. The change: one.
+    #[prost(message, repeated, tag = "3")]
+    pub events: ::prost::alloc::vec::Vec<LeaderEvent>,
+    /// Output only. Whether changes of several revisions are merged, the last
+    /// state winning.
+    #[prost(bool, tag = "4")]
+    pub conflated: bool,
+    /// Output only. Whether this is the last part of the delta, as it always is.
+    #[prost(bool, tag = "5")]
+    pub last_part: bool,
+}
+/// Change of who leads, or of what the leader proclaims.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LeaderEvent {
+    /// Output only. Added: somebody leads, after nobody did. Modified: somebody
+    /// else leads, with another `term`, or the leader proclaims something else.
+    /// Deleted: nobody leads any more.
+    #[prost(enumeration = "EventType", tag = "1")]
+    pub r#type: i32,
+    /// Output only. The leader as it is now, or the last one if deleted.
+    #[prost(message, optional, tag = "2")]
+    pub leader: ::core::option::Option<Candidate>,
+    /// Output only. Why nobody leads. Only for deletions.
+    #[prost(enumeration = "DeleteCause", tag = "3")]
+    pub cause: i32,
+}
+/// Generated client implementations.
+pub mod election_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Elects leaders, first come, first served: the oldest candidate leads until it
+    /// resigns or its session ends, and then the next one does. An election exists
+    /// while it has candidates.
+    ///
+    /// To lead is advice unless what the leader changes checks the term: a leader may
+    /// be paused beyond its session's life and not know that another one leads.
+    /// `guard` is that check for everything stored here. A leader steps down by
+    /// itself when `valid_for` of its session's heartbeats ends, before the next one
+    /// can be elected.
+    ///
+    /// When the store has lost data, terms begun before are void, and for as long as
+    /// former leaders may still believe in them nobody is elected: calls that wait
+    /// queue meanwhile.
+    ///
+    /// Every method may fail with `INVALID_ARGUMENT`
+    /// (`ERROR_REASON_INVALID_ARGUMENT`), `UNAVAILABLE`
+    /// (`ERROR_REASON_STORE_UNAVAILABLE`, `ERROR_REASON_STORE_NO_QUORUM`,
+    /// `ERROR_REASON_NOT_READY`, `ERROR_REASON_DRAINING`) or `DEADLINE_EXCEEDED`;
+    /// those that change something also with `FAILED_PRECONDITION`
+    /// (`ERROR_REASON_GUARD_FAILED`), `ABORTED` (`ERROR_REASON_CONFLICT`), `UNKNOWN`
+    /// (`ERROR_REASON_COMMIT_UNKNOWN`), `RESOURCE_EXHAUSTED`
+    /// (`ERROR_REASON_STORE_FULL`, `ERROR_REASON_STORE_OVERLOADED`) and
+    /// `UNAVAILABLE` (`ERROR_REASON_NEWER_FORMAT`).
+    #[derive(Debug, Clone)]
+    pub struct ElectionServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ElectionServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ElectionServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ElectionServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ElectionServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Stands for an election and answers when elected, waiting behind older
+        /// candidates: not at all, up to `wait_timeout`, or for ever. There is no
+        /// maximum on the server. That the lead is lost is told by `KeepAlive` of the
+        /// session (`leadership_lost`).
+        ///
+        /// Idempotent per session and `request_id`: repeating the call, on any
+        /// replica, keeps the place or returns the same term, and changes nothing of
+        /// what the first call told of the candidate. If the call ends without an
+        /// answer its place is kept min(3 s, TTL/3) and then given up; `Resign` with
+        /// the request id gives it up at once.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LED_BY_ANOTHER`) if another
+        /// candidate leads when the wait ends, (`ERROR_REASON_LEASE_EXPIRED`) if the
+        /// session is unknown or expires while waiting,
+        /// (`ERROR_REASON_REQUEST_UNDONE`) if the same request resigned before;
+        /// `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_WAITERS`,
+        /// `ERROR_REASON_SESSION_FULL`); `UNAVAILABLE` (`ERROR_REASON_LOCKS_CLOSED`)
+        /// if the wait ends before anybody is elected again after a loss of data.
+        pub async fn campaign(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CampaignRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CampaignResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ElectionService/Campaign",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ElectionService", "Campaign"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Replaces what the leader proclaims: what everybody who looks for the leader
+        /// should know of it, such as its address. Only the leader of that term can,
+        /// as decided in the transaction that writes it. Safe to repeat: to proclaim
+        /// what is proclaimed already changes nothing and wakes nobody.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_NOT_LEADER`) if the session
+        /// does not lead with that term.
+        pub async fn proclaim(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ProclaimRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ProclaimResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ElectionService/Proclaim",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ElectionService", "Proclaim"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives up the lead, or the place as a candidate. Safe to repeat: resigning
+        /// from what is gone changes nothing and succeeds. Works when the store is
+        /// full.
+        ///
+        /// By its `request_id`, a `Campaign` that waits ends, and one that arrives
+        /// within the next minute is refused (`ERROR_REASON_REQUEST_UNDONE`), unless
+        /// it led already.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_NOT_LEADER`) if the term
+        /// belongs to another session.
+        pub async fn resign(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResignRequest>,
+        ) -> std::result::Result<tonic::Response<super::ResignResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ElectionService/Resign",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ElectionService", "Resign"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads who leads an election, and who else stands for it. An election that
+        /// nobody leads is answered without a leader.
+        ///
+        /// Errors: `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn get_leader(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetLeaderRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetLeaderResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ElectionService/GetLeader",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ElectionService", "GetLeader"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the elections that have candidates, ordered by name.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`);
+        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn list_elections(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListElectionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListElectionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ElectionService/ListElections",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.ElectionService", "ListElections"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Watches who leads an election and what it proclaims: a snapshot, then every
+        /// change. Resumes without gap or repetition on any replica; a watcher that
+        /// was away for long is told the present leader in one merged change. Ends with
+        /// a `final` bookmark and status OK.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_RESUME_TOKEN`);
+        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`); `RESOURCE_EXHAUSTED`
+        /// (`ERROR_REASON_SUBSCRIBER_TOO_SLOW`, `ERROR_REASON_TOO_MANY_STREAMS`).
+        pub async fn observe_leader(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ObserveLeaderRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ObserveLeaderResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ElectionService/ObserveLeader",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.ElectionService", "ObserveLeader"),
+                );
+            self.inner.server_streaming(req, path, codec).await
         }
     }
 }
@@ -4454,9 +5162,12 @@ pub struct Namespace {
     #[prost(int32, tag = "6")]
     pub lock_count: i32,
     /// Output only. Number of live sessions that have an instance or a place in the
-    /// queue of a lock in it.
+    /// queue of a lock or an election in it.
     #[prost(int32, tag = "7")]
     pub session_count: i32,
+    /// Output only. Number of elections that somebody leads or is a candidate in.
+    #[prost(int32, tag = "8")]
+    pub election_count: i32,
 }
 /// What was set for a namespace. A registration beyond a quota is refused. Each
 /// replica looks at its own copy of the state: registrations at the same moment
@@ -5473,6 +6184,9 @@ pub struct Session {
     /// within an epoch without revealing its id.
     #[prost(int64, tag = "8")]
     pub revision: i64,
+    /// Output only. Number of elections it leads or is a candidate in.
+    #[prost(int32, tag = "9")]
+    pub election_count: i32,
 }
 /// Asks for a session.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -5542,7 +6256,7 @@ pub struct KeepAliveResponse {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<ResponseHeader>,
     /// What the message says.
-    #[prost(oneof = "keep_alive_response::Message", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "keep_alive_response::Message", tags = "2, 3, 4, 5, 6, 7, 9")]
     pub message: ::core::option::Option<keep_alive_response::Message>,
 }
 /// Nested message and enum types in `KeepAliveResponse`.
@@ -5569,6 +6283,9 @@ pub mod keep_alive_response {
         /// Output only. Acknowledgements were not taken.
         #[prost(message, tag = "7")]
         AcksUnknown(super::AcksUnknown),
+        /// Output only. The session no longer leads an election.
+        #[prost(message, tag = "9")]
+        LeadershipLost(super::LeadershipLost),
     }
 }
 /// Says that a session lives, and how long.
@@ -5643,6 +6360,26 @@ pub struct LockLost {
     #[prost(int64, tag = "4")]
     pub fencing_token: i64,
     /// Output only. Why it is lost.
+    #[prost(enumeration = "LockLostCause", tag = "5")]
+    pub cause: i32,
+}
+/// Says that the session no longer leads an election. A client that resigned
+/// itself may be told too, by another replica, and ignores it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeadershipLost {
+    /// Output only. Id of the session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Output only. Namespace of the election.
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Name of the election.
+    #[prost(string, tag = "3")]
+    pub election: ::prost::alloc::string::String,
+    /// Output only. The term that is over.
+    #[prost(int64, tag = "4")]
+    pub term: i64,
+    /// Output only. Why it is over.
     #[prost(enumeration = "LockLostCause", tag = "5")]
     pub cause: i32,
 }
@@ -5832,7 +6569,7 @@ impl InstanceLostCause {
         }
     }
 }
-/// Says why a lock is lost. Values may be added.
+/// Says why a lock, or the lead of an election, is lost. Values may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum LockLostCause {

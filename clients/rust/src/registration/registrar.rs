@@ -337,7 +337,7 @@ impl Held {
                         return Happened::Lost(lost.cause(), lost.client_id);
                     }
                     Some(SessionEvent::Resumed) => return Happened::Doubtful,
-                    Some(SessionEvent::InstanceLost(_) | SessionEvent::LockLost(_)) => {}
+                    Some(_) => {}
                     None => {
                         let ended = self.session.ended().unwrap_or(Ended::Closed);
                         return Happened::SessionEnded(ended);

@@ -146,6 +146,10 @@ impl Keepalive {
                 self.tell(SessionEvent::LockLost(lost));
                 None
             }
+            Message::LeadershipLost(lost) => {
+                self.tell(SessionEvent::LeadershipLost(lost));
+                None
+            }
             Message::End(end) => Some(Over::Final(end.r#final())),
             // Of another session: not ours to judge.
             Message::Alive(_) | Message::SessionLost(_) => None,

@@ -23,8 +23,8 @@ use crate::{
     error::{Error, Result},
     options::SessionOptions,
     proto::{
-        CloseSessionRequest, InstanceLost, LockLost, OpenSessionRequest, OpenSessionResponse,
-        SessionLostReason, session_service_client::SessionServiceClient,
+        CloseSessionRequest, InstanceLost, LeadershipLost, LockLost, OpenSessionRequest,
+        OpenSessionResponse, SessionLostReason, session_service_client::SessionServiceClient,
     },
 };
 
@@ -48,6 +48,8 @@ pub enum SessionEvent {
     InstanceLost(InstanceLost),
     /// A lock is no longer held, or waited for, by the session.
     LockLost(LockLost),
+    /// An election is no longer led by the session.
+    LeadershipLost(LeadershipLost),
     /// The heartbeats were interrupted and go on. Notices of the time between may be missing: who
     /// holds something looks whether it still does.
     Resumed,

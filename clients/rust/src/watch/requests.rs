@@ -1,4 +1,4 @@
-//! The four requests that select something to watch. They are alike but for their item.
+//! The five requests that select something to watch. They are alike but for their item.
 
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use tonic::{Request, Status, Streaming, transport::Channel};
 use super::{Body, Change, Message, Selection};
 use crate::call::request_id;
 use crate::proto::{
-    self, AckWatchRequest, Config, DeleteCause, EventType, Instance, LockClaim, Service, WatchAck,
-    WatchConfigsRequest, WatchConfigsResponse, WatchInstancesRequest, WatchInstancesResponse,
-    WatchLockRequest, WatchLockResponse, WatchServicesRequest, WatchServicesResponse, WatchStart,
+    self, AckWatchRequest, Candidate, Config, DeleteCause, EventType, Instance, LockClaim,
+    ObserveLeaderRequest, ObserveLeaderResponse, Service, WatchAck, WatchConfigsRequest,
+    WatchConfigsResponse, WatchInstancesRequest, WatchInstancesResponse, WatchLockRequest,
+    WatchLockResponse, WatchServicesRequest, WatchServicesResponse, WatchStart,
     registry_service_client::RegistryServiceClient,
 };
 
@@ -30,7 +31,7 @@ fn change<T>(kind: EventType, cause: DeleteCause, item: Option<T>) -> Option<Cha
 macro_rules! selection {
     (
         $request:ident -> $response:ident / $message:ident by $client:ident::$Client:ident.$method:ident,
-        $items:ident, $item:ident: $Item:ty, key $key:ident,
+        $items:ident, $item:ident: $Item:ty, key $key:expr,
         protected $protected:expr, ack_requested $requested:expr
         $(, { $($acknowledging:item)* })?
     ) => {
@@ -87,7 +88,8 @@ macro_rules! selection {
             }
 
             fn key(item: &$Item) -> String {
-                item.$key.to_string()
+                let key: fn(&$Item) -> String = $key;
+                key(item)
             }
 
             $($($acknowledging)*)?
@@ -98,7 +100,7 @@ macro_rules! selection {
 selection!(
     WatchInstancesRequest -> WatchInstancesResponse / watch_instances_response
         by registry_service_client::RegistryServiceClient.watch_instances,
-    instances, instance: Instance, key instance_id,
+    instances, instance: Instance, key |instance| instance.instance_id.clone(),
     protected |response| response.protected, ack_requested |response| response.ack_requested,
     {
         fn introduce(&mut self, client_id: &str) {
@@ -136,15 +138,21 @@ selection!(
 selection!(
     WatchServicesRequest -> WatchServicesResponse / watch_services_response
         by registry_service_client::RegistryServiceClient.watch_services,
-    services, service: Service, key service, protected |_| false, ack_requested |_| false
+    services, service: Service, key |service| service.service.clone(), protected |_| false, ack_requested |_| false
 );
 selection!(
     WatchConfigsRequest -> WatchConfigsResponse / watch_configs_response
         by config_service_client::ConfigServiceClient.watch_configs,
-    configs, config: Config, key key, protected |_| false, ack_requested |_| false
+    configs, config: Config, key |config| config.key.clone(), protected |_| false, ack_requested |_| false
 );
 selection!(
     WatchLockRequest -> WatchLockResponse / watch_lock_response
         by lock_service_client::LockServiceClient.watch_lock,
-    claims, claim: LockClaim, key fencing_token, protected |_| false, ack_requested |_| false
+    claims, claim: LockClaim, key |claim| claim.fencing_token.to_string(), protected |_| false, ack_requested |_| false
+);
+selection!(
+    ObserveLeaderRequest -> ObserveLeaderResponse / observe_leader_response
+        by election_service_client::ElectionServiceClient.observe_leader,
+    // There is one leader, whoever that is.
+    leaders, leader: Candidate, key |_| String::new(), protected |_| false, ack_requested |_| false
 );

@@ -65,6 +65,7 @@ impl Model {
             call: rand::random(),
             enqueue_time: SystemTime::UNIX_EPOCH,
             metadata: BTreeMap::new(),
+            proclamation: Bytes::new(),
             format: records::FORMAT,
             create_revision: revision,
             mod_revision: revision,

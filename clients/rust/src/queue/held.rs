@@ -1,0 +1,215 @@
+//! What is held by the first in a queue, and how its loss is found out.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use super::{Place, Queue};
+use crate::{
+    call::Caller,
+    error::{Error, Result},
+    proto::{
+        Consistency, GetLeaderRequest, GetLockRequest, Guard, LockLostCause,
+        election_service_client::ElectionServiceClient, lock_service_client::LockServiceClient,
+    },
+    session::{AbortOnDrop, Ended, Session, SessionEvent, SessionEvents},
+};
+
+/// A place that is the first one. Given up when dropped, in the background.
+#[derive(Debug)]
+pub(crate) struct Held {
+    place: Place,
+    token: i64,
+    lost: watch::Receiver<Option<LockLoss>>,
+    _watcher: AbortOnDrop,
+}
+
+/// Why a lock, or the lead of an election, is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockLoss {
+    /// No heartbeat was answered for so long that others may have it by now.
+    NotSurelyHeld,
+    /// The session ended.
+    Session(Ended),
+    /// The claim was removed.
+    Removed(LockLostCause),
+}
+
+/// Finds out when what is held is lost.
+struct LossWatcher {
+    caller: Arc<Caller>,
+    session: Session,
+    namespace: String,
+    queue: Queue,
+    token: i64,
+}
+
+// === impl Held ===
+
+impl Held {
+    /// A place that the server said is the first one. The `events` of the session have been heard
+    /// since before it was asked.
+    pub(crate) fn new(place: Place, token: i64, events: SessionEvents) -> Result<Self> {
+        if token <= 0 {
+            return Err(Error::contract("fencing_token"));
+        }
+        let (tell, lost) = watch::channel(None);
+        let watcher = LossWatcher {
+            caller: place.caller.clone(),
+            session: place.session.clone(),
+            namespace: place.namespace.clone(),
+            queue: place.queue.clone(),
+            token,
+        };
+        Ok(Self {
+            _watcher: AbortOnDrop::spawn(async move {
+                let loss = watcher.run(events).await;
+                tell.send_replace(Some(loss));
+            }),
+            place,
+            token,
+            lost,
+        })
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(crate) fn token(&self) -> i64 {
+        self.token
+    }
+
+    pub(crate) fn guard(&self) -> Guard {
+        let (lock, election) = match self.place.queue.clone() {
+            Queue::Lock(lock) => (lock, String::new()),
+            Queue::Election(election) => (String::new(), election),
+        };
+        Guard {
+            // Said even if it is the default: the request may be for another namespace.
+            namespace: match self.place.namespace.as_str() {
+                "" => "default".into(),
+                namespace => namespace.into(),
+            },
+            lock,
+            election,
+            fencing_token: self.token,
+        }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.lost.borrow().is_none() && self.place.session.is_valid()
+    }
+
+    pub(crate) fn held_for(&self) -> Duration {
+        match *self.lost.borrow() {
+            Some(_) => Duration::ZERO,
+            None => self.place.session.valid_for(),
+        }
+    }
+
+    pub(crate) async fn lost(&self) -> LockLoss {
+        let mut lost = self.lost.clone();
+        match lost.wait_for(Option::is_some).await {
+            Ok(loss) => loss.unwrap_or(LockLoss::NotSurelyHeld),
+            // The watcher is gone without a word: nobody looks after what is held.
+            Err(_) => LockLoss::NotSurelyHeld,
+        }
+    }
+
+    pub(crate) async fn release(self) -> Result<bool> {
+        self.place.leave().await
+    }
+}
+
+// === impl LossWatcher ===
+
+impl LossWatcher {
+    async fn run(self, mut events: SessionEvents) -> LockLoss {
+        loop {
+            let event = tokio::select! {
+                // What came before the end counts.
+                biased;
+                event = events.next() => event,
+                () = self.session.invalid() => None,
+            };
+            match event {
+                Some(SessionEvent::Resumed) => {
+                    let looked = tokio::select! {
+                        looked = self.look() => looked,
+                        // The answer may take longer than the session surely lives.
+                        () = self.session.invalid() => None,
+                    };
+                    if let Some(loss) = looked {
+                        return loss;
+                    }
+                }
+                Some(event) => {
+                    if let Some(cause) = self.told(&event) {
+                        return LockLoss::Removed(cause);
+                    }
+                }
+                None => {
+                    return self
+                        .session
+                        .ended()
+                        .map_or(LockLoss::NotSurelyHeld, LockLoss::Session);
+                }
+            }
+        }
+    }
+
+    /// Why a notice says that this is lost.
+    fn told(&self, event: &SessionEvent) -> Option<LockLostCause> {
+        let (queue, token, cause) = match event {
+            SessionEvent::LockLost(lost) => {
+                let queue = Queue::Lock(lost.lock.clone());
+                (queue, lost.fencing_token, lost.cause())
+            }
+            SessionEvent::LeadershipLost(lost) => {
+                let queue = Queue::Election(lost.election.clone());
+                (queue, lost.term, lost.cause())
+            }
+            SessionEvent::InstanceLost(_) | SessionEvent::Resumed => return None,
+        };
+        (queue == self.queue && token == self.token).then_some(cause)
+    }
+
+    /// Asks who is the first, after notices may have been missed. Without an answer the session's
+    /// life decides.
+    async fn look(&self) -> Option<LockLoss> {
+        let first = self.first().await.ok()?;
+        (first != Some(self.token)).then_some(LockLoss::Removed(LockLostCause::Unspecified))
+    }
+
+    async fn first(&self) -> Result<Option<i64>> {
+        let namespace = self.namespace.clone();
+        let consistency = Consistency::Linearizable.into();
+        Ok(match self.queue.clone() {
+            Queue::Lock(lock) => {
+                let request = GetLockRequest {
+                    namespace,
+                    lock,
+                    consistency,
+                    min_revision: 0,
+                };
+                let answer = self.caller.call(request, LockServiceClient::get_lock);
+                let lock = answer.await?.lock;
+                let lock = lock.ok_or_else(|| Error::contract("lock"))?;
+                lock.holder.map(|holder| holder.fencing_token)
+            }
+            Queue::Election(election) => {
+                let request = GetLeaderRequest {
+                    namespace,
+                    election,
+                    consistency,
+                    min_revision: 0,
+                };
+                let answer = self.caller.call(request, ElectionServiceClient::get_leader);
+                let election = answer.await?.election;
+                let election = election.ok_or_else(|| Error::contract("election"))?;
+                election.leader.map(|leader| leader.term)
+            }
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! A place in a queue, given up when dropped.
+
+use std::{sync::Arc, time::Duration};
+
+use super::Queue;
+use crate::{
+    Client,
+    call::{Caller, request_id},
+    error::{Error, Result},
+    proto::{
+        ReleaseLockRequest, ResignRequest, election_service_client::ElectionServiceClient,
+        lock_service_client::LockServiceClient, release_lock_request, resign_request,
+    },
+    session::Session,
+};
+
+/// How long giving up in the background may take.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A place in the queue, given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) session: Session,
+    pub(crate) namespace: String,
+    pub(crate) queue: Queue,
+    pub(crate) request_id: String,
+    /// Whether there may be something to give up.
+    claimed: bool,
+}
+
+// === impl Place ===
+
+impl Place {
+    /// A place that a call is about to take, in `session` or the one the client shares.
+    pub(crate) async fn new(
+        client: &Client,
+        session: Option<Session>,
+        queue: Queue,
+    ) -> Result<Self> {
+        Ok(Self {
+            session: match session {
+                Some(session) => session,
+                None => client.session().await?,
+            },
+            caller: client.caller().clone(),
+            namespace: client.namespace().into(),
+            queue,
+            request_id: request_id(),
+            claimed: true,
+        })
+    }
+
+    /// Waits for the call that takes the place.
+    pub(crate) async fn take<T>(&mut self, taking: impl Future<Output = Result<T>>) -> Result<T> {
+        let answer = tokio::select! {
+            answer = taking => answer,
+            _ = self.session.lost() => Err(Error::session_lost()),
+        };
+        if let Err(error) = &answer {
+            // A refusal leaves nothing behind. Where the outcome is open, giving up also undoes a
+            // request that is still under way.
+            self.claimed = error.is_retryable() && self.session.ended().is_none();
+        }
+        answer
+    }
+
+    /// Gives the place up; answers whether it was there until now.
+    pub(crate) async fn leave(mut self) -> Result<bool> {
+        // On failure the drop tries once more, in the background.
+        let left = self.give_up().await?;
+        self.claimed = false;
+        Ok(left)
+    }
+
+    async fn give_up(&self) -> Result<bool> {
+        let (namespace, session_id) = (self.namespace.clone(), self.session.id().to_owned());
+        let request_id = self.request_id.clone();
+        match self.queue.clone() {
+            Queue::Lock(lock) => {
+                let request = ReleaseLockRequest {
+                    namespace,
+                    lock,
+                    session_id,
+                    claim: Some(release_lock_request::Claim::RequestId(request_id)),
+                    guard: None,
+                };
+                let call = self.caller.call(request, LockServiceClient::release_lock);
+                Ok(call.await?.released)
+            }
+            Queue::Election(election) => {
+                let request = ResignRequest {
+                    namespace,
+                    election,
+                    session_id,
+                    claim: Some(resign_request::Claim::RequestId(request_id)),
+                    guard: None,
+                };
+                let call = self.caller.call(request, ElectionServiceClient::resign);
+                Ok(call.await?.resigned)
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.claimed || self.session.ended().is_some() {
+            return;
+        }
+        // Without a runtime nobody can give it up, and it ends with the session.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let place = Self {
+            caller: self.caller.clone(),
+            session: self.session.clone(),
+            namespace: std::mem::take(&mut self.namespace),
+            queue: self.queue.clone(),
+            request_id: std::mem::take(&mut self.request_id),
+            claimed: false,
+        };
+        runtime.spawn(async move {
+            let giving_up = tokio::time::timeout(TIMEOUT, place.give_up());
+            if let Ok(Err(error)) = giving_up.await {
+                let name = place.queue.name();
+                tracing::warn!(%error, name, "not given up; it ends with the session");
+            }
+        });
+    }
+}
