@@ -142,6 +142,11 @@ impl Keyspace {
         self.at("state/svc/", &key.path())
     }
 
+    /// The settings of all services.
+    pub fn services(&self) -> KeyRange {
+        KeyRange::prefix(self.at("state/svc/", ""))
+    }
+
     /// The settings of a namespace.
     pub fn namespace(&self, namespace: &Namespace) -> Bytes {
         self.at("state/ns/", namespace.as_str())

@@ -247,6 +247,15 @@ impl Compare {
         }
     }
 
+    /// No key of the range was written after `revision`. Deletions do not count.
+    pub fn none_newer(keys: KeyRange, revision: Revision) -> Self {
+        Self {
+            keys,
+            relation: Relation::Less,
+            target: Target::ModRevision(revision + 1),
+        }
+    }
+
     fn key(key: impl Into<Bytes>, relation: Relation, target: Target) -> Self {
         Self {
             keys: KeyRange::key(key),

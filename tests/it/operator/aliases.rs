@@ -25,6 +25,7 @@ on_both_stores! {
     who_watches_an_alias_is_a_subscriber_of_where_it_leads,
     an_alias_into_another_namespace_needs_an_export,
     chains_and_cycles_of_aliases_are_refused,
+    two_replicas_that_put_at_once_make_no_chain,
     nothing_registers_under_an_alias,
     bad_aliases_are_refused_by_field,
 }
@@ -340,6 +341,22 @@ async fn an_alias_into_another_namespace_needs_an_export(backend: Backend) {
     watch.reset().await;
     assert_eq!(watch.snapshot().await.0, ["s1"]);
     server.stop().await;
+}
+
+async fn two_replicas_that_put_at_once_make_no_chain(backend: Backend) {
+    let (one, other) = (backend.server().await, backend.server().await);
+    for turn in 0..20 {
+        let [a, b, c] = ["a", "b", "c"].map(|name| format!("default/{name}{turn}"));
+        let (first, second) =
+            tokio::join!(put(&one, &a, alias_of(&b)), put(&other, &b, alias_of(&c)),);
+        let refused = match (first, second) {
+            (Ok(()), Err(refused)) | (Err(refused), Ok(())) => refused,
+            both => panic!("{both:?}"),
+        };
+        assert_status(&refused, Code::FailedPrecondition, "ALIAS_CHAIN");
+    }
+    one.stop().await;
+    other.stop().await;
 }
 
 async fn chains_and_cycles_of_aliases_are_refused(backend: Backend) {

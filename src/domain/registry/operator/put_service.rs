@@ -67,7 +67,11 @@ impl Registry {
             let key = self.core.keys.service(&wanted.key);
             let txn = Txn::new()
                 .when(Compare::mod_revision(key.clone(), revision))
-                .when_all(alias::same_target(&wanted, &view.state, &self.core.keys))
+                .when_all(alias::nothing_set_since(
+                    view.revision,
+                    &wanted,
+                    &self.core.keys,
+                ))
                 .then(Operation::put(key, records::encode_service(&wanted)));
             Ok(Step::Send(txn, wanted))
         };

@@ -10,7 +10,7 @@ use crate::{
         names::Namespace,
         state::State,
     },
-    store::Compare,
+    store::{Compare, Revision},
 };
 
 use crate::domain::registry::{Export, ServiceSettings};
@@ -73,15 +73,15 @@ pub(in crate::domain::registry) fn check(
     Ok(())
 }
 
-/// The condition that what an alias leads to has the settings by which [`check`] judged it.
-pub(in crate::domain::registry) fn same_target(
+/// The condition that nothing was set for any service since [`check`] judged an alias by a view of
+/// `revision`. Less would do for what it leads to, but not for those that lead to it.
+pub(in crate::domain::registry) fn nothing_set_since(
+    revision: Revision,
     alias: &ServiceSettings,
-    state: &State,
     keys: &Keyspace,
 ) -> Option<Compare> {
-    let target = alias.alias_of.as_ref()?;
-    let revision = settings_of(state, target).map_or(0, |settings| settings.mod_revision);
-    Some(Compare::mod_revision(keys.service(target), revision))
+    alias.alias_of.as_ref()?;
+    Some(Compare::none_newer(keys.services(), revision))
 }
 
 /// Whether services of `namespace` may show the instances of `target`.
