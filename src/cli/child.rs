@@ -64,6 +64,17 @@ impl Child {
         })
     }
 
+    /// Stops the child, as [`stop`](Self::stop) does, and runs a command in its place.
+    pub(crate) async fn replace<'a>(
+        mut self,
+        command: &[OsString],
+        environment: impl IntoIterator<Item = (&'a str, String)>,
+        patience: Duration,
+    ) -> Result<Self, Failure> {
+        self.stop(patience).await?;
+        Self::spawn(command, environment, self.signals)
+    }
+
     /// Waits for something to happen.
     pub(crate) async fn event(&mut self) -> Result<ChildEvent, Failure> {
         tokio::select! {
@@ -127,7 +138,8 @@ impl Child {
         Ok(status?)
     }
 
-    fn send(&self, signal: Signal) {
+    /// Sends a signal.
+    pub(crate) fn send(&self, signal: Signal) {
         // Without an id it has ended and been waited for.
         let Some(pid) = self.pid() else {
             return;

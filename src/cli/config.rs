@@ -1,8 +1,14 @@
 //! `config …`: one file for reading, one for changing, one for following.
 
 mod change;
+mod edit;
+mod folder;
+mod item;
+mod plan;
+mod react;
 mod read;
 mod show;
+mod transfer;
 mod watch;
 
 use clap::{Args, Subcommand};
@@ -15,11 +21,15 @@ use super::{Outcome, connection::Connection, parse};
 pub(crate) enum Config {
     Get(read::Get),
     Put(change::Put),
+    Edit(edit::Edit),
     List(read::List),
     Watch(watch::Watch),
     History(read::History),
     Rollback(change::Rollback),
     Delete(change::Delete),
+    Export(transfer::Export),
+    Plan(transfer::Plans),
+    Apply(transfer::Apply),
 }
 
 /// Conditions and notes of a change.
@@ -29,6 +39,13 @@ struct Change {
     #[arg(long, value_name = "VERSION")]
     expected_version: Option<i64>,
 
+    #[command(flatten)]
+    grounds: Grounds,
+}
+
+/// When something may be changed, and why it is.
+#[derive(Debug, Args)]
+struct Grounds {
     /// Changes it only while this lock is held; the token defaults to $STANCHION_FENCING_TOKEN
     #[arg(long, value_parser = parse::guard, value_name = "LOCK[=TOKEN]")]
     guard: Option<Guard>,
@@ -54,11 +71,15 @@ impl Config {
         match self {
             Self::Get(command) => command.run().await,
             Self::Put(command) => command.run().await,
+            Self::Edit(command) => command.run().await,
             Self::List(command) => command.run().await,
             Self::Watch(command) => command.run().await,
             Self::History(command) => command.run().await,
             Self::Rollback(command) => command.run().await,
             Self::Delete(command) => command.run().await,
+            Self::Export(command) => command.run().await,
+            Self::Plan(command) => command.run().await,
+            Self::Apply(command) => command.run().await,
         }
     }
 
@@ -66,11 +87,15 @@ impl Config {
         match self {
             Self::Get(command) => &command.connection,
             Self::Put(command) => &command.connection,
+            Self::Edit(command) => &command.connection,
             Self::List(command) => &command.connection,
             Self::Watch(command) => &command.connection,
             Self::History(command) => &command.connection,
             Self::Rollback(command) => &command.connection,
             Self::Delete(command) => &command.connection,
+            Self::Export(command) => &command.connection,
+            Self::Plan(command) => &command.connection,
+            Self::Apply(command) => &command.connection,
         }
     }
 }
@@ -78,11 +103,19 @@ impl Config {
 // === impl Change ===
 
 impl Change {
-    fn options(self) -> ChangeOptions {
+    fn options(&self) -> ChangeOptions {
+        self.grounds.options(self.expected_version)
+    }
+}
+
+// === impl Grounds ===
+
+impl Grounds {
+    fn options(&self, expected_version: Option<i64>) -> ChangeOptions {
         ChangeOptions {
-            expected_version: self.expected_version,
-            guard: self.guard.or(self.led),
-            comment: self.comment.unwrap_or_default(),
+            expected_version,
+            guard: self.guard.clone().or_else(|| self.led.clone()),
+            comment: self.comment.clone().unwrap_or_default(),
         }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) enum Exit {
     Conflict,
     Lost,
     Laggards,
+    Different,
     Unreachable,
     TimedOut,
     NotExecutable,
@@ -23,7 +24,7 @@ pub(crate) enum Exit {
 }
 
 /// What each code means.
-const TABLE: [(Exit, &str); 11] = [
+const TABLE: [(Exit, &str); 12] = [
     (Exit::Ok, "done"),
     (
         Exit::Failed,
@@ -45,6 +46,10 @@ const TABLE: [(Exit, &str); 11] = [
     (
         Exit::Laggards,
         "drained, but not every subscriber knew of it at the deadline",
+    ),
+    (
+        Exit::Different,
+        "configs differ from the files, and were left so",
     ),
     (Exit::Unreachable, "no server or no store answers"),
     (Exit::TimedOut, "not done in time"),
@@ -81,6 +86,7 @@ impl Exit {
             Self::Conflict => 4,
             Self::Lost => 5,
             Self::Laggards => 6,
+            Self::Different => 7,
             Self::Unreachable => 69,
             Self::TimedOut => 124,
             Self::NotExecutable => 126,

@@ -40,6 +40,12 @@ impl Failure {
         self
     }
 
+    /// Says first what it happened to.
+    pub(crate) fn about(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     pub(crate) fn reason(&self) -> ErrorReason {
         self.reason
     }

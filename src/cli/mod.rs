@@ -13,6 +13,7 @@ mod elect;
 mod elections;
 mod exit;
 mod failure;
+mod file;
 mod health;
 mod instances;
 mod isolate;

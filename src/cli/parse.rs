@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use stanchion_client::proto::{Guard, Port, ServiceName};
 
 /// The token of the lock that a command runs under; see `stanchion lock`.
@@ -97,6 +98,20 @@ fn token(text: &str, variable: &str) -> Result<(String, i64), String> {
         .parse()
         .map_err(|_| format!("`{token}` is no fencing token"))?;
     Ok((name.into(), token))
+}
+
+/// `HUP`, `SIGHUP`.
+pub(crate) fn signal(text: &str) -> Result<Signal, String> {
+    Ok(match text.strip_prefix("SIG").unwrap_or(text) {
+        "HUP" => Signal::HUP,
+        "INT" => Signal::INT,
+        "QUIT" => Signal::QUIT,
+        "TERM" => Signal::TERM,
+        "USR1" => Signal::USR1,
+        "USR2" => Signal::USR2,
+        "WINCH" => Signal::WINCH,
+        _ => return Err("is none of HUP, INT, QUIT, TERM, USR1, USR2, WINCH".into()),
+    })
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@ mod decisions;
 mod drains;
 mod elections;
 mod exits;
+mod folders;
 mod health;
 mod instances;
 mod locks;
 mod protection;
+mod reactions;
 mod registrations;
 
 use std::{

@@ -5,11 +5,11 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
-use stanchion_client::proto::{Config, ContentType};
+use stanchion_client::proto::Config;
 
-use super::{Change, show};
+use super::{Change, item::Type, show};
 use crate::cli::{Outcome, connection::Connection, exit::Exit, failure::Failure, output, parse};
 
 /// Write a config, as a new version
@@ -87,19 +87,6 @@ pub(crate) struct Delete {
     pub(crate) connection: Connection,
 }
 
-/// What a content is written in.
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Type {
-    #[default]
-    Text,
-    Json,
-    Yaml,
-    Toml,
-    Properties,
-    Xml,
-    Binary,
-}
-
 // === impl Put ===
 
 impl Put {
@@ -168,23 +155,7 @@ impl Delete {
     }
 }
 
-// === impl Type ===
-
-impl From<Type> for ContentType {
-    fn from(content_type: Type) -> Self {
-        match content_type {
-            Type::Text => Self::Text,
-            Type::Json => Self::Json,
-            Type::Yaml => Self::Yaml,
-            Type::Toml => Self::Toml,
-            Type::Properties => Self::Properties,
-            Type::Xml => Self::Xml,
-            Type::Binary => Self::Binary,
-        }
-    }
-}
-
-fn written(connection: &Connection, config: Option<Config>, unchanged: bool) -> Outcome {
+pub(super) fn written(connection: &Connection, config: Option<Config>, unchanged: bool) -> Outcome {
     let config = config.unwrap_or_default();
     if connection.is_json() {
         output::json(&json!({

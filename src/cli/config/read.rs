@@ -1,6 +1,9 @@
 //! `config get`, `config list`, `config history`.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
 
 use clap::Args;
 use serde_json::json;
@@ -10,6 +13,7 @@ use crate::cli::{
     Outcome,
     connection::Connection,
     exit::Exit,
+    file,
     output::{self, Table},
 };
 
@@ -19,7 +23,8 @@ use crate::cli::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  stanchion config get shop/limits > limits.json\n  \
-                        stanchion config get shop/limits --version 3"
+                        stanchion config get shop/limits --version 3\n  \
+                        stanchion config get shop/limits --out /etc/shop/limits.json"
 )]
 pub(crate) struct Get {
     /// Key of the config
@@ -28,6 +33,11 @@ pub(crate) struct Get {
     /// An earlier version of it
     #[arg(long)]
     version: Option<i64>,
+
+    /// Writes the content into this file, as a whole: whoever reads it meanwhile sees the old one or
+    /// the new. A new file is for its owner alone
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) connection: Connection,
@@ -79,6 +89,10 @@ impl Get {
                 (show::config(&config, true), config.content)
             }
         };
+        if let Some(path) = &self.out {
+            file::render(path, &content)?;
+            return Ok(Exit::Ok);
+        }
         if self.connection.is_json() {
             output::json(&shown)?;
             return Ok(Exit::Ok);

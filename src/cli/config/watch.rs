@@ -7,16 +7,24 @@ use stanchion_client::{
     watch::{Change, Update, UpdateKind},
 };
 
-use super::show;
+use super::{react::Reaction, show};
 use crate::cli::{Outcome, connection::Connection, failure::Failure, output};
 
 /// Follow a config, or all below a prefix
 ///
 /// Prints what there is, then every change; with `-o json` one object a line, with contents. Runs
 /// until it is interrupted, over restarts of the server too.
+///
+/// With a command after `--` it runs that instead, from when there is a config on, and restarts it,
+/// or signals it, when a content changes. Signals are passed on. When the command ends by itself this
+/// exits as it did. A config that is deleted changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  stanchion config watch shop/limits\n  \
-                        stanchion config watch --prefix shop/ -o json")]
+                        stanchion config watch --prefix shop/ -o json\n  \
+                        stanchion config watch shop/limits --out limits.json -- ./shop limits.json\n  \
+                        stanchion config watch nginx.conf --out /etc/nginx/nginx.conf --signal HUP -- nginx\n\n\
+                        The command finds the key or prefix in STANCHION_CONFIG and the file in \
+                        STANCHION_CONFIG_FILE.")]
 pub(crate) struct Watch {
     /// Key of the config; it need not exist yet
     #[arg(required_unless_present = "prefix")]
@@ -29,6 +37,9 @@ pub(crate) struct Watch {
     /// Prints the contents too
     #[arg(long)]
     content: bool,
+
+    #[command(flatten)]
+    reaction: Reaction,
 
     #[command(flatten)]
     pub(crate) connection: Connection,
@@ -50,6 +61,10 @@ impl Watch {
             selection: Some(selection),
             ..Default::default()
         });
+        if self.reaction.is_some() {
+            let name = self.key.or(self.prefix).unwrap_or_default();
+            return self.reaction.run(&name, watch).await;
+        }
         loop {
             self.show(watch.next().await?)?;
         }
