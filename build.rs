@@ -8,8 +8,10 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PUBLIC: [&str; 10] = [
+const PUBLIC: [&str; 12] = [
     "stanchion/v1/common.proto",
+    "stanchion/v1/config.proto",
+    "stanchion/v1/config_commit.proto",
     "stanchion/v1/config_service.proto",
     "stanchion/v1/election_service.proto",
     "stanchion/v1/error_reason.proto",

@@ -1,6 +1,8 @@
 //! `config …`: one file for reading, one for changing, one for following.
 
 mod change;
+mod changes;
+mod commit;
 mod edit;
 mod folder;
 mod item;
@@ -30,6 +32,7 @@ pub(crate) enum Config {
     Export(transfer::Export),
     Plan(transfer::Plans),
     Apply(transfer::Apply),
+    Commit(commit::Commit),
 }
 
 /// Conditions and notes of a change.
@@ -38,6 +41,14 @@ struct Change {
     /// Version it must have now; 0 means that it must not exist
     #[arg(long, value_name = "VERSION")]
     expected_version: Option<i64>,
+
+    /// SHA-256 its content must have now
+    #[arg(long, value_name = "HEX")]
+    expected_sha256: Option<String>,
+
+    /// Says what would come of it, and changes nothing
+    #[arg(long)]
+    validate_only: bool,
 
     #[command(flatten)]
     grounds: Grounds,
@@ -80,6 +91,7 @@ impl Config {
             Self::Export(command) => command.run().await,
             Self::Plan(command) => command.run().await,
             Self::Apply(command) => command.run().await,
+            Self::Commit(command) => command.run().await,
         }
     }
 
@@ -96,6 +108,7 @@ impl Config {
             Self::Export(command) => &command.connection,
             Self::Plan(command) => &command.connection,
             Self::Apply(command) => &command.connection,
+            Self::Commit(command) => &command.connection,
         }
     }
 }
@@ -104,7 +117,11 @@ impl Config {
 
 impl Change {
     fn options(&self) -> ChangeOptions {
-        self.grounds.options(self.expected_version)
+        ChangeOptions {
+            expected_sha256: self.expected_sha256.clone(),
+            validate_only: self.validate_only,
+            ..self.grounds.options(self.expected_version)
+        }
     }
 }
 
@@ -116,6 +133,7 @@ impl Grounds {
             expected_version,
             guard: self.guard.clone().or_else(|| self.led.clone()),
             comment: self.comment.clone().unwrap_or_default(),
+            ..ChangeOptions::default()
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What a call can come to besides its answer: few outcomes, each of which says if a retry helps.
 
+use std::borrow::Cow;
+
 use crate::{
     cache,
     store::{self, Outcome, Revision},
@@ -14,7 +16,7 @@ pub enum Error {
     #[error("{field}: {description}")]
     Invalid {
         /// The field of the request, as the proto names it.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is wrong with it.
         description: String,
     },
@@ -45,6 +47,14 @@ pub enum Error {
         found: i64,
         /// Which of the two.
         what: Expectation,
+    },
+    /// The content of a config item is not the one the caller read.
+    #[error("the content is another one than expected")]
+    ChecksumMismatch {
+        /// SHA-256 of the content that the caller expected.
+        expected: [u8; 32],
+        /// SHA-256 of what is there; `None`: nothing is.
+        found: Option<[u8; 32]>,
     },
     /// The lock is still held by another when the wait ends.
     #[error("lock {name} is held by {holder}")]
@@ -219,9 +229,9 @@ pub enum Expectation {
 
 impl Error {
     /// A request that breaks a rule.
-    pub fn invalid(field: &'static str, description: impl ToString) -> Self {
+    pub fn invalid(field: impl Into<Cow<'static, str>>, description: impl ToString) -> Self {
         Self::Invalid {
-            field,
+            field: field.into(),
             description: description.to_string(),
         }
     }

@@ -9,6 +9,9 @@ use crate::{
 
 use super::{Core, error::Error, keyspace::QueuePath, state::View};
 
+/// How many conditions a guard adds to a transaction.
+pub(super) const COMPARES: usize = 4;
+
 /// The condition that a lock is held with this fencing token, or an election led in this term.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
@@ -37,7 +40,7 @@ impl Core {
     /// The first alone would let a queued waiter pass.
     ///
     /// Which key has the token is looked up in the cache. That may be old: then the compares fail.
-    pub(super) async fn guard_compares(&self, guard: &Guard) -> Result<[Compare; 4], Error> {
+    pub(super) async fn guard_compares(&self, guard: &Guard) -> Result<[Compare; COMPARES], Error> {
         let mut view = self.cache.view()?;
         let mut found = find(&view, guard);
         if found.is_none() {

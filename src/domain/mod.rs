@@ -101,6 +101,8 @@ pub struct Settings {
     pub drain_ask_interval: Duration,
     /// The largest content of a config item, in bytes. Default 64 KiB.
     pub max_config_bytes: usize,
+    /// The most content that is written to several config items together, in bytes. Default 512 KiB.
+    pub max_commit_bytes: usize,
     /// How many waiters a lock may have. Default 1 000.
     pub max_waiters: usize,
     /// How long the place of a broken blocking call is kept, at most; a third of the session's
@@ -139,6 +141,7 @@ impl Default for Settings {
             drain_report_interval: Duration::from_millis(200),
             drain_ask_interval: Duration::from_millis(500),
             max_config_bytes: 64 * 1024,
+            max_commit_bytes: 512 * 1024,
             max_waiters: 1000,
             waiter_keep: Duration::from_secs(3),
             fence_ttl: Duration::from_secs(60),

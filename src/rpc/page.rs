@@ -150,7 +150,8 @@ pub fn resumable<S: Selection<StateProjection>>(
     })
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+/// Reads what [`hex`] wrote.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }

@@ -12,6 +12,7 @@ use crate::{
         error::{Expectation, Resource},
         keyspace::{QueueKind, QueuePath},
     },
+    rpc::page,
     store,
 };
 
@@ -33,7 +34,7 @@ pub fn of(error: Error) -> Status {
     let row = row(&error);
     let mut details = ErrorDetails::new();
     if let Error::Invalid { field, description } = &error {
-        details.add_bad_request_violation(*field, description);
+        details.add_bad_request_violation(field.as_ref(), description);
     }
     match &error {
         Error::NotFound { resource, name } => {
@@ -42,7 +43,7 @@ pub fn of(error: Error) -> Status {
         Error::GuardFailed { queue } => {
             details.add_precondition_failure_violation("GUARD", queue.path(), error.to_string());
         }
-        Error::Mismatch { .. } => {
+        Error::Mismatch { .. } | Error::ChecksumMismatch { .. } => {
             details.add_precondition_failure_violation("EXPECTED", "", error.to_string());
         }
         _ => {}
@@ -183,6 +184,12 @@ fn row(error: &Error) -> Row {
         } => Row::new(Code::Aborted, R::VersionMismatch)
             .with("expected_version", expected)
             .with("current_version", found),
+        Error::ChecksumMismatch { expected, found } => {
+            let found = found.map_or(String::new(), |found| page::hex(&found));
+            Row::new(Code::Aborted, R::ChecksumMismatch)
+                .with("expected_sha256", page::hex(expected))
+                .with("current_sha256", found)
+        }
         Error::Conflict { name } => Row::new(Code::Aborted, R::Conflict).with("name", name),
         Error::LockHeld { name, holder } => Row::new(Code::FailedPrecondition, R::LockHeld)
             .with("lock", name)

@@ -118,6 +118,8 @@ knobs! {
     "How often other replicas are asked for subscribers that a drain waits for"
     "config.max_bytes": usize = domain.max_config_bytes, KIB..=MIB;
     "Largest content of a config item, in bytes"
+    "config.max_commit_bytes": usize = domain.max_commit_bytes, KIB..=MIB;
+    "Most content that one commit of several configs writes, in bytes"
     "lock.max_waiters": usize = domain.max_waiters, 1..=100_000;
     "How many waiters a lock may have"
     "lock.waiter_keep": Duration = domain.waiter_keep, 100 * MS..=MIN;

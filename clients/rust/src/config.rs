@@ -1,5 +1,7 @@
 //! Configuration: read, written, followed.
 
+mod commit;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -20,6 +22,8 @@ use crate::{
     watch::Watch,
 };
 
+pub use self::commit::Commit;
+
 /// The configuration of a namespace. See [`Client::config`].
 #[derive(Debug, Clone)]
 pub struct Configs {
@@ -39,10 +43,14 @@ pub struct Put {
 pub struct ChangeOptions {
     /// Version the config must have now; zero means that it must not exist. Default: not checked.
     pub expected_version: Option<i64>,
+    /// SHA-256 the content must have now, in hexadecimal digits. Default: not checked.
+    pub expected_sha256: Option<String>,
     /// Changes only while a lock is held. Default: none.
     pub guard: Option<Guard>,
     /// Why, at most 1 KiB. Default: empty.
     pub comment: String,
+    /// Says what would come of it, and changes nothing. Default: false.
+    pub validate_only: bool,
 }
 
 /// The current version of one key, kept current in the background. Clones share the watch.
@@ -135,6 +143,8 @@ impl Configs {
             guard: options.guard,
             actor: self.client.actor().into(),
             comment: options.comment,
+            expected_sha256: options.expected_sha256.unwrap_or_default(),
+            validate_only: options.validate_only,
         };
         self.client
             .caller()
@@ -201,6 +211,8 @@ impl Configs {
             guard: options.guard,
             actor: self.client.actor().into(),
             comment: options.comment,
+            expected_sha256: options.expected_sha256.unwrap_or_default(),
+            validate_only: options.validate_only,
         };
         self.client
             .caller()
@@ -267,6 +279,8 @@ impl Put {
         self.request.expected_version = options.expected_version;
         self.request.guard = options.guard;
         self.request.comment = options.comment;
+        self.request.expected_sha256 = options.expected_sha256.unwrap_or_default();
+        self.request.validate_only = options.validate_only;
         self
     }
 

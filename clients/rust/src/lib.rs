@@ -85,7 +85,7 @@ pub use tonic::Code;
 
 pub use self::{
     client::{Client, new_request_id},
-    config::{ChangeOptions, Configs},
+    config::{ChangeOptions, Commit, Configs},
     discovery::{Discovery, DiscoveryOptions},
     drain::Drain,
     election::{Election, Leadership},

@@ -1,22 +1,14 @@
-//! The changes: put, delete, roll back.
+//! What is asked of the writer: changes of items, what must be so for them, and on what terms.
 
 use sha2::{Digest, Sha256};
 
-use crate::{
-    domain::{Error, guard::Guard, keyspace::ConfigPath, names::Label},
-    store::Revision,
-};
+use crate::domain::{guard::Guard, keyspace::ConfigPath, names::Label};
 
-use super::{Body, ConfigVersion, Configs, Operation};
+use super::{Body, Operation};
 
-/// What every change of an item is asked with.
-#[derive(Debug, Clone)]
-pub struct Mutation {
-    /// The item.
-    pub path: ConfigPath,
-    /// The version the item must have, `0`: it must not be there. A deleted item has the version
-    /// `0` as well as that of its deletion.
-    pub expected_version: Option<i64>,
+/// What every change is asked with, however many items it is about.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
     /// The name of the request; empty: none.
     pub request_id: String,
     /// The lock that must be held.
@@ -25,33 +17,34 @@ pub struct Mutation {
     pub actor: Label,
     /// Why, in the asker's words.
     pub comment: String,
+    /// Whether it is only asked what would come of it.
+    pub validate_only: bool,
 }
 
-/// What became of a put or a rollback.
+/// What an item must be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// The version it must have, `0`: it must not be there. A deleted item has the version `0` as
+    /// well as that of its deletion.
+    pub version: Option<i64>,
+    /// SHA-256 of the content it must have.
+    pub checksum: Option<[u8; 32]>,
+}
+
+/// What a change of one item is asked with.
 #[derive(Debug, Clone)]
-pub struct Written {
-    /// The version that holds what was asked for.
-    pub version: ConfigVersion,
-    /// True if it was there already.
-    pub unchanged: bool,
-    /// The revision at which that was so.
-    pub revision: Revision,
-}
-
-/// What became of a deletion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deleted {
-    /// False if there was nothing to delete.
-    pub deleted: bool,
-    /// The version that records the deletion; `0`: the item never was.
-    pub version: i64,
-    /// The revision at which the item was gone.
-    pub revision: Revision,
+pub struct Mutation {
+    /// The item.
+    pub path: ConfigPath,
+    /// What it must be.
+    pub expected: Expected,
+    /// The rest.
+    pub terms: Terms,
 }
 
 /// What is to become of an item.
-#[derive(Debug)]
-pub(super) enum Change {
+#[derive(Debug, Clone)]
+pub enum Change {
     /// It says this.
     Put(Body),
     /// It is gone.
@@ -60,54 +53,25 @@ pub(super) enum Change {
     Rollback(i64),
 }
 
-// === impl Configs ===
+/// One item of those that are changed together.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The item.
+    pub path: ConfigPath,
+    /// What it must be.
+    pub expected: Expected,
+    /// What is to become of it; `None`: it only has to be as expected.
+    pub change: Option<Change>,
+}
 
-impl Configs {
-    /// Makes an item say `body`.
-    ///
-    /// Errors: [`Error::Invalid`] for a content above the limit and for a request id that was used
-    /// for something else, [`Error::Mismatch`], [`Error::Conflict`], and those of
-    /// [`Core::commit`](crate::domain::Core::commit).
-    pub async fn put(&self, mutation: Mutation, body: Body) -> Result<Written, Error> {
-        let (limit, size) = (self.core.settings.max_config_bytes, body.content.len());
-        if size > limit {
-            let description = format!("must be at most {limit} bytes, is {size}");
-            return Err(Error::invalid("content", description));
-        }
-        self.written(mutation, Change::Put(body)).await
-    }
-
-    /// Makes an item say what its version `to` says, which brings it back if it is deleted.
-    ///
-    /// Errors: as [`Configs::put`], and [`Error::NotFound`] if there is no such version or if it is
-    /// a deletion.
-    pub async fn roll_back(&self, mutation: Mutation, to: i64) -> Result<Written, Error> {
-        self.written(mutation, Change::Rollback(to)).await
-    }
-
-    /// Deletes an item; its history stays. One that is gone stays gone.
-    ///
-    /// Errors: as [`Configs::put`].
-    pub async fn delete(&self, mutation: Mutation) -> Result<Deleted, Error> {
-        let outcome = self.write(&mutation, &Change::Delete).await?;
-        Ok(Deleted {
-            deleted: !outcome.unchanged,
-            version: outcome.version.map_or(0, |version| version.version),
-            revision: outcome.revision,
-        })
-    }
-
-    async fn written(&self, mutation: Mutation, change: Change) -> Result<Written, Error> {
-        let outcome = self.write(&mutation, &change).await?;
-        match outcome.version {
-            Some(version) => Ok(Written {
-                version,
-                unchanged: outcome.unchanged,
-                revision: outcome.revision,
-            }),
-            None => Err(Error::Internal("a config was written to no version".into())),
-        }
-    }
+/// Changes that happen together or not at all.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// No two of one item.
+    pub(super) entries: Vec<Entry>,
+    pub(super) terms: Terms,
+    /// Whether the request lists its changes, however many: errors say which they mean.
+    pub(super) listed: bool,
 }
 
 // === impl Change ===
@@ -120,83 +84,148 @@ impl Change {
             Self::Rollback(_) => Operation::Rollback,
         }
     }
+}
+
+// === impl Order ===
+
+impl Order {
+    /// The change of one item.
+    pub(super) fn single(mutation: Mutation, change: Change) -> Self {
+        Self {
+            entries: vec![Entry {
+                path: mutation.path,
+                expected: mutation.expected,
+                change: Some(change),
+            }],
+            terms: mutation.terms,
+            listed: false,
+        }
+    }
 
     /// SHA-256 over what is asked for. The guard is not part of it: who repeats a request may hold
     /// the lock under another token by then.
-    pub(super) fn digest(&self, mutation: &Mutation) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        let mut add = |bytes: &[u8]| {
-            // The length apart, so that no two lists of parts look the same.
-            hash.update(bytes.len().to_be_bytes());
-            hash.update(bytes);
-        };
-        match self {
-            Self::Put(body) => {
-                add(b"put");
-                add(&body.content);
-                add(&[body.content_type as u8]);
-                add(body.description.as_bytes());
-                add(&body.labels.len().to_be_bytes());
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let mut parts = Parts(Sha256::new());
+        for entry in &self.entries {
+            parts.add(entry.path.path().as_bytes());
+            parts.expected(&entry.expected);
+            match &entry.change {
+                None => parts.add(b"expect"),
+                Some(change) => parts.change(change),
+            }
+        }
+        parts.add(self.terms.actor.as_str().as_bytes());
+        parts.add(self.terms.comment.as_bytes());
+        parts.0.finalize().into()
+    }
+}
+
+/// A digest of a list of parts.
+struct Parts(Sha256);
+
+// === impl Parts ===
+
+impl Parts {
+    fn add(&mut self, bytes: &[u8]) {
+        // The length apart, so that no two lists of parts look the same.
+        self.0.update(bytes.len().to_be_bytes());
+        self.0.update(bytes);
+    }
+
+    fn expected(&mut self, expected: &Expected) {
+        match expected.version {
+            None => self.add(b""),
+            Some(version) => self.add(&version.to_be_bytes()),
+        }
+        match &expected.checksum {
+            None => self.add(b""),
+            Some(checksum) => self.add(checksum),
+        }
+    }
+
+    fn change(&mut self, change: &Change) {
+        match change {
+            Change::Put(body) => {
+                self.add(b"put");
+                self.add(&body.content);
+                self.add(&[body.content_type as u8]);
+                self.add(body.description.as_bytes());
+                self.add(&body.labels.len().to_be_bytes());
                 for (key, value) in &body.labels {
-                    add(key.as_bytes());
-                    add(value.as_bytes());
+                    self.add(key.as_bytes());
+                    self.add(value.as_bytes());
                 }
             }
-            Self::Delete => add(b"delete"),
-            Self::Rollback(to) => {
-                add(b"rollback");
-                add(&to.to_be_bytes());
+            Change::Delete => self.add(b"delete"),
+            Change::Rollback(to) => {
+                self.add(b"rollback");
+                self.add(&to.to_be_bytes());
             }
         }
-        match mutation.expected_version {
-            None => add(b""),
-            Some(version) => add(&version.to_be_bytes()),
-        }
-        add(mutation.actor.as_str().as_bytes());
-        add(mutation.comment.as_bytes());
-        hash.finalize().into()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::domain::names::{ConfigKey, Namespace};
 
-    #[test]
-    fn requests_that_ask_for_different_things_have_different_digests() {
-        let mutation = |comment: &str, expected_version| Mutation {
+    fn entry(key: &str, version: Option<i64>, change: Option<Change>) -> Entry {
+        Entry {
             path: ConfigPath {
                 namespace: Namespace::parse("default").unwrap(),
-                key: ConfigKey::parse("db").unwrap(),
+                key: ConfigKey::parse(key).unwrap(),
             },
-            expected_version,
-            request_id: "r".into(),
-            guard: None,
-            actor: Label::default(),
-            comment: comment.into(),
+            expected: Expected {
+                version,
+                checksum: None,
+            },
+            change,
+        }
+    }
+
+    #[test]
+    fn requests_that_ask_for_different_things_have_different_digests() {
+        let of = |comment: &str, entries: Vec<Entry>| {
+            let terms = Terms {
+                request_id: "r".into(),
+                comment: comment.into(),
+                ..Terms::default()
+            };
+            Order {
+                entries,
+                terms,
+                listed: true,
+            }
+            .digest()
         };
         let put = |label: &str, value: &str, description: &str| {
-            Change::Put(Body {
+            Some(Change::Put(Body {
                 labels: BTreeMap::from([(label.into(), value.into())]),
                 description: description.into(),
                 ..Body::default()
-            })
+            }))
         };
+        let mut checked = entry("db", None, Some(Change::Delete));
+        checked.expected.checksum = Some([7; 32]);
+        let deletion = |key: &str| entry(key, None, Some(Change::Delete));
         let digests = [
-            put("a", "bc", "").digest(&mutation("", None)),
-            put("ab", "c", "").digest(&mutation("", None)),
-            put("a", "b", "c").digest(&mutation("", None)),
-            put("a", "b", "").digest(&mutation("c", None)),
-            put("a", "b", "").digest(&mutation("", None)),
-            put("a", "b", "").digest(&mutation("", Some(0))),
-            Change::Delete.digest(&mutation("", None)),
-            Change::Rollback(1).digest(&mutation("", None)),
-            Change::Rollback(2).digest(&mutation("", None)),
+            of("", vec![entry("db", None, put("a", "bc", ""))]),
+            of("", vec![entry("db", None, put("ab", "c", ""))]),
+            of("", vec![entry("db", None, put("a", "b", "c"))]),
+            of("", vec![entry("db", None, put("a", "b", ""))]),
+            of("c", vec![entry("db", None, put("a", "b", ""))]),
+            of("", vec![entry("db", Some(0), put("a", "b", ""))]),
+            of("", vec![entry("db", Some(0), None)]),
+            of("", vec![deletion("db")]),
+            of("", vec![checked]),
+            of("", vec![deletion("dc")]),
+            of("", vec![deletion("db"), deletion("dc")]),
+            of("", vec![entry("db", None, Some(Change::Rollback(1)))]),
+            of("", vec![entry("db", None, Some(Change::Rollback(2)))]),
         ];
-        let different: std::collections::BTreeSet<_> = digests.iter().collect();
-        assert_eq!(different.len(), digests.len());
+        assert_eq!(BTreeSet::from(digests).len(), digests.len());
     }
 }

@@ -110,6 +110,12 @@ impl Configs {
     /// The number of the newest version that is kept, among those up to `last`; `0`: none.
     /// Numbers are contiguous but for what was pruned, so this is seldom needed.
     pub(super) async fn newest_version(&self, path: &ConfigPath, last: i64) -> Result<i64, Error> {
+        let any = self.core.keys.config_versions(path, 1, last);
+        let any = RangeRequest::new(any).limit(1).keys_only();
+        let any = self.core.store.range(any).await.map_err(Error::Store)?;
+        if any.kvs.is_empty() {
+            return Ok(0);
+        }
         let (mut low, mut high) = (0, last);
         // `low` is kept (or 0), and nothing is above `high`.
         while low < high {

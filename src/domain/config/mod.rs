@@ -7,7 +7,6 @@ mod change;
 mod history;
 mod item;
 mod prefix;
-mod seen;
 mod selection;
 mod write;
 
@@ -23,11 +22,12 @@ use super::{
 };
 
 pub use self::{
-    change::{Deleted, Mutation, Written},
+    change::{Change, Entry, Expected, Mutation, Terms},
     history::{Versions, VersionsPage},
     item::{Body, ConfigHead, ConfigVersion, ContentType, Operation, RequestRecord},
     prefix::ConfigPrefix,
     selection::ConfigSelection,
+    write::{Committed, Deleted, Outcome, Written},
 };
 
 /// The config centre. Clones share it.

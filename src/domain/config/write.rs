@@ -1,29 +1,29 @@
-//! The one transaction behind every change of a config item.
+//! The engine behind every change of configuration, of one item or of many together.
 //!
-//! It compares that the head is as it was seen and that no version of the new number or a later
-//! one is kept, then writes both. What was seen comes from the cache and may be old: then the
-//! transaction fails, says what is there, and is made anew on that. A refusal (wrong version,
-//! nothing to do) is decided only on what the store itself has said during the call.
+//! What was seen of the items comes from the cache and may be old: then the transaction
+//! ([`transaction`]) fails, says what is there, and is made anew on that. A refusal (an item is not
+//! as expected, nothing is to be done) is decided only on what the store itself has said during the
+//! call.
+
+mod many;
+mod plan;
+mod seen;
+mod single;
+mod transaction;
 
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use crate::{
     cache::Freshness,
-    domain::{Error, error::Expectation, keyspace::ConfigPath, records, watch::WireForm},
-    store::{Compare, KeyRange, KeyValue, Operation as Step, RangeRequest, Revision, Txn},
+    domain::Error,
+    store::{KeyRange, RangeRequest, Revision},
 };
 
-use super::{
-    Body, ConfigHead, ConfigVersion, Configs, RequestRecord,
-    change::{Change, Mutation},
-    history,
-    seen::Seen,
-};
+use super::{ConfigVersion, Configs, change::Order};
 
-/// How many requests a head remembers.
-const REQUESTS: usize = 16;
+pub use self::single::{Deleted, Written};
+use self::{seen::Seen, transaction::Attempt};
+
 /// How often a change is made anew after losing to another one.
 const ATTEMPTS: u32 = 64;
 /// How many of those follow at once; between later ones the losers wait, each a little differently.
@@ -31,273 +31,218 @@ const AT_ONCE: u32 = 4;
 /// The longest such wait.
 const PAUSE: Duration = Duration::from_millis(40);
 
-/// What became of a change.
-pub(super) struct Outcome {
-    /// The version that answers it; `None`: the item never was, and is not.
-    pub(super) version: Option<ConfigVersion>,
-    /// True if nothing had to be written.
-    pub(super) unchanged: bool,
+/// What became of changes that happen together or not at all.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// Whether they happened, or would: all items were as expected.
+    pub committed: bool,
+    /// Of each item.
+    pub outcomes: Vec<Outcome>,
     /// The revision at which that was so.
-    pub(super) revision: Revision,
+    pub revision: Revision,
 }
 
-/// A version about to be written.
-struct Draft {
-    version: ConfigVersion,
-    /// The version it copies, which must still be there.
-    source: Option<i64>,
+/// What became of one item.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The version that it has now, or would; `None`: it never was, and is not.
+    pub version: Option<ConfigVersion>,
+    /// True if nothing had to be written for it.
+    pub unchanged: bool,
+    /// Whether it was as expected.
+    pub as_expected: bool,
 }
 
 // === impl Configs ===
 
 impl Configs {
-    /// Carries out `change`, once.
-    pub(super) async fn write(
-        &self,
-        mutation: &Mutation,
-        change: &Change,
-    ) -> Result<Outcome, Error> {
-        let request = (!mutation.request_id.is_empty()).then(|| RequestRecord {
-            request_id: mutation.request_id.clone(),
-            version: 0,
-            operation: change.operation(),
-            digest: change.digest(mutation),
-        });
-        let mut seen = self.seen_by_cache(&mutation.path)?;
+    /// Carries out an order, once.
+    pub(super) async fn write(&self, order: &Order) -> Result<Committed, Error> {
+        let mut seen = self.seen_by_cache(order)?;
         for attempt in 0..ATTEMPTS {
             if attempt >= AT_ONCE {
                 let pause = PAUSE.mul_f64(rand::random_range(0.0..1.0));
                 self.core.clock.sleep(pause).await;
             }
-            if let Some(record) = seen.remembers(&mutation.request_id) {
-                return match &request {
-                    Some(request) if record.digest == request.digest => {
-                        self.first_answer(&mutation.path, record.version, &seen)
-                            .await
-                    }
-                    _ => Err(Error::invalid(
-                        "request_id",
-                        "was used for another request on this key",
-                    )),
-                };
+            if let Some(done) = self.repeated(order, &mut seen).await? {
+                return Ok(done);
             }
-            if let Some(expected) = mutation.expected_version
-                && !seen.is_expected(expected, change)
-            {
-                if seen.proven {
-                    return Err(Error::Mismatch {
-                        expected,
-                        found: seen.visible_version(),
-                        what: Expectation::Version,
-                    });
+            let pairs = || order.entries.iter().zip(&seen);
+            if pairs().any(|(entry, seen)| !seen.is_as_expected(entry)) {
+                let unproven = positions(&seen, |seen| !seen.proven);
+                if unproven.is_empty() {
+                    return Ok(refused(order, seen));
                 }
-                seen = self.seen_by_store(&mutation.path).await?;
+                self.look_again(order, &mut seen, unproven).await?;
                 continue;
             }
-            let done = match self.draft(mutation, change, &seen).await? {
-                Some(draft) => {
-                    self.commit(mutation, request.as_ref(), draft, &seen)
-                        .await?
-                }
-                None => self.confirm(mutation, &seen).await?,
-            };
-            match done {
-                Ok(outcome) => return Ok(outcome),
-                Err(found) => seen = found,
+            let planned = self.plan(order, &seen).await?;
+            if let Some(done) = self.attempt(order, planned, &mut seen).await? {
+                return Ok(done);
             }
         }
+        let first = order.entries.first();
         Err(Error::Conflict {
-            name: mutation.path.path(),
+            name: first.map_or(String::new(), |entry| entry.path.path()),
         })
     }
 
-    /// What is to be written; `None` if what is there will do.
-    async fn draft(
+    /// Writes what is planned, or makes sure that nothing has to be written. If something is not as
+    /// it was seen, sees it anew.
+    async fn attempt(
         &self,
-        mutation: &Mutation,
-        change: &Change,
-        seen: &Seen,
-    ) -> Result<Option<Draft>, Error> {
-        let present = seen.head.as_deref().filter(|head| !head.current.deleted);
-        let (body, source) = match change {
-            Change::Delete if present.is_none() => return Ok(None),
-            Change::Delete => (Body::default(), None),
-            Change::Put(body) => (body.clone(), None),
-            Change::Rollback(to) => {
-                let freshness = if seen.proven {
-                    Freshness::Linearizable
-                } else {
-                    Freshness::Cached
-                };
-                let (source, _) = self.version(&mutation.path, *to, freshness).await?;
-                if source.deleted {
-                    return Err(history::missing(&mutation.path, *to));
-                }
-                (source.body, Some(*to))
-            }
-        };
-        let deleted = matches!(change, Change::Delete);
-        if present.is_some_and(|head| !deleted && head.current.body == body) {
-            return Ok(None);
-        }
-        let request_id = if mutation.request_id.is_empty() {
-            // Not for the caller: no two drafts may look alike, see `commit`.
-            format!("{:032x}", rand::random::<u128>())
-        } else {
-            mutation.request_id.clone()
-        };
-        let version = ConfigVersion {
-            version: seen.newest + 1,
-            prev_version: seen.newest,
-            size: body.content.len(),
-            checksum: Sha256::digest(&body.content).into(),
-            body,
-            actor: mutation.actor.clone(),
-            comment: mutation.comment.clone(),
-            create_time: self.core.clock.system_time(),
-            operation: change.operation(),
-            rollback_of: source.unwrap_or(0),
-            deleted,
-            request_id,
-            revision: 0,
-        };
-        Ok(Some(Draft { version, source }))
-    }
-
-    /// Writes head and version, or says what was there instead.
-    async fn commit(
-        &self,
-        mutation: &Mutation,
-        request: Option<&RequestRecord>,
-        draft: Draft,
-        seen: &Seen,
-    ) -> Result<Result<Outcome, Seen>, Error> {
-        let path = &mutation.path;
-        let mut version = draft.version;
-        let mut requests = Vec::new();
-        let mut create_revision = 0;
-        if let Some(head) = &seen.head {
-            records::writable(path.path(), head.format)?;
-            requests.clone_from(&head.requests);
-            if !head.current.deleted {
-                create_revision = head.create_revision;
-            }
-        }
-        requests.extend(request.map(|request| RequestRecord {
-            version: version.version,
-            ..request.clone()
-        }));
-        requests.drain(..requests.len().saturating_sub(REQUESTS));
-        let head_key = self.core.keys.config(path);
-        let version_key = self.core.keys.config_version(path, version.version);
-        let record = records::encode_config_version(&version);
-        let head = records::encode_config_head(&ConfigHead {
-            path: path.clone(),
-            current: version.clone(),
-            requests,
-            format: records::FORMAT,
-            create_revision,
-            mod_revision: 0,
-            wire: WireForm::default(),
-        });
-        let later = self
-            .core
-            .keys
-            .config_versions(path, version.version, i64::MAX);
-        let source = draft
-            .source
-            .map(|source| Compare::exists(self.core.keys.config_version(path, source)));
-        let txn = Txn::new()
-            .when(Compare::mod_revision(head_key.clone(), seen.mod_revision()))
-            .when(Compare::empty(later))
-            .when_all(source)
-            .then(Step::put(head_key.clone(), head))
-            .then(Step::put(version_key.clone(), record.clone()))
-            .otherwise(Step::get(head_key))
-            .otherwise(Step::get(version_key.clone()));
-        // An answer can get lost and the transaction be sent again, to find its own work. No other
-        // draft has the same bytes.
-        let own = |kv: Option<&KeyValue>| {
-            kv.filter(|kv| kv.value == record)
-                .map(|kv| kv.create_revision)
-        };
-        let response = match self.core.commit(mutation.guard.as_ref(), txn).await {
+        order: &Order,
+        planned: Vec<Option<ConfigVersion>>,
+        seen: &mut [Seen],
+    ) -> Result<Option<Committed>, Error> {
+        let attempt = Attempt::new(&self.core.keys, order, seen, &planned)?;
+        let guard = order.terms.guard.as_ref();
+        let response = match self.core.commit(guard, attempt.txn.clone()).await {
             Ok(response) => response,
             Err(error @ Error::GuardFailed { .. }) => {
                 // The lock may have gone between the first sending and the second.
-                let keys = KeyRange::key(version_key);
-                let found = self.core.store.range(RangeRequest::new(keys)).await;
-                let found = found.map_err(|error| Error::CommitUnknown(error.to_string()))?;
-                version.revision = own(found.kvs.first()).ok_or(error)?;
-                return Ok(Ok(Outcome::written(version)));
+                let written = self.own_revision(&attempt).await?;
+                return Ok(Some(done(written.ok_or(error)?, planned, seen)));
             }
             Err(error) => return Err(error),
         };
         if response.succeeded {
-            version.revision = response.revision;
-            return Ok(Ok(Outcome::written(version)));
+            // What would be written has no revision yet.
+            let written = if order.terms.validate_only {
+                0
+            } else {
+                response.revision
+            };
+            let mut done = done(written, planned, seen);
+            done.revision = response.revision;
+            return Ok(Some(done));
         }
-        if let Some(revision) = own(response.found(1)) {
+        let own = response.found(order.entries.len());
+        if let Some(own) = own.filter(|own| attempt.is_own(Some(own))) {
             let limit = self.core.settings.read_your_writes;
-            self.core.cache.reached(revision, limit).await;
-            version.revision = revision;
-            return Ok(Ok(Outcome::written(version)));
+            self.core.cache.reached(own.create_revision, limit).await;
+            return Ok(Some(done(own.create_revision, planned, seen)));
         }
-        let found = response.found(0);
-        self.seen(path, found, response.revision).await.map(Err)
+        let mut unread = Vec::new();
+        for (at, (entry, seen)) in order.entries.iter().zip(&mut *seen).enumerate() {
+            let head = response.found(at);
+            if attempt.reads_whole {
+                *seen = self.seen(&entry.path, head, response.revision).await?;
+            } else if seen.head.is_none()
+                || head.is_none_or(|head| head.mod_revision != seen.mod_revision())
+            {
+                unread.push(at);
+            }
+        }
+        self.look_again(order, seen, unread).await?;
+        Ok(None)
     }
 
-    /// Makes sure that the item is as it was seen (and the guard holds), or says how it is.
-    async fn confirm(
-        &self,
-        mutation: &Mutation,
-        seen: &Seen,
-    ) -> Result<Result<Outcome, Seen>, Error> {
-        let key = self.core.keys.config(&mutation.path);
-        let txn = Txn::new()
-            .when(Compare::mod_revision(key.clone(), seen.mod_revision()))
-            .otherwise(Step::get(key));
-        let response = self.core.commit(mutation.guard.as_ref(), txn).await?;
-        if response.succeeded {
-            return Ok(Ok(Outcome {
-                version: seen.head.as_ref().map(|head| head.current.clone()),
-                unchanged: true,
-                revision: response.revision,
-            }));
-        }
-        let found = response.found(0);
-        self.seen(&mutation.path, found, response.revision)
-            .await
-            .map(Err)
-    }
-
-    /// The answer to a request that was carried out before.
-    async fn first_answer(
-        &self,
-        path: &ConfigPath,
-        version: i64,
-        seen: &Seen,
-    ) -> Result<Outcome, Error> {
-        let version = match &seen.head {
-            Some(head) if head.current.version == version => head.current.clone(),
-            _ => self.version(path, version, Freshness::Cached).await?.0,
+    /// The revision at which an attempt wrote, if it did.
+    async fn own_revision(&self, attempt: &Attempt) -> Result<Option<Revision>, Error> {
+        let Some((key, _)) = &attempt.own else {
+            return Ok(None);
         };
-        Ok(Outcome {
-            revision: seen.revision.max(version.revision),
-            version: Some(version),
-            unchanged: false,
-        })
+        let keys = KeyRange::key(key.clone());
+        let found = self.core.store.range(RangeRequest::new(keys)).await;
+        let found = found.map_err(|error| Error::CommitUnknown(error.to_string()))?;
+        let own = found.kvs.first().filter(|own| attempt.is_own(Some(own)));
+        Ok(own.map(|own| own.create_revision))
     }
+
+    /// The answer to an order that was carried out before.
+    async fn repeated(&self, order: &Order, seen: &mut [Seen]) -> Result<Option<Committed>, Error> {
+        let request_id = &order.terms.request_id;
+        let forgets = |seen: &Seen| seen.remembers(request_id).is_none();
+        let forgetful = positions(seen, forgets);
+        if forgetful.len() == seen.len() {
+            return Ok(None);
+        }
+        // They may have been seen before the others: then they are told of by an older state.
+        self.look_again(order, seen, forgetful).await?;
+        let digest = order.digest();
+        let mut outcomes = Vec::new();
+        let mut revision = 0;
+        for (entry, seen) in order.entries.iter().zip(&*seen) {
+            let record = seen.remembers(request_id);
+            if record.is_some_and(|record| record.digest != digest) {
+                let description = "was used for another request on this key";
+                return Err(Error::invalid("request_id", description));
+            }
+            let current = seen.head.as_ref().map(|head| &head.current);
+            let version = match record {
+                Some(record) if current.is_none_or(|now| now.version != record.version) => {
+                    let made = self.version(&entry.path, record.version, Freshness::Cached);
+                    Some(made.await?.0)
+                }
+                _ => current.cloned(),
+            };
+            let made = version.as_ref().map_or(0, |version| version.revision);
+            revision = seen.revision.max(made).max(revision);
+            outcomes.push(Outcome {
+                version,
+                unchanged: record.is_none(),
+                as_expected: true,
+            });
+        }
+        Ok(Some(Committed {
+            committed: true,
+            outcomes,
+            revision,
+        }))
+    }
+}
+
+/// What has become of items that are as planned now, and were as seen before.
+fn done(revision: Revision, planned: Vec<Option<ConfigVersion>>, seen: &[Seen]) -> Committed {
+    let outcomes = planned
+        .into_iter()
+        .zip(seen)
+        .map(|(planned, seen)| Outcome {
+            unchanged: planned.is_none(),
+            version: match planned {
+                Some(version) => Some(ConfigVersion {
+                    revision,
+                    ..version
+                }),
+                None => seen.current(),
+            },
+            as_expected: true,
+        });
+    Committed {
+        committed: true,
+        outcomes: outcomes.collect(),
+        revision,
+    }
+}
+
+/// What is there instead of what was expected.
+fn refused(order: &Order, seen: Vec<Seen>) -> Committed {
+    let revisions = seen.iter().map(|seen| seen.revision);
+    let revision = revisions.max().unwrap_or_default();
+    let outcomes = order.entries.iter().zip(seen).map(|(entry, seen)| Outcome {
+        as_expected: seen.is_as_expected(entry),
+        version: seen.current(),
+        unchanged: true,
+    });
+    Committed {
+        committed: false,
+        outcomes: outcomes.collect(),
+        revision,
+    }
+}
+
+fn positions(seen: &[Seen], which: impl Fn(&Seen) -> bool) -> Vec<usize> {
+    let numbered = seen.iter().enumerate();
+    let wanted = numbered.filter(|(_, seen)| which(seen));
+    wanted.map(|(at, _)| at).collect()
 }
 
 // === impl Outcome ===
 
 impl Outcome {
-    fn written(version: ConfigVersion) -> Self {
-        Self {
-            revision: version.revision,
-            version: Some(version),
-            unchanged: false,
-        }
+    /// The version that readers see.
+    pub fn visible(&self) -> Option<&ConfigVersion> {
+        self.version.as_ref().filter(|version| !version.deleted)
     }
 }

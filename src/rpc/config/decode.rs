@@ -7,11 +7,11 @@ use tonic::Status;
 
 use crate::{
     domain::{
-        config::{ConfigPrefix, ConfigSelection, ContentType, Mutation},
+        config::{ConfigPrefix, ConfigSelection, ContentType, Expected, Mutation, Terms},
         keyspace::ConfigPath,
         names::ConfigKey,
     },
-    rpc::convert::Violations,
+    rpc::{convert::Violations, page},
 };
 
 /// The longest description, in bytes.
@@ -32,6 +32,8 @@ pub(super) struct Asked {
     pub(super) guard: Option<proto::Guard>,
     pub(super) actor: String,
     pub(super) comment: String,
+    pub(super) expected_sha256: String,
+    pub(super) validate_only: bool,
 }
 
 pub(super) fn mutation(
@@ -40,24 +42,51 @@ pub(super) fn mutation(
     least: i64,
 ) -> Result<Mutation, Status> {
     let path = path(&mut fields, &asked.namespace, &asked.key);
-    if asked
-        .expected_version
-        .is_some_and(|version| version < least)
-    {
-        fields.add("expected_version", format!("must be at least {least}"));
-    }
-    let request_id = fields.request_id(&asked.request_id);
-    let guard = fields.guard(asked.guard, &asked.namespace);
-    let actor = fields.label("actor", &asked.actor);
-    let comment = fields.comment(asked.comment);
+    let version = expected_version(
+        &mut fields,
+        "expected_version",
+        asked.expected_version,
+        least,
+    );
+    let checksum = checksum(&mut fields, "expected_sha256", &asked.expected_sha256);
+    let terms = Terms {
+        request_id: fields.request_id(&asked.request_id),
+        guard: fields.guard(asked.guard, &asked.namespace),
+        actor: fields.label("actor", &asked.actor),
+        comment: fields.comment(asked.comment),
+        validate_only: asked.validate_only,
+    };
     Ok(Mutation {
         path: fields.give(path)?,
-        expected_version: asked.expected_version,
-        request_id,
-        guard,
-        actor,
-        comment,
+        expected: Expected { version, checksum },
+        terms,
     })
+}
+
+pub(super) fn expected_version(
+    fields: &mut Violations,
+    field: &str,
+    version: Option<i64>,
+    least: i64,
+) -> Option<i64> {
+    if version.is_some_and(|version| version < least) {
+        fields.add(field, format!("must be at least {least}"));
+    }
+    version
+}
+
+/// A SHA-256 in hexadecimal digits; nothing means none.
+pub(super) fn checksum(fields: &mut Violations, field: &str, text: &str) -> Option<[u8; 32]> {
+    if text.is_empty() {
+        return None;
+    }
+    let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    let bytes = page::unhex(text).filter(|_| lower);
+    let checksum = bytes.and_then(|bytes| bytes.try_into().ok());
+    if checksum.is_none() {
+        fields.add(field, "must be 64 lower-case hexadecimal digits");
+    }
+    checksum
 }
 
 pub(super) fn path(fields: &mut Violations, namespace: &str, key: &str) -> Option<ConfigPath> {
@@ -113,13 +142,14 @@ fn keys(fields: &mut Violations, texts: &[String]) -> BTreeSet<ConfigKey> {
 
 pub(super) fn labels(
     fields: &mut Violations,
+    field: &str,
     labels: BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    fields.metadata("labels", labels, MAX_LABELS, MAX_LABEL_BYTES)
+    fields.metadata(field, labels, MAX_LABELS, MAX_LABEL_BYTES)
 }
 
-pub(super) fn description(fields: &mut Violations, text: String) -> String {
-    fields.text("description", text, MAX_DESCRIPTION)
+pub(super) fn description(fields: &mut Violations, field: &str, text: String) -> String {
+    fields.text(field, text, MAX_DESCRIPTION)
 }
 
 pub(super) fn positive(fields: &mut Violations, field: &str, number: i64) {
@@ -128,7 +158,7 @@ pub(super) fn positive(fields: &mut Violations, field: &str, number: i64) {
     }
 }
 
-pub(super) fn content_type(fields: &mut Violations, wire: i32) -> ContentType {
+pub(super) fn content_type(fields: &mut Violations, field: &str, wire: i32) -> ContentType {
     use proto::ContentType as Wire;
     match Wire::try_from(wire) {
         Ok(Wire::Unspecified | Wire::Text) => ContentType::Text,
@@ -139,7 +169,7 @@ pub(super) fn content_type(fields: &mut Violations, wire: i32) -> ContentType {
         Ok(Wire::Xml) => ContentType::Xml,
         Ok(Wire::Binary) => ContentType::Binary,
         Err(_) => {
-            fields.add("content_type", "is not a known value");
+            fields.add(field, "is not a known value");
             ContentType::default()
         }
     }

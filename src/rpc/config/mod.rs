@@ -1,15 +1,16 @@
 //! `ConfigService`: configuration with its history.
 
+mod commit;
 mod decode;
 mod encode;
 
 use prost::Message;
 use stanchion_client::proto::{
-    Config, DeleteConfigRequest, DeleteConfigResponse, GetConfigRequest, GetConfigResponse,
-    GetConfigVersionRequest, GetConfigVersionResponse, ListConfigVersionsRequest,
-    ListConfigVersionsResponse, ListConfigsRequest, ListConfigsResponse, PutConfigRequest,
-    PutConfigResponse, RollbackConfigRequest, RollbackConfigResponse, WatchConfigsRequest,
-    WatchConfigsResponse,
+    CommitConfigsRequest, CommitConfigsResponse, Config, DeleteConfigRequest, DeleteConfigResponse,
+    GetConfigRequest, GetConfigResponse, GetConfigVersionRequest, GetConfigVersionResponse,
+    ListConfigVersionsRequest, ListConfigVersionsResponse, ListConfigsRequest, ListConfigsResponse,
+    PutConfigRequest, PutConfigResponse, RollbackConfigRequest, RollbackConfigResponse,
+    WatchConfigsRequest, WatchConfigsResponse,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -105,9 +106,9 @@ impl ConfigService for ConfigHandler {
         let mut fields = Violations::new();
         let body = Body {
             content: request.content,
-            content_type: decode::content_type(&mut fields, request.content_type),
-            labels: decode::labels(&mut fields, request.labels),
-            description: decode::description(&mut fields, request.description),
+            content_type: decode::content_type(&mut fields, "content_type", request.content_type),
+            labels: decode::labels(&mut fields, "labels", request.labels),
+            description: decode::description(&mut fields, "description", request.description),
         };
         let asked = Asked {
             namespace: request.namespace,
@@ -117,6 +118,8 @@ impl ConfigService for ConfigHandler {
             guard: request.guard,
             actor: request.actor,
             comment: request.comment,
+            expected_sha256: request.expected_sha256,
+            validate_only: request.validate_only,
         };
         let mutation = decode::mutation(fields, asked, 0)?;
         let path = mutation.path.clone();
@@ -171,6 +174,8 @@ impl ConfigService for ConfigHandler {
             guard: request.guard,
             actor: request.actor,
             comment: request.comment,
+            expected_sha256: request.expected_sha256,
+            validate_only: request.validate_only,
         };
         let mutation = decode::mutation(Violations::new(), asked, 1)?;
         let deleted = self.configs.delete(mutation).await.map_err(status::of)?;
@@ -179,6 +184,13 @@ impl ConfigService for ConfigHandler {
             deleted: deleted.deleted,
             version: deleted.version,
         }))
+    }
+
+    async fn commit_configs(
+        &self,
+        request: Request<CommitConfigsRequest>,
+    ) -> Result<Response<CommitConfigsResponse>, Status> {
+        self.commit(request.into_inner()).await.map(Response::new)
     }
 
     async fn watch_configs(
@@ -263,6 +275,8 @@ impl ConfigService for ConfigHandler {
             guard: request.guard,
             actor: request.actor,
             comment: request.comment,
+            expected_sha256: request.expected_sha256,
+            validate_only: request.validate_only,
         };
         let mutation = decode::mutation(fields, asked, 0)?;
         let path = mutation.path.clone();

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod behind;
+mod commits;
 
 mod follower;
 mod history;

@@ -148,6 +148,10 @@ pub enum ErrorReason {
     /// `FAILED_PRECONDITION`: the session does not lead the election in that term.
     /// Nothing was changed. Stop leading.
     NotLeader = 149,
+    /// `ABORTED`: `expected_sha256` is not that of the current content; `metadata`
+    /// has `expected_sha256` and `current_sha256`, empty if there is no content.
+    /// Read again, then retry.
+    ChecksumMismatch = 120,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -203,6 +207,7 @@ impl ErrorReason {
             Self::ServiceIsAlias => "ERROR_REASON_SERVICE_IS_ALIAS",
             Self::LedByAnother => "ERROR_REASON_LED_BY_ANOTHER",
             Self::NotLeader => "ERROR_REASON_NOT_LEADER",
+            Self::ChecksumMismatch => "ERROR_REASON_CHECKSUM_MISMATCH",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -255,6 +260,7 @@ impl ErrorReason {
             "ERROR_REASON_SERVICE_IS_ALIAS" => Some(Self::ServiceIsAlias),
             "ERROR_REASON_LED_BY_ANOTHER" => Some(Self::LedByAnother),
             "ERROR_REASON_NOT_LEADER" => Some(Self::NotLeader),
+            "ERROR_REASON_CHECKSUM_MISMATCH" => Some(Self::ChecksumMismatch),
             _ => None,
         }
     }
@@ -710,6 +716,227 @@ pub struct ConfigVersion {
     #[prost(int64, tag = "15")]
     pub revision: i64,
 }
+/// Says what a content is written in. Values may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ContentType {
+    /// Means `CONTENT_TYPE_TEXT` in a request. Never sent.
+    Unspecified = 0,
+    /// Plain text.
+    Text = 1,
+    /// JSON.
+    Json = 2,
+    /// YAML.
+    Yaml = 3,
+    /// TOML.
+    Toml = 4,
+    /// Java properties.
+    Properties = 5,
+    /// XML.
+    Xml = 6,
+    /// Anything else.
+    Binary = 7,
+}
+impl ContentType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONTENT_TYPE_UNSPECIFIED",
+            Self::Text => "CONTENT_TYPE_TEXT",
+            Self::Json => "CONTENT_TYPE_JSON",
+            Self::Yaml => "CONTENT_TYPE_YAML",
+            Self::Toml => "CONTENT_TYPE_TOML",
+            Self::Properties => "CONTENT_TYPE_PROPERTIES",
+            Self::Xml => "CONTENT_TYPE_XML",
+            Self::Binary => "CONTENT_TYPE_BINARY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONTENT_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONTENT_TYPE_TEXT" => Some(Self::Text),
+            "CONTENT_TYPE_JSON" => Some(Self::Json),
+            "CONTENT_TYPE_YAML" => Some(Self::Yaml),
+            "CONTENT_TYPE_TOML" => Some(Self::Toml),
+            "CONTENT_TYPE_PROPERTIES" => Some(Self::Properties),
+            "CONTENT_TYPE_XML" => Some(Self::Xml),
+            "CONTENT_TYPE_BINARY" => Some(Self::Binary),
+            _ => None,
+        }
+    }
+}
+/// Says how a version was made. Values may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ConfigOperation {
+    /// Never sent.
+    Unspecified = 0,
+    /// By a put.
+    Put = 1,
+    /// By a delete.
+    Delete = 2,
+    /// By a rollback.
+    Rollback = 3,
+}
+impl ConfigOperation {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONFIG_OPERATION_UNSPECIFIED",
+            Self::Put => "CONFIG_OPERATION_PUT",
+            Self::Delete => "CONFIG_OPERATION_DELETE",
+            Self::Rollback => "CONFIG_OPERATION_ROLLBACK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONFIG_OPERATION_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONFIG_OPERATION_PUT" => Some(Self::Put),
+            "CONFIG_OPERATION_DELETE" => Some(Self::Delete),
+            "CONFIG_OPERATION_ROLLBACK" => Some(Self::Rollback),
+            _ => None,
+        }
+    }
+}
+/// Asks to change configs together.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommitConfigsRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. 1 to 100 changes and expectations, no two of one key. What is
+    /// written may have 512 KiB of content in all.
+    #[prost(message, repeated, tag = "2")]
+    pub changes: ::prost::alloc::vec::Vec<ConfigChange>,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
+    /// call safe to repeat. Empty means none.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. Commits only while a lock is held.
+    #[prost(message, optional, tag = "4")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who asks, at most 253 bytes; kept as the author, not verified.
+    #[prost(string, tag = "5")]
+    pub actor: ::prost::alloc::string::String,
+    /// Optional. Why, at most 1 KiB.
+    #[prost(string, tag = "6")]
+    pub comment: ::prost::alloc::string::String,
+    /// Optional. Says what would come of it, and changes nothing. What would be
+    /// written has no revision yet.
+    #[prost(bool, tag = "7")]
+    pub validate_only: bool,
+}
+/// What is to become of a config, and what it must be for that.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConfigChange {
+    /// Required. Key.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// Optional. Version the config must have now; zero means that it must not
+    /// exist or be deleted. A deleted config also has the version that records its
+    /// deletion. Unset means not checked.
+    #[prost(int64, optional, tag = "2")]
+    pub expected_version: ::core::option::Option<i64>,
+    /// Optional. SHA-256 the content must have now: 64 lower-case hexadecimal
+    /// digits. Nothing that is absent or deleted has one. Empty means not checked.
+    #[prost(string, tag = "3")]
+    pub expected_sha256: ::prost::alloc::string::String,
+    /// What to do. Nothing means that the config only has to be as expected; then
+    /// something must be.
+    #[prost(oneof = "config_change::Change", tags = "4, 5, 6")]
+    pub change: ::core::option::Option<config_change::Change>,
+}
+/// Nested message and enum types in `ConfigChange`.
+pub mod config_change {
+    /// What to do. Nothing means that the config only has to be as expected; then
+    /// something must be.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Change {
+        /// Optional. Writes the config, like `PutConfig`.
+        #[prost(message, tag = "4")]
+        Put(super::ConfigPut),
+        /// Optional. Deletes the config, like `DeleteConfig`.
+        #[prost(message, tag = "5")]
+        Delete(super::ConfigDelete),
+        /// Optional. Returns to an earlier version, like `RollbackConfig`.
+        #[prost(message, tag = "6")]
+        Rollback(super::ConfigRollback),
+    }
+}
+/// What a config is to say.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConfigPut {
+    /// Optional. Content, at most 64 KiB. May be empty.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub content: ::prost::bytes::Bytes,
+    /// Optional. What the content is written in; default text.
+    #[prost(enumeration = "ContentType", tag = "2")]
+    pub content_type: i32,
+    /// Optional. Labels, replacing the former ones. At most 64 entries and 4 KiB;
+    /// keys of 1 to 253 bytes.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Optional. What the config is for, replacing the former text. At most 1 KiB.
+    #[prost(string, tag = "4")]
+    pub description: ::prost::alloc::string::String,
+}
+/// Deletes a config. Its history stays, and one that is gone stays gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigDelete {}
+/// Returns to an earlier version of a config.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigRollback {
+    /// Required. Number of the version; positive.
+    #[prost(int64, tag = "1")]
+    pub version: i64,
+}
+/// Answers `CommitConfigs`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommitConfigsResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether all configs were as expected, and so everything was
+    /// done, or would be.
+    #[prost(bool, tag = "2")]
+    pub committed: bool,
+    /// Output only. What came of each change, in the order of the request.
+    #[prost(message, repeated, tag = "3")]
+    pub results: ::prost::alloc::vec::Vec<ConfigChangeResult>,
+}
+/// What came of one change, or what stood in its way.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConfigChangeResult {
+    /// Output only. Key.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// Output only. Whether the config was as expected.
+    #[prost(bool, tag = "2")]
+    pub as_expected: bool,
+    /// Output only. Whether nothing had to be written for it. True of all if
+    /// nothing was committed.
+    #[prost(bool, tag = "3")]
+    pub unchanged: bool,
+    /// Output only. The version it has now, that of a deletion included. Zero if
+    /// it never was.
+    #[prost(int64, tag = "4")]
+    pub version: i64,
+    /// Output only. The config as it is now, or would be, without its content.
+    /// Unset if it is absent or deleted.
+    #[prost(message, optional, tag = "5")]
+    pub config: ::core::option::Option<Config>,
+}
 /// Asks to write a config.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PutConfigRequest {
@@ -754,6 +981,14 @@ pub struct PutConfigRequest {
     /// Optional. Why, at most 1 KiB.
     #[prost(string, tag = "11")]
     pub comment: ::prost::alloc::string::String,
+    /// Optional. SHA-256 the content must have now: 64 lower-case hexadecimal
+    /// digits. Nothing that is absent or deleted has one. Empty means not checked.
+    #[prost(string, tag = "12")]
+    pub expected_sha256: ::prost::alloc::string::String,
+    /// Optional. Says what would come of it, and changes nothing. What would be
+    /// written has no revision yet.
+    #[prost(bool, tag = "13")]
+    pub validate_only: bool,
 }
 /// Answers `PutConfig`.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -871,6 +1106,14 @@ pub struct DeleteConfigRequest {
     /// Optional. Why, at most 1 KiB.
     #[prost(string, tag = "7")]
     pub comment: ::prost::alloc::string::String,
+    /// Optional. SHA-256 the content must have now: 64 lower-case hexadecimal
+    /// digits. Nothing that is absent or deleted has one. Empty means not checked.
+    #[prost(string, tag = "8")]
+    pub expected_sha256: ::prost::alloc::string::String,
+    /// Optional. Says what would come of it, and changes nothing. What would be
+    /// written has no revision yet.
+    #[prost(bool, tag = "9")]
+    pub validate_only: bool,
 }
 /// Answers `DeleteConfig`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1105,6 +1348,14 @@ pub struct RollbackConfigRequest {
     /// Optional. Why, at most 1 KiB.
     #[prost(string, tag = "8")]
     pub comment: ::prost::alloc::string::String,
+    /// Optional. SHA-256 the content must have now: 64 lower-case hexadecimal
+    /// digits. Nothing that is absent or deleted has one. Empty means not checked.
+    #[prost(string, tag = "9")]
+    pub expected_sha256: ::prost::alloc::string::String,
+    /// Optional. Says what would come of it, and changes nothing. What would be
+    /// written has no revision yet.
+    #[prost(bool, tag = "10")]
+    pub validate_only: bool,
 }
 /// Answers `RollbackConfig`.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1118,96 +1369,6 @@ pub struct RollbackConfigResponse {
     /// Output only. Whether nothing had to be written.
     #[prost(bool, tag = "3")]
     pub unchanged: bool,
-}
-/// Says what a content is written in. Values may be added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum ContentType {
-    /// Means `CONTENT_TYPE_TEXT` in a request. Never sent.
-    Unspecified = 0,
-    /// Plain text.
-    Text = 1,
-    /// JSON.
-    Json = 2,
-    /// YAML.
-    Yaml = 3,
-    /// TOML.
-    Toml = 4,
-    /// Java properties.
-    Properties = 5,
-    /// XML.
-    Xml = 6,
-    /// Anything else.
-    Binary = 7,
-}
-impl ContentType {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "CONTENT_TYPE_UNSPECIFIED",
-            Self::Text => "CONTENT_TYPE_TEXT",
-            Self::Json => "CONTENT_TYPE_JSON",
-            Self::Yaml => "CONTENT_TYPE_YAML",
-            Self::Toml => "CONTENT_TYPE_TOML",
-            Self::Properties => "CONTENT_TYPE_PROPERTIES",
-            Self::Xml => "CONTENT_TYPE_XML",
-            Self::Binary => "CONTENT_TYPE_BINARY",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "CONTENT_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
-            "CONTENT_TYPE_TEXT" => Some(Self::Text),
-            "CONTENT_TYPE_JSON" => Some(Self::Json),
-            "CONTENT_TYPE_YAML" => Some(Self::Yaml),
-            "CONTENT_TYPE_TOML" => Some(Self::Toml),
-            "CONTENT_TYPE_PROPERTIES" => Some(Self::Properties),
-            "CONTENT_TYPE_XML" => Some(Self::Xml),
-            "CONTENT_TYPE_BINARY" => Some(Self::Binary),
-            _ => None,
-        }
-    }
-}
-/// Says how a version was made. Values may be added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum ConfigOperation {
-    /// Never sent.
-    Unspecified = 0,
-    /// By a put.
-    Put = 1,
-    /// By a delete.
-    Delete = 2,
-    /// By a rollback.
-    Rollback = 3,
-}
-impl ConfigOperation {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "CONFIG_OPERATION_UNSPECIFIED",
-            Self::Put => "CONFIG_OPERATION_PUT",
-            Self::Delete => "CONFIG_OPERATION_DELETE",
-            Self::Rollback => "CONFIG_OPERATION_ROLLBACK",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "CONFIG_OPERATION_UNSPECIFIED" => Some(Self::Unspecified),
-            "CONFIG_OPERATION_PUT" => Some(Self::Put),
-            "CONFIG_OPERATION_DELETE" => Some(Self::Delete),
-            "CONFIG_OPERATION_ROLLBACK" => Some(Self::Rollback),
-            _ => None,
-        }
-    }
 }
 /// Generated client implementations.
 pub mod config_service_client {
@@ -1323,7 +1484,8 @@ pub mod config_service_client {
         /// repeating the call returns the first answer, and another request under the
         /// same id is refused.
         ///
-        /// Errors: `ABORTED` (`ERROR_REASON_VERSION_MISMATCH`).
+        /// Errors: `ABORTED` (`ERROR_REASON_VERSION_MISMATCH`,
+        /// `ERROR_REASON_CHECKSUM_MISMATCH`).
         pub async fn put_config(
             &mut self,
             request: impl tonic::IntoRequest<super::PutConfigRequest>,
@@ -1408,7 +1570,8 @@ pub mod config_service_client {
         /// Deletes a config; its history stays. Safe to repeat: deleting one that is
         /// gone changes nothing and succeeds.
         ///
-        /// Errors: `ABORTED` (`ERROR_REASON_VERSION_MISMATCH`).
+        /// Errors: `ABORTED` (`ERROR_REASON_VERSION_MISMATCH`,
+        /// `ERROR_REASON_CHECKSUM_MISMATCH`).
         pub async fn delete_config(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteConfigRequest>,
@@ -1431,6 +1594,42 @@ pub mod config_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("stanchion.v1.ConfigService", "DeleteConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes up to 100 configs of a namespace at once, if each is as expected:
+        /// all of it in one transaction, at one revision and as one delta to watchers,
+        /// or nothing. Configs that are not as expected are no error: the answer has
+        /// `committed` false and says what is there, so that the caller can make its
+        /// changes anew.
+        ///
+        /// Idempotent per `request_id` among the last 16 requests of each key:
+        /// repeating the call returns the first answer, and another request under the
+        /// same id is refused. A call that changed nothing is not remembered.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_VERSION_NOT_FOUND`) if there is
+        /// no version to roll back to, or if it is a deletion.
+        pub async fn commit_configs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CommitConfigsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CommitConfigsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/CommitConfigs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ConfigService", "CommitConfigs"));
             self.inner.unary(req, path, codec).await
         }
         /// Watches one config, those below a prefix, or a set: a snapshot, then every
@@ -1529,7 +1728,7 @@ pub mod config_service_client {
         ///
         /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_VERSION_NOT_FOUND`) if there is
         /// no such version or if it is a deletion; `ABORTED`
-        /// (`ERROR_REASON_VERSION_MISMATCH`).
+        /// (`ERROR_REASON_VERSION_MISMATCH`, `ERROR_REASON_CHECKSUM_MISMATCH`).
         pub async fn rollback_config(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackConfigRequest>,

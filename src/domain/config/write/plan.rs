@@ -1,0 +1,137 @@
+//! Which versions are to be written, given what was seen.
+
+use std::time::SystemTime;
+
+use futures_util::future::try_join_all;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    cache::Freshness,
+    domain::{Error, records},
+};
+
+use super::{
+    super::{
+        Body, ConfigVersion, Configs,
+        change::{Change, Entry, Order},
+        history,
+    },
+    seen::Seen,
+};
+
+// === impl Configs ===
+
+impl Configs {
+    /// What is to be written for each item; `None` if what is there will do.
+    pub(super) async fn plan(
+        &self,
+        order: &Order,
+        seen: &[Seen],
+    ) -> Result<Vec<Option<ConfigVersion>>, Error> {
+        let now = self.core.clock.system_time();
+        let plans = order.entries.iter().zip(seen).enumerate();
+        let plans = plans.map(|(at, (entry, seen))| async move {
+            let planned = self.version_after(order, entry, seen, now).await;
+            planned.map_err(|error| order.of_entry(at, error))
+        });
+        let planned = try_join_all(plans).await?;
+        let limit = self.core.settings.max_commit_bytes;
+        let size: usize = planned.iter().flatten().map(|version| version.size).sum();
+        if order.listed && size > limit {
+            let description = format!("must have at most {limit} bytes of content, have {size}");
+            return Err(Error::invalid("changes", description));
+        }
+        Ok(planned)
+    }
+
+    async fn version_after(
+        &self,
+        order: &Order,
+        entry: &Entry,
+        seen: &Seen,
+        now: SystemTime,
+    ) -> Result<Option<ConfigVersion>, Error> {
+        let Some(change) = &entry.change else {
+            return Ok(None);
+        };
+        let present = seen.head.as_deref().filter(|head| !head.current.deleted);
+        let (body, source) = match change {
+            Change::Delete if present.is_none() => return Ok(None),
+            Change::Delete => (Body::default(), None),
+            Change::Put(body) => {
+                self.check(body)?;
+                (body.clone(), None)
+            }
+            Change::Rollback(to) => (self.body_of(entry, *to, seen).await?, Some(*to)),
+        };
+        let deleted = matches!(change, Change::Delete);
+        if present.is_some_and(|head| !deleted && head.current.body == body) {
+            return Ok(None);
+        }
+        if let Some(head) = &seen.head {
+            records::writable(entry.path.path(), head.format)?;
+        }
+        let terms = &order.terms;
+        let request_id = if terms.request_id.is_empty() {
+            // Not for the caller: no two versions about to be written may look alike, because one
+            // recognises its own by that.
+            format!("{:032x}", rand::random::<u128>())
+        } else {
+            terms.request_id.clone()
+        };
+        Ok(Some(ConfigVersion {
+            version: seen.newest + 1,
+            prev_version: seen.newest,
+            size: body.content.len(),
+            checksum: Sha256::digest(&body.content).into(),
+            body,
+            actor: terms.actor.clone(),
+            comment: terms.comment.clone(),
+            create_time: now,
+            operation: change.operation(),
+            rollback_of: source.unwrap_or(0),
+            deleted,
+            request_id,
+            revision: 0,
+        }))
+    }
+
+    fn check(&self, body: &Body) -> Result<(), Error> {
+        let (limit, size) = (self.core.settings.max_config_bytes, body.content.len());
+        if size > limit {
+            let description = format!("must be at most {limit} bytes, is {size}");
+            return Err(Error::invalid("content", description));
+        }
+        Ok(())
+    }
+
+    /// What an earlier version says. It is never rewritten, and need not be there any more when
+    /// the new one is written: only that it was.
+    async fn body_of(&self, entry: &Entry, version: i64, seen: &Seen) -> Result<Body, Error> {
+        let freshness = if seen.proven {
+            Freshness::Linearizable
+        } else {
+            Freshness::Cached
+        };
+        let (source, _) = self.version(&entry.path, version, freshness).await?;
+        match source.deleted {
+            true => Err(history::missing(&entry.path, version)),
+            false => Ok(source.body),
+        }
+    }
+}
+
+// === impl Order ===
+
+impl Order {
+    /// Says of which entry an error speaks.
+    fn of_entry(&self, at: usize, error: Error) -> Error {
+        match error {
+            Error::Invalid { field, description } if self.listed => Error::Invalid {
+                field: format!("changes[{at}].put.{field}").into(),
+                description,
+            },
+            error => error,
+        }
+    }
+}

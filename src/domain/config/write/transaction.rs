@@ -1,0 +1,168 @@
+//! The one transaction behind every change.
+//!
+//! It compares that each item is as it was seen, with one condition each, because a transaction may
+//! have few: of an item that is there, its head, with which every version is written; of one that
+//! is not, that no version of it is kept, without which there is no head. Only where versions have
+//! outlived their head are both compared. Then head and version are written, of all items or none.
+
+use bytes::Bytes;
+
+use crate::{
+    domain::{Error, guard, keyspace::Keyspace, records, watch::WireForm},
+    store::{
+        Compare, KeyRange, KeyValue, MAX_TXN_OPERATIONS, Operation as Step, RangeRequest, Txn,
+    },
+};
+
+use super::{
+    super::{
+        ConfigHead, ConfigVersion, RequestRecord,
+        change::{Entry, Order},
+    },
+    seen::Seen,
+};
+
+/// How many requests a head remembers.
+const REQUESTS: usize = 16;
+/// Up to how many items are read whole where a transaction fails. Of more only the revisions are:
+/// all contents together might be more than a message holds.
+const READ_WHOLE: usize = 8;
+/// How many operations fit beside each other, inside a guard.
+const WIDTH: usize = MAX_TXN_OPERATIONS - guard::COMPARES;
+
+/// A transaction, and by what it recognises its own work.
+pub(super) struct Attempt {
+    pub(super) txn: Txn,
+    /// Where the first version of those it writes goes, and the record; `None`: it writes nothing.
+    pub(super) own: Option<(Bytes, Bytes)>,
+    /// Whether the heads are read with their contents where it fails.
+    pub(super) reads_whole: bool,
+}
+
+// === impl Attempt ===
+
+impl Attempt {
+    /// The transaction that writes what is planned if all is as it was seen. Its other branch reads
+    /// the head of each item, then the first version.
+    pub(super) fn new(
+        keys: &Keyspace,
+        order: &Order,
+        seen: &[Seen],
+        planned: &[Option<ConfigVersion>],
+    ) -> Result<Self, Error> {
+        let entries = || order.entries.iter().zip(seen);
+        let reads_whole = order.entries.len() <= READ_WHOLE;
+        let mut attempt = Self {
+            txn: Txn::new(),
+            own: None,
+            reads_whole,
+        };
+        for (entry, seen) in entries() {
+            let read = RangeRequest::new(KeyRange::key(keys.config(&entry.path)));
+            let read = if reads_whole { read } else { read.keys_only() };
+            attempt.txn.compares.extend(as_seen(keys, entry, seen));
+            attempt.txn.failure.push(Step::Range(read));
+        }
+        if order.terms.validate_only {
+            return Ok(attempt);
+        }
+        let digest = order.digest();
+        let mut writes = Vec::new();
+        for ((entry, seen), version) in entries().zip(planned) {
+            let Some(version) = version else { continue };
+            let key = keys.config_version(&entry.path, version.version);
+            let record = records::encode_config_version(version);
+            let head = head(entry, seen, version, order.remembered(entry, digest));
+            writes.push(vec![
+                Step::put(keys.config(&entry.path), records::encode_config_head(&head)),
+                Step::put(key.clone(), record.clone()),
+            ]);
+            attempt.own.get_or_insert((key, record));
+        }
+        if let Some((key, _)) = &attempt.own {
+            attempt.txn.failure.push(Step::get(key.clone()));
+        }
+        attempt.txn.success = beside_each_other(writes);
+        attempt.check_size()?;
+        Ok(attempt)
+    }
+
+    /// What a failed transaction found of each item.
+    ///
+    /// An answer can get lost and the transaction be sent again, to find its own work. No other
+    /// version has the same bytes.
+    pub(super) fn is_own(&self, found: Option<&KeyValue>) -> bool {
+        match (&self.own, found) {
+            (Some((_, record)), Some(found)) => found.value == *record,
+            _ => false,
+        }
+    }
+
+    /// What it writes is bounded, but for names and notes.
+    fn check_size(&self) -> Result<(), Error> {
+        self.txn.check_size().map_err(|error| {
+            Error::invalid(
+                "changes",
+                format!("are too much for one transaction: {error}"),
+            )
+        })
+    }
+}
+
+// === impl Order ===
+
+impl Order {
+    fn remembered(&self, entry: &Entry, digest: [u8; 32]) -> Option<RequestRecord> {
+        let change = entry.change.as_ref()?;
+        (!self.terms.request_id.is_empty()).then(|| RequestRecord {
+            request_id: self.terms.request_id.clone(),
+            version: 0,
+            operation: change.operation(),
+            digest,
+        })
+    }
+}
+
+/// The conditions that an item is as it was seen.
+fn as_seen(keys: &Keyspace, entry: &Entry, seen: &Seen) -> impl Iterator<Item = Compare> {
+    let later = || keys.config_versions(&entry.path, seen.newest + 1, i64::MAX);
+    let of_head = || Compare::mod_revision(keys.config(&entry.path), seen.mod_revision());
+    let kept_alone = seen.head.is_none() && seen.newest > 0;
+    let head = (seen.head.is_some() || kept_alone).then(of_head);
+    let versions = seen.head.is_none().then(|| Compare::empty(later()));
+    head.into_iter().chain(versions)
+}
+
+fn head(
+    entry: &Entry,
+    seen: &Seen,
+    version: &ConfigVersion,
+    request: Option<RequestRecord>,
+) -> ConfigHead {
+    let before = seen.head.as_deref();
+    let mut requests = before.map_or(Vec::new(), |head| head.requests.clone());
+    requests.extend(request.map(|request| RequestRecord {
+        version: version.version,
+        ..request
+    }));
+    requests.drain(..requests.len().saturating_sub(REQUESTS));
+    let present = before.filter(|head| !head.current.deleted);
+    ConfigHead {
+        path: entry.path.clone(),
+        current: version.clone(),
+        requests,
+        format: records::FORMAT,
+        create_revision: present.map_or(0, |head| head.create_revision),
+        mod_revision: 0,
+        wire: WireForm::default(),
+    }
+}
+
+/// Steps that fit as they are, or those of each item in a transaction inside.
+fn beside_each_other(writes: Vec<Vec<Step>>) -> Vec<Step> {
+    if writes.iter().map(Vec::len).sum::<usize>() <= WIDTH {
+        return writes.into_iter().flatten().collect();
+    }
+    let inside = |steps| Step::Txn(Txn::new().then_all(steps));
+    writes.into_iter().map(inside).collect()
+}

@@ -1,0 +1,114 @@
+//! Changes of several configs at once.
+
+use stanchion_client::proto::{
+    CommitConfigsRequest, CommitConfigsResponse, ConfigChange, ConfigChangeResult, ConfigPut,
+    config_change,
+};
+use tonic::Status;
+
+use crate::{
+    domain::{
+        config::{Body, Change, Entry, Expected, Outcome, Terms},
+        keyspace::ConfigPath,
+        names::{ConfigKey, Namespace},
+    },
+    rpc::{convert::Violations, status},
+};
+
+use super::{ConfigHandler, decode, encode};
+
+// === impl ConfigHandler ===
+
+impl ConfigHandler {
+    pub(super) async fn commit(
+        &self,
+        request: CommitConfigsRequest,
+    ) -> Result<CommitConfigsResponse, Status> {
+        let mut fields = Violations::new();
+        let namespace = fields.namespace(&request.namespace);
+        let terms = Terms {
+            request_id: fields.request_id(&request.request_id),
+            guard: fields.guard(request.guard, &request.namespace),
+            actor: fields.label("actor", &request.actor),
+            comment: fields.comment(request.comment),
+            validate_only: request.validate_only,
+        };
+        let entries = namespace.and_then(|namespace| {
+            let numbered = request.changes.into_iter().enumerate();
+            let entries = numbered.map(|(at, change)| {
+                let at = format!("changes[{at}]");
+                entry(&mut fields, &at, &namespace, change)
+            });
+            // Each says what is wrong with it.
+            entries.fold(Some(Vec::new()), |entries, entry| {
+                entries.zip(entry).map(|(mut entries, entry)| {
+                    entries.push(entry);
+                    entries
+                })
+            })
+        });
+        let entries = fields.give(entries)?;
+        let paths: Vec<ConfigPath> = entries.iter().map(|entry| entry.path.clone()).collect();
+        let done = self.configs.commit(entries, terms).await;
+        let done = done.map_err(status::of)?;
+        let results = paths.iter().zip(&done.outcomes);
+        Ok(CommitConfigsResponse {
+            header: Some(self.context.header.at(done.revision)),
+            committed: done.committed,
+            results: results
+                .map(|(path, outcome)| result(path, outcome))
+                .collect(),
+        })
+    }
+}
+
+fn entry(
+    fields: &mut Violations,
+    at: &str,
+    namespace: &Namespace,
+    wire: ConfigChange,
+) -> Option<Entry> {
+    let key = fields.take(&format!("{at}.key"), ConfigKey::parse(&wire.key));
+    let field = format!("{at}.expected_version");
+    let version = decode::expected_version(fields, &field, wire.expected_version, 0);
+    let field = format!("{at}.expected_sha256");
+    let checksum = decode::checksum(fields, &field, &wire.expected_sha256);
+    let change = wire.change.map(|wire| match wire {
+        config_change::Change::Put(put) => Change::Put(body(fields, &format!("{at}.put"), put)),
+        config_change::Change::Delete(_) => Change::Delete,
+        config_change::Change::Rollback(to) => {
+            decode::positive(fields, &format!("{at}.rollback.version"), to.version);
+            Change::Rollback(to.version)
+        }
+    });
+    Some(Entry {
+        path: ConfigPath {
+            namespace: namespace.clone(),
+            key: key?,
+        },
+        expected: Expected { version, checksum },
+        change,
+    })
+}
+
+fn body(fields: &mut Violations, at: &str, put: ConfigPut) -> Body {
+    let content_type = format!("{at}.content_type");
+    Body {
+        content: put.content,
+        content_type: decode::content_type(fields, &content_type, put.content_type),
+        labels: decode::labels(fields, &format!("{at}.labels"), put.labels),
+        description: decode::description(fields, &format!("{at}.description"), put.description),
+    }
+}
+
+fn result(path: &ConfigPath, outcome: &Outcome) -> ConfigChangeResult {
+    let version = outcome.version.as_ref();
+    let visible = outcome.visible();
+    ConfigChangeResult {
+        key: path.key.to_string(),
+        as_expected: outcome.as_expected,
+        unchanged: outcome.unchanged,
+        version: version.map_or(0, |version| version.version),
+        config: visible.map(|version| encode::config(path, version, false)),
+    }
+}
