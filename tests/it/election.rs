@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod campaigns;
+mod faults;
 mod guards;
 mod loss;
 mod observing;

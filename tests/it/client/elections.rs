@@ -10,10 +10,7 @@ use stanchion_client::{
 };
 
 use super::{client, client_with, soon};
-use crate::support::{
-    server::{Backend, eventually, on_both_stores},
-    store::PATIENCE,
-};
+use crate::support::server::{Backend, eventually, on_both_stores};
 
 on_both_stores! {
     one_of_two_candidates_leads_until_it_resigns,
@@ -127,11 +124,12 @@ async fn a_leader_steps_down_when_no_server_answers_any_more(backend: Backend) {
     let client = client_with(&[&server], "", Duration::from_secs(2));
     let leadership = client.election("e").campaign().await.unwrap();
     server.stop().await;
-    assert_eq!(
-        soon("the loss", leadership.lost()).await,
-        LockLoss::NotSurelyHeld
-    );
+    assert_eq!(leadership.run(async { 7 }).await, Ok(7));
+    // Never ends by itself.
+    let work = leadership.run(std::future::pending::<()>());
+    assert_eq!(soon("the loss", work).await, Err(LockLoss::NotSurelyHeld));
     assert!(!leadership.is_leader());
+    assert!(leadership.run(async { 7 }).await.is_err());
 }
 
 async fn a_write_in_a_term_that_is_over_fails(backend: Backend) {
@@ -156,17 +154,19 @@ async fn who_observes_is_told_each_leader(backend: Backend) {
     let (leader, watcher) = (client(&[&second]), client(&[&first, &second]));
     let mut observed = watcher.election("e").observe();
     let mut next = async || {
-        loop {
-            let update = tokio::time::timeout(PATIENCE, observed.next()).await;
-            match update.expect("nothing more is told").unwrap().kind {
-                UpdateKind::Current => {}
-                UpdateKind::Snapshot { items, .. } => return items.into_iter().next(),
-                UpdateKind::Delta { changes, .. } => match changes.into_iter().next() {
-                    Some(Change::Added(it) | Change::Modified(it)) => return Some(it),
-                    _ => return None,
-                },
+        let told = async {
+            loop {
+                match observed.next().await.unwrap().kind {
+                    UpdateKind::Current => {}
+                    UpdateKind::Snapshot { items, .. } => return items.into_iter().next(),
+                    UpdateKind::Delta { changes, .. } => match changes.into_iter().next() {
+                        Some(Change::Added(it) | Change::Modified(it)) => return Some(it),
+                        _ => return None,
+                    },
+                }
             }
-        }
+        };
+        soon("another leader", told).await
     };
     assert_eq!(next().await, None);
     let leadership = leader.election("e").campaign().await.unwrap();

@@ -354,7 +354,6 @@ async fn a_guard_of_a_lock_nobody_holds_refuses_every_change(backend: Backend) {
     server.put("a", "one").await;
     server.put("a", "two").await;
     let guard = Some(Guard {
-        election: String::new(),
         lock: "nightly".into(),
         fencing_token: 7,
         ..Guard::default()

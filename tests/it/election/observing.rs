@@ -72,17 +72,19 @@ impl Observing {
 
     /// The next delta; bookmarks may come before it.
     pub(super) async fn delta(&mut self) -> LeaderDelta {
-        loop {
-            match self.next().await {
-                Message::Delta(delta) => {
-                    assert!(delta.last_part && delta.prev_revision < delta.revision);
-                    assert_eq!(delta.events.len(), 1);
-                    return delta;
+        let delta = async {
+            loop {
+                match self.next().await {
+                    Message::Delta(delta) => return delta,
+                    Message::Bookmark(_) => {}
+                    other => panic!("{other:?} instead of a delta"),
                 }
-                Message::Bookmark(_) => {}
-                other => panic!("{other:?} instead of a delta"),
             }
-        }
+        };
+        let delta = timeout(PATIENCE, delta).await.expect("nothing changes");
+        assert!(delta.last_part && delta.prev_revision < delta.revision);
+        assert_eq!(delta.events.len(), 1);
+        delta
     }
 
     /// What happened, and in which term.

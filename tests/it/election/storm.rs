@@ -5,10 +5,14 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use stanchion::domain::session_id::SessionId;
 use stanchion_client::proto::EventType;
 
 use super::{observing::Observing, *};
-use crate::support::server::{Backend, on_both_stores};
+use crate::{
+    client::soon,
+    support::server::{Backend, on_both_stores},
+};
 
 on_both_stores! {
     of_32_candidates_over_three_replicas_one_leads_at_a_time_with_rising_terms,
@@ -37,6 +41,7 @@ async fn of_32_candidates_over_three_replicas_one_leads_at_a_time_with_rising_te
     let mut calls = Vec::new();
     for index in 0..CANDIDATES {
         let session = open(&servers[index % servers.len()]).await;
+        let store = servers[0].app().core.store.clone();
         let (leading, terms) = (leading.clone(), terms.clone());
         let clients: Vec<_> = servers.iter().map(Server::elections).collect();
         calls.push(tokio::spawn(async move {
@@ -56,35 +61,35 @@ async fn of_32_candidates_over_three_replicas_one_leads_at_a_time_with_rising_te
                 };
                 elections.proclaim(request).await.unwrap();
                 assert_eq!(leading.fetch_sub(1, Ordering::SeqCst), 1);
+                // The last time some go with their session.
+                if round == ROUNDS - 1 && index % 3 == 0 {
+                    let lease = SessionId::parse(&session).unwrap().lease();
+                    store.revoke(lease).await.unwrap();
+                    return;
+                }
                 let request = ResignRequest {
                     election: "e".into(),
                     session_id: session.clone(),
-                    claim: Some(Claim::Term(term)),
+                    claim: Some(match index % 2 {
+                        0 => Claim::Term(term),
+                        _ => Claim::RequestId(round.to_string()),
+                    }),
                     ..Default::default()
                 };
-                assert!(
-                    elections
-                        .resign(request)
-                        .await
-                        .unwrap()
-                        .into_inner()
-                        .resigned
-                );
+                let answer = elections.resign(request).await.unwrap();
+                assert!(answer.into_inner().resigned);
             }
         }));
     }
     for call in calls {
-        call.await.unwrap();
+        soon("every candidate to have led", call).await.unwrap();
     }
     let terms = terms.lock().unwrap().clone();
     assert_eq!(terms.len(), CANDIDATES * ROUNDS);
     assert!(terms.is_sorted_by(|a, b| a < b), "{terms:?}");
     for watch in watches {
-        assert_eq!(
-            watch.await.unwrap(),
-            terms,
-            "every replica tells the same leaders"
-        );
+        let told = soon("the watch to end", watch).await.unwrap();
+        assert_eq!(told, terms, "every replica tells the same leaders");
     }
 }
 

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stanchion::store::{KeyRange, RangeRequest};
 use stanchion_client::proto::{
-    AcquireLockRequest, BatchRegisterInstancesRequest, DeleteConfigRequest, Guard, Health,
-    Instance, InstanceOverlay, NamespaceSettings, OpenSessionRequest, OperatorState,
-    PutConfigRequest, PutNamespaceRequest, PutServiceRequest, RegisterInstanceRequest,
-    ReportHealthRequest, ServiceSettings, SetInstanceOverlayRequest, SetInstanceStateRequest,
-    UpdateInstanceRequest, acquire_lock_request::Wait, batch_register_instances_request,
-    register_instance_request,
+    AcquireLockRequest, BatchRegisterInstancesRequest, CampaignRequest, DeleteConfigRequest,
+    GetLeaderRequest, Guard, Health, Instance, InstanceOverlay, NamespaceSettings,
+    OpenSessionRequest, OperatorState, ProclaimRequest, PutConfigRequest, PutNamespaceRequest,
+    PutServiceRequest, RegisterInstanceRequest, ReportHealthRequest, ServiceSettings,
+    SetInstanceOverlayRequest, SetInstanceStateRequest, UpdateInstanceRequest,
+    acquire_lock_request::Wait, batch_register_instances_request, register_instance_request,
 };
 use tonic::Status;
 
@@ -34,9 +34,11 @@ pub enum Kind {
     PutNamespace,
     Isolate,
     Overlay,
+    Campaign,
+    Proclaim,
 }
 
-pub const KINDS: [Kind; 16] = [
+pub const KINDS: [Kind; 18] = [
     Kind::PutConfig,
     Kind::PutConfigUnderGuard,
     Kind::DeleteConfig,
@@ -53,6 +55,8 @@ pub const KINDS: [Kind; 16] = [
     Kind::PutNamespace,
     Kind::Isolate,
     Kind::Overlay,
+    Kind::Campaign,
+    Kind::Proclaim,
 ];
 
 /// Who writes.
@@ -77,7 +81,6 @@ impl<'a> Writer<'a> {
             server,
             session,
             guard: Guard {
-                election: String::new(),
                 lock: "guard".into(),
                 fencing_token: held.into_inner().fencing_token,
                 ..Guard::default()
@@ -99,6 +102,7 @@ impl<'a> Writer<'a> {
             Kind::UpdateInstance | Kind::ReportHealth => {
                 self.register(instance(&base(mark)), forever()).await
             }
+            Kind::Proclaim => self.campaign(&base(mark)).await,
             _ => Ok(()),
         }
     }
@@ -173,6 +177,18 @@ impl<'a> Writer<'a> {
             }
             Kind::PutService | Kind::PutNamespace | Kind::Isolate | Kind::Overlay => {
                 self.decide(kind, mark).await
+            }
+            Kind::Campaign => self.campaign(mark).await,
+            Kind::Proclaim => {
+                let proclaim = ProclaimRequest {
+                    election: base(mark),
+                    session_id: self.session.clone(),
+                    term: self.term(&base(mark)).await,
+                    proclamation: mark.to_owned().into(),
+                    ..ProclaimRequest::default()
+                };
+                let mut elections = self.server.elections();
+                elections.proclaim(proclaim).await.map(drop)
             }
         }
     }
@@ -274,6 +290,27 @@ impl<'a> Writer<'a> {
         let held = self.server.locks().acquire_lock(acquire).await?;
         assert!(held.into_inner().fencing_token > 0);
         Ok(())
+    }
+
+    async fn campaign(&self, election: &str) -> Result<(), Status> {
+        let campaign = CampaignRequest {
+            election: election.into(),
+            session_id: self.session.clone(),
+            ..CampaignRequest::default()
+        };
+        let elected = self.server.elections().campaign(campaign).await?;
+        assert!(elected.into_inner().term > 0);
+        Ok(())
+    }
+
+    async fn term(&self, election: &str) -> i64 {
+        let read = GetLeaderRequest {
+            election: election.into(),
+            ..GetLeaderRequest::default()
+        };
+        let read = self.server.elections().get_leader(read).await.unwrap();
+        let election = read.into_inner().election.unwrap();
+        election.leader.unwrap().term
     }
 }
 

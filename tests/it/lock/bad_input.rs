@@ -20,7 +20,6 @@ async fn requests_that_break_rules_are_told_which_field() {
     };
     let guard = |lock: &str, fencing_token| {
         Some(Guard {
-            election: String::new(),
             lock: lock.into(),
             fencing_token,
             ..Default::default()

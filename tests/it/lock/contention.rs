@@ -94,7 +94,6 @@ async fn clients_of_two_replicas_exclude_each_other_by_token(backend: Backend) {
                     key: "counter".into(),
                     content: (counter + 1).to_string().into(),
                     guard: Some(Guard {
-                        election: String::new(),
                         lock: "l".into(),
                         fencing_token,
                         ..Default::default()

@@ -135,7 +135,6 @@ async fn a_guarded_mutation_of_unknown_outcome_says_so(backend: Backend) {
         session_id: session,
         claim: Some(Claim::FencingToken(token)),
         guard: Some(stanchion_client::proto::Guard {
-            election: String::new(),
             lock: "l".into(),
             fencing_token: token,
             ..Default::default()

@@ -17,7 +17,6 @@ on_both_stores! {
 
 fn guard(lock: &str, fencing_token: i64) -> Option<Guard> {
     Some(Guard {
-        election: String::new(),
         lock: lock.into(),
         fencing_token,
         ..Default::default()

@@ -114,7 +114,6 @@ async fn guarded(server: &Server, fencing_token: i64) -> Result<(), Status> {
         key: "guarded".into(),
         content: format!("{fencing_token}").into(),
         guard: Some(Guard {
-            election: String::new(),
             lock: "l".into(),
             fencing_token,
             ..Guard::default()

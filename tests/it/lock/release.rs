@@ -112,7 +112,6 @@ async fn a_release_puts_nothing_into_the_store(backend: Backend) {
         session_id: session,
         claim: Some(Claim::RequestId("r2".into())),
         guard: Some(stanchion_client::proto::Guard {
-            election: String::new(),
             lock: "guard".into(),
             fencing_token: guard,
             ..Default::default()

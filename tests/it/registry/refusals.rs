@@ -189,7 +189,6 @@ async fn sessions_and_guards_that_do_not_hold_stop_a_registration(backend: Backe
     let session = open(&server, "").await;
     let guarded = RegisterInstanceRequest {
         guard: Some(Guard {
-            election: String::new(),
             lock: "free".into(),
             fencing_token: 1,
             ..Guard::default()

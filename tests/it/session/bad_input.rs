@@ -177,7 +177,6 @@ async fn pages_of_other_lists_are_refused(backend: Backend) {
 async fn a_guard_that_does_not_hold_opens_and_closes_nothing(backend: Backend) {
     let server = backend.server().await;
     let guard = Some(Guard {
-        election: String::new(),
         lock: "nobody-holds-it".to_owned(),
         fencing_token: 1,
         ..Guard::default()

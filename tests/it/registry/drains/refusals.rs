@@ -40,7 +40,6 @@ async fn what_cannot_be_drained_is_refused(backend: Backend) {
     assert_status(&stale.await, Code::Aborted, "REVISION_MISMATCH");
     let guarded = begin(DrainInstanceRequest {
         guard: Some(Guard {
-            election: String::new(),
             lock: "nightly".into(),
             fencing_token: 1,
             ..Guard::default()
