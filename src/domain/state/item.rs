@@ -143,11 +143,12 @@ impl Item {
             Self::Config(head) => {
                 200 + head.current.body.content.len() + map_weight(&head.current.body.labels)
             }
-            Self::Lock(queue) => 64 + queue.claims.len() * 160,
-            Self::Claim(claim) | Self::Leader(claim) => {
-                let waiter = &claim.waiter;
-                96 + map_weight(&waiter.metadata) + waiter.proclamation.len()
+            // In lists, which show who holds it.
+            Self::Lock(queue) => {
+                let holders = queue.claims.values().take_while(|claim| claim.held);
+                64 + holders.map(|claim| claim_weight(claim)).sum::<usize>()
             }
+            Self::Claim(claim) | Self::Leader(claim) => claim_weight(claim),
             Self::Settings(settings) => {
                 200 + settings.checks.len() * 64 + map_weight(&settings.labels)
             }
@@ -160,6 +161,12 @@ impl Item {
             Self::Operator(operator) => 128 + map_weight(&operator.overlay.metadata),
         }
     }
+}
+
+fn claim_weight(claim: &Claim) -> usize {
+    let waiter = &claim.waiter;
+    let named = waiter.owner.as_str().len() + waiter.client_id.as_str().len();
+    96 + named + map_weight(&waiter.metadata) + waiter.proclamation.len()
 }
 
 fn spec_weight(spec: &InstanceSpec) -> usize {

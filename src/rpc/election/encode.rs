@@ -1,5 +1,6 @@
 //! From queues to what is answered of them.
 
+use bytes::Bytes;
 use stanchion_client::proto;
 
 use crate::{
@@ -52,7 +53,11 @@ pub(super) fn candidate(claim: &Claim) -> proto::Candidate {
         client_id: waiter.client_id.to_string(),
         leads: claim.held,
         position: 0,
-        proclamation: waiter.proclamation.clone(),
+        proclamation: match claim.held {
+            true => waiter.proclamation.clone(),
+            // Nobody asks for it, and a thousand of them are more than an answer holds.
+            false => Bytes::new(),
+        },
         metadata: waiter.metadata.clone(),
         create_time: Some(waiter.enqueue_time.into()),
         revision: claim.visible_revision,

@@ -19,6 +19,7 @@ on_both_stores! {
     elections_and_locks_share_no_names,
     elections_are_listed_in_pages_and_counted,
     an_election_has_no_more_candidates_than_it_may,
+    a_page_holds_no_more_than_an_answer_may,
 }
 
 async fn candidates_lead_in_the_order_in_which_they_came_and_terms_rise(backend: Backend) {
@@ -249,4 +250,38 @@ async fn an_election_has_no_more_candidates_than_it_may(backend: Backend) {
     assert_status(&refused, Code::ResourceExhausted, "TOO_MANY_WAITERS");
     assert!(refused.message().starts_with("election default/e"));
     assert!(!waiting.is_finished());
+}
+
+async fn a_page_holds_no_more_than_an_answer_may(backend: Backend) {
+    const ELECTIONS: usize = 600;
+    let server = backend.server().await;
+    let session = open(&server).await;
+    let mut calls = Vec::new();
+    for number in 0..ELECTIONS {
+        let request = CampaignRequest {
+            proclamation: vec![7; 4096].into(),
+            metadata: BTreeMap::from([("k".to_owned(), "v".repeat(4000))]),
+            ..trying(&format!("e-{number:03}"), &session, "r")
+        };
+        calls.push(spawn(&server, request));
+    }
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    let mut request = ListElectionsRequest {
+        page_size: 1000,
+        consistency: Consistency::Linearizable.into(),
+        ..Default::default()
+    };
+    let mut listed = 0;
+    loop {
+        let page = server.elections().list_elections(request.clone()).await;
+        let page = page.unwrap().into_inner();
+        listed += page.elections.len();
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert_eq!(listed, ELECTIONS);
 }

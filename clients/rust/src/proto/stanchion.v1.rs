@@ -1801,7 +1801,7 @@ pub struct Candidate {
     /// next. Zero in `ObserveLeader`.
     #[prost(int32, tag = "5")]
     pub position: i32,
-    /// Output only. What it proclaims.
+    /// Output only. What it proclaims. Empty while it waits.
     #[prost(bytes = "bytes", tag = "6")]
     pub proclamation: ::prost::bytes::Bytes,
     /// Output only. What the candidate told.
