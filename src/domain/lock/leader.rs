@@ -63,3 +63,17 @@ impl Selection<StateProjection> for LeaderOf {
         Box::new(leader.map(|leader| (path, leader)).into_iter())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::keyspace::QueueKind;
+
+    #[test]
+    fn one_election_is_covered_and_none_whose_name_goes_on() {
+        let election = QueuePath::parse(QueueKind::Election, "a/scheduler").unwrap();
+        let leader = LeaderOf { election };
+        assert!(leader.covers(b"a/scheduler") && b"a/scheduler".starts_with(&leader.prefix()));
+        assert!(!leader.covers(b"a/scheduler-2") && !leader.covers(b"a/schedule"));
+    }
+}
