@@ -68,10 +68,11 @@ fn put(root: &Path, path: &Path, content: &[u8]) -> Result<bool, Failure> {
         Ok(metadata) if !metadata.is_file() => {
             return Err(Failure::usage(format!("{} is no file", path.display())));
         }
-        Ok(metadata) if metadata.len() == content.len() as u64 => {
-            if fs::read(path).map_err(unwritable)? == content {
-                return Ok(false);
-            }
+        Ok(metadata)
+            if metadata.len() == content.len() as u64
+                && fs::read(path).map_err(unwritable)? == content =>
+        {
+            return Ok(false);
         }
         _ => {}
     }
