@@ -19,8 +19,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Mirror<T> {
     shared: Arc<Shared<T>>,
-    /// What this handle has seen; see [`Mirror::changed`].
-    seen: watch::Receiver<Progress>,
+    progress: watch::Receiver<Progress>,
+    /// How many changes this handle has told of; see [`Mirror::changed`].
+    seen: u64,
     _task: Arc<AbortOnDrop>,
 }
 
@@ -61,20 +62,21 @@ impl<T: Send + Sync + 'static> Mirror<T> {
         S: Selection<Item = T>,
         T: Clone,
     {
-        let (progress, seen) = watch::channel(Progress::default());
+        let (sender, progress) = watch::channel(Progress::default());
         let shared = Arc::new(Shared {
             view: Mutex::new(Arc::new(View {
                 items: BTreeMap::new(),
                 revision: 0,
                 protected: false,
             })),
-            progress,
+            progress: sender,
         });
         let watch = Watch::new(caller, selection, bytes::Bytes::new());
         Self {
             _task: Arc::new(AbortOnDrop::spawn(keep_current(shared.clone(), watch))),
             shared,
-            seen,
+            progress,
+            seen: 0,
         }
     }
 
@@ -98,6 +100,11 @@ impl<T: Send + Sync + 'static> Mirror<T> {
         }
     }
 
+    /// Whether the first snapshot has come.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.shared.progress.borrow().ready
+    }
+
     /// What there is now.
     pub(crate) fn view(&self) -> Arc<View<T>> {
         self.shared.view()
@@ -105,12 +112,12 @@ impl<T: Send + Sync + 'static> Mirror<T> {
 
     /// Completes when something changed since this handle was made or this was last called.
     pub(crate) async fn changed(&mut self) {
-        let seen = self.seen.borrow_and_update().changes;
+        let seen = self.seen;
+        let changed = self.progress.wait_for(|progress| progress.changes != seen);
         // The task holds the sender as long as this handle lives.
-        let _ = self
-            .seen
-            .wait_for(|progress| progress.changes != seen)
-            .await;
+        if let Ok(progress) = changed.await {
+            self.seen = progress.changes;
+        }
     }
 
     /// How old the view may be at most; nothing while that is not known.
@@ -124,7 +131,8 @@ impl<T> Clone for Mirror<T> {
     fn clone(&self) -> Self {
         Self {
             shared: self.shared.clone(),
-            seen: self.seen.clone(),
+            progress: self.progress.clone(),
+            seen: self.seen,
             _task: self._task.clone(),
         }
     }

@@ -3,10 +3,11 @@
 use stanchion_client::{ChangeOptions, Code, proto::ErrorReason};
 
 use super::{client, soon};
-use crate::support::server::{Backend, on_both_stores};
+use crate::support::server::{Backend, eventually, on_both_stores};
 
 on_both_stores! {
     a_value_follows_its_config_from_before_it_exists_until_it_is_deleted,
+    a_change_that_came_while_nobody_waited_is_not_missed,
     configs_below_a_prefix_change_together,
     a_stale_write_is_refused_with_the_versions,
     a_refused_key_is_an_error_and_not_a_wait,
@@ -34,6 +35,18 @@ async fn a_value_follows_its_config_from_before_it_exists_until_it_is_deleted(ba
     while value.get().is_some() {
         soon("the deletion", value.changed()).await;
     }
+}
+
+async fn a_change_that_came_while_nobody_waited_is_not_missed(backend: Backend) {
+    let server = backend.server().await;
+    let configs = client(&[&server]).config();
+    let mut value = configs.watch("shop/limit");
+    soon("the first snapshot", value.ready()).await.unwrap();
+    soon("the first snapshot", value.changed()).await;
+
+    configs.put("shop/limit", "1").send().await.unwrap();
+    eventually("the change", async || value.get().map(drop)).await;
+    soon("to be told of it", value.changed()).await;
 }
 
 async fn configs_below_a_prefix_change_together(backend: Backend) {
