@@ -1,6 +1,15 @@
 //! Configuration: read, written, followed.
 
+mod bind;
 mod commit;
+mod failover;
+#[cfg(feature = "serde")]
+mod format;
+mod keep;
+mod live;
+mod origin;
+mod place;
+mod snapshot;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -23,6 +32,11 @@ use crate::{
 };
 
 pub use self::commit::Commit;
+pub use self::{
+    bind::{Bind, BindOptions, BoxError},
+    live::{Live, OnChange},
+    origin::{Current, Origin, Problem},
+};
 
 /// The configuration of a namespace. See [`Client::config`].
 #[derive(Debug, Clone)]
@@ -229,6 +243,42 @@ impl Configs {
         }
     }
 
+    /// Begins to bind a config to a type, by its content type: JSON, YAML and TOML with the crate's
+    /// features `json`, `yaml`, `toml`; a text is a string, or what it is in JSON.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "serde")]
+    /// # async fn example(client: stanchion_client::Client) -> stanchion_client::Result<()> {
+    /// use std::collections::BTreeMap;
+    ///
+    /// let limits = client.config().bind::<BTreeMap<String, u32>>("shop/limits").start().await?;
+    /// println!("{:?} from {:?}", limits.get(), limits.current().origin);
+    /// let _told = limits.on_change(|now| println!("{:?}, {:?}", now.value, now.problem));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "serde")]
+    pub fn bind<T>(&self, key: &str) -> Bind<T>
+    where
+        T: serde::de::DeserializeOwned + Send + Sync + 'static,
+    {
+        Bind::new(self.clone(), key, Arc::new(format::decode))
+    }
+
+    /// Begins to bind a config to a type, by a function that makes a value of it, or says why not.
+    pub fn bind_with<T, E>(
+        &self,
+        key: &str,
+        decode: impl Fn(&Config) -> std::result::Result<T, E> + Send + Sync + 'static,
+    ) -> Bind<T>
+    where
+        T: Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        let decode = move |config: &Config| decode(config).map_err(Into::into);
+        Bind::new(self.clone(), key, Arc::new(decode))
+    }
+
     /// Follows all keys that begin with `prefix`.
     pub fn watch_prefix(&self, prefix: &str) -> Values {
         let selection = watch_configs_request::Selection::Prefix(prefix.into());
@@ -305,6 +355,11 @@ impl Value {
     /// The config as last known; nothing if there is none, or before [`ready`](Self::ready).
     pub fn get(&self) -> Option<Arc<Config>> {
         self.mirror.view().items.get(self.key.as_str()).cloned()
+    }
+
+    /// Whether it is known that there is a config, or that there is none.
+    fn is_known(&self) -> bool {
+        self.mirror.is_ready()
     }
 
     /// How old the config may be at most; nothing before a server has answered.

@@ -180,6 +180,12 @@ impl Error {
         }))
     }
 
+    /// Says one thing more.
+    pub(crate) fn with_note(mut self, note: &str) -> Self {
+        self.0.message = format!("{}; {note}", self.0.message);
+        self
+    }
+
     pub(crate) fn at(mut self, endpoint: &str) -> Self {
         self.0.endpoint = Some(endpoint.into());
         self

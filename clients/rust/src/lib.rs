@@ -46,6 +46,7 @@
 //! | `mirror` | a local copy of what a watch shows |
 //! | [`health`] | reports of health, and what was found |
 //! | [`discovery`], [`config`] | mirrors of instances and configs |
+//! | [`config::Live`] | a config as a type of the program; failover files, snapshots |
 //! | `locality`, `slow_start` | which instances are near, and how much load each should get |
 //! | [`operator`] | what operators decide: about services, instances, namespaces |
 //! | [`lock`], [`election`] | what the first in a queue holds, and knows when it is lost |
