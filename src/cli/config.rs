@@ -5,6 +5,7 @@ mod changes;
 mod commit;
 mod edit;
 mod folder;
+mod import;
 mod item;
 mod plan;
 mod react;
@@ -30,6 +31,7 @@ pub(crate) enum Config {
     Rollback(change::Rollback),
     Delete(change::Delete),
     Export(transfer::Export),
+    Import(import::Import),
     Plan(transfer::Plans),
     Apply(transfer::Apply),
     Commit(commit::Commit),
@@ -89,6 +91,7 @@ impl Config {
             Self::Rollback(command) => command.run().await,
             Self::Delete(command) => command.run().await,
             Self::Export(command) => command.run().await,
+            Self::Import(command) => command.run().await,
             Self::Plan(command) => command.run().await,
             Self::Apply(command) => command.run().await,
             Self::Commit(command) => command.run().await,
@@ -106,6 +109,7 @@ impl Config {
             Self::Rollback(command) => &command.connection,
             Self::Delete(command) => &command.connection,
             Self::Export(command) => &command.connection,
+            Self::Import(command) => &command.connection,
             Self::Plan(command) => &command.connection,
             Self::Apply(command) => &command.connection,
             Self::Commit(command) => &command.connection,

@@ -7,6 +7,7 @@ mod elections;
 mod exits;
 mod folders;
 mod health;
+mod imports;
 mod instances;
 mod locks;
 mod protection;

@@ -102,6 +102,7 @@ async fn every_command_explains_itself_with_an_example() {
         "config get",
         "config edit",
         "config export",
+        "config import",
         "config plan",
         "config apply",
         "config put",
