@@ -1,5 +1,7 @@
 //! What has to be done so that a namespace says what some items say.
 
+mod settle;
+
 use std::collections::BTreeMap;
 
 use clap::Args;
@@ -162,19 +164,7 @@ impl Plan {
             }
             return Ok(self.exit());
         }
-        // What is deleted goes last: a plan that breaks off leaves too much rather than too little.
-        let (deletions, others): (Vec<_>, Vec<_>) = self
-            .steps
-            .iter()
-            .partition(|step| matches!(step.kind, Kind::Delete { .. }));
-        let mut done = 0;
-        for step in others.into_iter().chain(deletions) {
-            let key = format!("{prefix}{}", step.key);
-            if let Err(failure) = step.take(configs, &key, &terms).await {
-                return Err(failure.about(&format!("{key}, after {done} changes")));
-            }
-            done += usize::from(!matches!(step.kind, Kind::Keep { .. }));
-        }
+        settle::settle(&self.steps, configs, prefix, &terms).await?;
         self.show(as_json, true)?;
         let kept = self
             .steps
@@ -190,28 +180,6 @@ impl Plan {
 // === impl Step ===
 
 impl Step {
-    async fn take(&self, configs: &Configs, key: &str, terms: &Terms) -> Result<(), Failure> {
-        let options = |version| terms.grounds.options(Some(version));
-        let (item, version) = match &self.kind {
-            Kind::Keep { .. } => return Ok(()),
-            Kind::Delete { version } => {
-                configs.delete(key, options(*version)).await?;
-                return Ok(());
-            }
-            Kind::Create(item) => (item, 0),
-            Kind::Update { item, version, .. } => (item, *version),
-        };
-        configs
-            .put(key, item.content.clone())
-            .content_type(item.content_type)
-            .labels(item.labels.clone())
-            .description(item.description.clone())
-            .options(options(version))
-            .send()
-            .await?;
-        Ok(())
-    }
-
     fn line(&self) -> String {
         let key = &self.key;
         match &self.kind {

@@ -11,6 +11,7 @@ on_both_stores! {
     a_namespace_goes_through_files_into_another_one_with_all_it_says,
     only_what_differs_is_changed_and_only_with_a_yes,
     a_guard_that_does_not_hold_stops_it,
+    what_is_too_much_for_one_transaction_is_applied_in_several,
 }
 
 /// What a namespace says, without versions and times.
@@ -141,8 +142,39 @@ async fn a_guard_that_does_not_hold_stops_it(backend: Backend) {
         .await;
     assert_eq!(apply.status.code(), Some(4));
     let error = String::from_utf8(apply.stderr).unwrap();
-    assert!(error.contains("a, after 0 changes: "), "{error}");
+    assert!(error.contains("after 0 changes: "), "{error}");
     assert_eq!(shell.code("config get a").await, 3);
+}
+
+async fn what_is_too_much_for_one_transaction_is_applied_in_several(backend: Backend) {
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().display();
+    for number in 0..150 {
+        fs::write(folder.path().join(format!("a-{number:03}")), "1").unwrap();
+    }
+    // The server refuses a label without a name, in the second transaction; the first is not made.
+    let sidecar = folder.path().join(".stanchion.toml");
+    fs::write(&sidecar, "[a-149]\nlabels = { \"\" = \"1\" }").unwrap();
+    let apply = format!("config apply {dir} --prune --yes");
+    let output = shell.run(&apply).await;
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("a-149, after 0 changes"), "{error}");
+    assert!(said(&shell, "default").await.is_empty());
+
+    fs::remove_file(&sidecar).unwrap();
+    shell.text(&apply).await;
+    let list = shell.json("config list").await;
+    let revisions: std::collections::BTreeSet<_> = list["configs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|config| config["revision"].as_i64().unwrap())
+        .collect();
+    assert_eq!(said(&shell, "default").await.len(), 150);
+    assert_eq!(revisions.len(), 2);
 }
 
 #[tokio::test]
