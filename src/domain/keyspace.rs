@@ -20,6 +20,7 @@
 //!   ns/<namespace>                       settings of a namespace
 //! history/                               only ever looked up
 //!   cfg/<namespace>/<key…>//<version>    a version of a config item, immutable
+//!   audit/<namespace>/<random>           what is remembered of a deed, not sealed yet
 //! ```
 //!
 //! `<waiter>` is `<session>.<hash of the request id>`. Names have no `/` and config keys no empty
@@ -181,6 +182,11 @@ impl Keyspace {
     pub fn parse_config_version(&self, key: &[u8]) -> Option<i64> {
         let text = std::str::from_utf8(key).ok()?;
         i64::from_str_radix(text.rsplit_once("//")?.1, 16).ok()
+    }
+
+    /// What is remembered of a deed.
+    pub fn audit_entry(&self, namespace: &Namespace, id: u128) -> Bytes {
+        self.at("history/audit/", &format!("{namespace}/{id:032x}"))
     }
 
     /// All places in a queue.

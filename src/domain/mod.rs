@@ -4,6 +4,7 @@
 //! Nothing here knows of the wire or of an adapter. A call comes in with parsed names, becomes one
 //! transaction ([`Core::commit`]), and its effect comes back through the cache as [`state::State`].
 
+pub mod audit;
 pub mod compaction;
 pub mod config;
 pub mod epoch;

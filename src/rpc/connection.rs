@@ -66,8 +66,8 @@ pub(super) struct Terms {
     pub(super) ping_timeout: Duration,
 }
 
-/// Whom a call comes from. Only watches have it among their request's extensions: to put it there
-/// costs each call several allocations.
+/// Whom a call comes from. Not among the extensions of requests that read: to put it there costs
+/// each call several allocations, and of those nobody asks.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
     /// Where the client is.
@@ -240,8 +240,9 @@ where
 
     /// Answers a call, at once if that is possible.
     fn begin(&mut self, mut request: Request<Incoming>, reply: SendResponse<Bytes>) {
+        let path = request.uri().path();
         if let Some(peer) = &self.peer
-            && request.uri().path().contains("/Watch")
+            && !(path.contains("/Get") || path.contains("/List"))
         {
             request.extensions_mut().insert(peer.clone());
         }

@@ -9,13 +9,14 @@ use tonic::Status;
 use crate::{
     domain::{
         Error,
+        audit::Caller,
         guard::Guard,
         keyspace::{QueueKind, QueuePath},
         names::{self, Label, NameError, Namespace, QueueName},
         session_id::SessionId,
         watch::{Freshness, Start, Token},
     },
-    rpc::status,
+    rpc::{Peer, status},
 };
 
 /// How many entries a page has when the request does not say.
@@ -30,6 +31,14 @@ const MAX_COMMENT: usize = 1024;
 const MAX_ACKS: usize = 1000;
 /// The longest merge interval of a watch.
 const MAX_MIN_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Whom a call came from. A read does not say.
+pub(super) fn caller<T>(request: &tonic::Request<T>) -> Caller {
+    Caller {
+        address: Peer::of(request).map(|peer| peer.address),
+        ..Caller::default()
+    }
+}
 
 /// Collects what is wrong with a request, so that the caller is told all of it at once.
 ///

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use crate::{
     domain::{
         Error,
+        audit::ANONYMOUS,
         names::Label,
         session::{OpenSession, Possessions, Session, SessionPlace, Sessions},
         session_id::SessionId,
@@ -35,8 +36,6 @@ use self::keep_alive::KeepAliveStream;
 const MAX_METADATA: usize = 64;
 /// The most bytes of a session's metadata.
 const MAX_METADATA_BYTES: usize = 4096;
-/// Who opens sessions while nobody has to prove who they are.
-const ANONYMOUS: &str = "anonymous";
 
 /// The handler of `SessionService`.
 pub struct SessionHandler {

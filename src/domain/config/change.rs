@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::domain::{guard::Guard, keyspace::ConfigPath, names::Label};
+use crate::domain::{audit::Caller, guard::Guard, keyspace::ConfigPath, names::Label};
 
 use super::{Body, Operation};
 
@@ -15,6 +15,8 @@ pub struct Terms {
     pub guard: Option<Guard>,
     /// Who asks, unverified.
     pub actor: Label,
+    /// Whom the call came from.
+    pub caller: Caller,
     /// Why, in the asker's words.
     pub comment: String,
     /// Whether it is only asked what would come of it.

@@ -129,3 +129,12 @@ impl ConfigHead {
         }
     }
 }
+
+// === impl ConfigVersion ===
+
+impl ConfigVersion {
+    /// SHA-256 of the content; `None` of a deletion, which has none.
+    pub fn content_checksum(&self) -> Option<[u8; 32]> {
+        (!self.deleted).then_some(self.checksum)
+    }
+}

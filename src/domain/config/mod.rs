@@ -1,7 +1,7 @@
 //! Configuration: items whose every change is a version.
 //!
-//! A change is one transaction that writes the head, which everybody watches, and the version,
-//! which nobody ever rewrites ([`write`]).
+//! A change is one transaction that writes the head, which everybody watches, the version,
+//! which nobody ever rewrites, and an entry of the audit ([`write`]).
 
 mod change;
 mod history;

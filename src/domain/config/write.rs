@@ -95,7 +95,7 @@ impl Configs {
         planned: Vec<Option<ConfigVersion>>,
         seen: &mut [Seen],
     ) -> Result<Option<Committed>, Error> {
-        let attempt = Attempt::new(&self.core.keys, order, seen, &planned)?;
+        let attempt = Attempt::new(&self.core, order, seen, &planned)?;
         let guard = order.terms.guard.as_ref();
         let response = match self.core.commit(guard, attempt.txn.clone()).await {
             Ok(response) => response,

@@ -3,6 +3,7 @@
 //! Every record says its `format`. One above [`FORMAT`] is served as far as it is understood and
 //! never rewritten ([`writable`]), because decoding drops what we do not know.
 
+mod audit;
 mod check;
 mod config;
 mod health;
@@ -32,6 +33,7 @@ use crate::{
 };
 
 pub use self::{
+    audit::encode_audit_entry,
     config::{config_head, config_version, encode_config_head, encode_config_version},
     health::{encode_findings, findings},
     instance::{encode_instance, instance},

@@ -8,6 +8,7 @@ use tonic::Status;
 
 use crate::{
     domain::{
+        audit::Caller,
         config::{Body, Change, Entry, Expected, Outcome, Terms},
         keyspace::ConfigPath,
         names::{ConfigKey, Namespace},
@@ -23,6 +24,7 @@ impl ConfigHandler {
     pub(super) async fn commit(
         &self,
         request: CommitConfigsRequest,
+        caller: Caller,
     ) -> Result<CommitConfigsResponse, Status> {
         let mut fields = Violations::new();
         let namespace = fields.namespace(&request.namespace);
@@ -30,6 +32,7 @@ impl ConfigHandler {
             request_id: fields.request_id(&request.request_id),
             guard: fields.guard(request.guard, &request.namespace),
             actor: fields.label("actor", &request.actor),
+            caller,
             comment: fields.comment(request.comment),
             validate_only: request.validate_only,
         };

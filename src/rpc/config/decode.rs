@@ -7,6 +7,7 @@ use tonic::Status;
 
 use crate::{
     domain::{
+        audit::Caller,
         config::{ConfigPrefix, ConfigSelection, ContentType, Expected, Mutation, Terms},
         keyspace::ConfigPath,
         names::ConfigKey,
@@ -31,6 +32,7 @@ pub(super) struct Asked {
     pub(super) request_id: String,
     pub(super) guard: Option<proto::Guard>,
     pub(super) actor: String,
+    pub(super) caller: Caller,
     pub(super) comment: String,
     pub(super) expected_sha256: String,
     pub(super) validate_only: bool,
@@ -53,6 +55,7 @@ pub(super) fn mutation(
         request_id: fields.request_id(&asked.request_id),
         guard: fields.guard(asked.guard, &asked.namespace),
         actor: fields.label("actor", &asked.actor),
+        caller: asked.caller,
         comment: fields.comment(asked.comment),
         validate_only: asked.validate_only,
     };

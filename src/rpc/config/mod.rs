@@ -22,7 +22,7 @@ use crate::{
     proto::server::config_service_server::ConfigService,
     rpc::{
         Context,
-        convert::Violations,
+        convert::{self, Violations},
         framed::Written,
         page, status,
         watch::{self, WatchStream, watch_response},
@@ -102,6 +102,7 @@ impl ConfigService for ConfigHandler {
         &self,
         request: Request<PutConfigRequest>,
     ) -> Result<Response<PutConfigResponse>, Status> {
+        let caller = convert::caller(&request);
         let request = request.into_inner();
         let mut fields = Violations::new();
         let body = Body {
@@ -117,6 +118,7 @@ impl ConfigService for ConfigHandler {
             request_id: request.request_id,
             guard: request.guard,
             actor: request.actor,
+            caller,
             comment: request.comment,
             expected_sha256: request.expected_sha256,
             validate_only: request.validate_only,
@@ -165,6 +167,7 @@ impl ConfigService for ConfigHandler {
         &self,
         request: Request<DeleteConfigRequest>,
     ) -> Result<Response<DeleteConfigResponse>, Status> {
+        let caller = convert::caller(&request);
         let request = request.into_inner();
         let asked = Asked {
             namespace: request.namespace,
@@ -173,6 +176,7 @@ impl ConfigService for ConfigHandler {
             request_id: request.request_id,
             guard: request.guard,
             actor: request.actor,
+            caller,
             comment: request.comment,
             expected_sha256: request.expected_sha256,
             validate_only: request.validate_only,
@@ -190,7 +194,10 @@ impl ConfigService for ConfigHandler {
         &self,
         request: Request<CommitConfigsRequest>,
     ) -> Result<Response<CommitConfigsResponse>, Status> {
-        self.commit(request.into_inner()).await.map(Response::new)
+        let caller = convert::caller(&request);
+        self.commit(request.into_inner(), caller)
+            .await
+            .map(Response::new)
     }
 
     async fn watch_configs(
@@ -264,6 +271,7 @@ impl ConfigService for ConfigHandler {
         &self,
         request: Request<RollbackConfigRequest>,
     ) -> Result<Response<RollbackConfigResponse>, Status> {
+        let caller = convert::caller(&request);
         let request = request.into_inner();
         let mut fields = Violations::new();
         decode::positive(&mut fields, "version", request.version);
@@ -274,6 +282,7 @@ impl ConfigService for ConfigHandler {
             request_id: request.request_id,
             guard: request.guard,
             actor: request.actor,
+            caller,
             comment: request.comment,
             expected_sha256: request.expected_sha256,
             validate_only: request.validate_only,

@@ -10,6 +10,7 @@ use tonic::Status;
 
 use crate::{
     domain::{
+        audit::ANONYMOUS,
         keyspace::InstanceKey,
         names::{InstanceId, NameError, Namespace, ServiceName},
         registry::{Deregistration, Liveness, NewInstance, Terms, Update},
@@ -199,7 +200,7 @@ fn liveness(v: &mut Violations, said: Option<Said>, client_id: &str) -> Liveness
     Liveness::Open(OpenSession {
         ttl: ttl.filter(|ttl| *ttl > Duration::ZERO),
         client_id,
-        principal: "anonymous".into(),
+        principal: ANONYMOUS.into(),
         ..OpenSession::default()
     })
 }

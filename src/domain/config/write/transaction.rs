@@ -3,12 +3,20 @@
 //! It compares that each item is as it was seen, with one condition each, because a transaction may
 //! have few: of an item that is there, its head, with which every version is written; of one that
 //! is not, that no version of it is kept, without which there is no head. Only where versions have
-//! outlived their head are both compared. Then head and version are written, of all items or none.
+//! outlived their head are both compared. Then head, version and audit entry are
+//! written, of all items or none.
 
 use bytes::Bytes;
 
 use crate::{
-    domain::{Error, guard, keyspace::Keyspace, records, watch::WireForm},
+    domain::{
+        Core, Error,
+        audit::{AuditEntry, AuditOperation},
+        guard,
+        keyspace::Keyspace,
+        records,
+        watch::WireForm,
+    },
     store::{
         Compare, KeyRange, KeyValue, MAX_TXN_OPERATIONS, Operation as Step, RangeRequest, Txn,
     },
@@ -16,7 +24,7 @@ use crate::{
 
 use super::{
     super::{
-        ConfigHead, ConfigVersion, RequestRecord,
+        ConfigHead, ConfigVersion, Operation, RequestRecord,
         change::{Entry, Order},
     },
     seen::Seen,
@@ -45,11 +53,12 @@ impl Attempt {
     /// The transaction that writes what is planned if all is as it was seen. Its other branch reads
     /// the head of each item, then the first version.
     pub(super) fn new(
-        keys: &Keyspace,
+        core: &Core,
         order: &Order,
         seen: &[Seen],
         planned: &[Option<ConfigVersion>],
     ) -> Result<Self, Error> {
+        let keys = &core.keys;
         let entries = || order.entries.iter().zip(seen);
         let reads_whole = order.entries.len() <= READ_WHOLE;
         let mut attempt = Self {
@@ -76,6 +85,10 @@ impl Attempt {
             writes.push(vec![
                 Step::put(keys.config(&entry.path), records::encode_config_head(&head)),
                 Step::put(key.clone(), record.clone()),
+                core.audit(
+                    &entry.path.namespace,
+                    &remembered(order, entry, seen, version),
+                ),
             ]);
             attempt.own.get_or_insert((key, record));
         }
@@ -131,6 +144,28 @@ fn as_seen(keys: &Keyspace, entry: &Entry, seen: &Seen) -> impl Iterator<Item = 
     let head = (seen.head.is_some() || kept_alone).then(of_head);
     let versions = seen.head.is_none().then(|| Compare::empty(later()));
     head.into_iter().chain(versions)
+}
+
+/// What is remembered of the making of a version.
+fn remembered(order: &Order, entry: &Entry, seen: &Seen, version: &ConfigVersion) -> AuditEntry {
+    let before = seen.head.as_ref().map(|head| &head.current);
+    let terms = &order.terms;
+    AuditEntry {
+        operation: match version.operation {
+            Operation::Put => AuditOperation::PutConfig,
+            Operation::Delete => AuditOperation::DeleteConfig,
+            Operation::Rollback => AuditOperation::RollbackConfig,
+        },
+        subject: entry.path.key.to_string(),
+        version: version.version,
+        old_checksum: before.and_then(ConfigVersion::content_checksum),
+        new_checksum: version.content_checksum(),
+        actor: terms.actor.clone(),
+        caller: terms.caller.clone(),
+        create_time: version.create_time,
+        comment: terms.comment.clone(),
+        request_id: terms.request_id.clone(),
+    }
 }
 
 fn head(

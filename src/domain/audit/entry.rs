@@ -1,0 +1,92 @@
+//! What an entry says, and the step of a transaction that writes it.
+
+use std::{net::SocketAddr, time::SystemTime};
+
+use crate::{
+    domain::{
+        Core,
+        names::{Label, Namespace},
+        records,
+    },
+    store,
+};
+
+/// The identity of everybody, while nobody has to prove who they are.
+pub const ANONYMOUS: &str = "anonymous";
+
+/// A deed, as it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// What was done.
+    pub operation: AuditOperation,
+    /// To what: the key of a config item.
+    pub subject: String,
+    /// The version it made.
+    pub version: i64,
+    /// SHA-256 of the content before; `None`: there was none.
+    pub old_checksum: Option<[u8; 32]>,
+    /// SHA-256 of the content after; `None`: there is none.
+    pub new_checksum: Option<[u8; 32]>,
+    /// Who did it, in the caller's words.
+    pub actor: Label,
+    /// Who called, as far as we know by ourselves.
+    pub caller: Caller,
+    /// When, by the clock of the replica that did it.
+    pub create_time: SystemTime,
+    /// Why, in the caller's words.
+    pub comment: String,
+    /// The name of the request; empty: none.
+    pub request_id: String,
+}
+
+/// What can be done. Only deeds that write something: what only frees must be possible in a store
+/// that has no room for an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditOperation {
+    /// A config item was put.
+    PutConfig,
+    /// A config item was deleted.
+    DeleteConfig,
+    /// A config item was rolled back.
+    RollbackConfig,
+}
+
+/// Whom a call came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The authenticated identity.
+    pub principal: String,
+    /// The other end of the connection: a proxy, if there is one between. `None`: not known.
+    pub address: Option<SocketAddr>,
+}
+
+// === impl Caller ===
+
+impl Default for Caller {
+    /// Somebody who has proved nothing, from somewhere.
+    fn default() -> Self {
+        Self {
+            principal: ANONYMOUS.into(),
+            address: None,
+        }
+    }
+}
+
+// === impl Core ===
+
+impl Core {
+    /// The step that writes an entry: to be put next to what it tells of, in the same branch.
+    ///
+    /// The key is random. A number would have to be read first, and would let only one deed of the
+    /// namespace happen at a time; which deed came first, the store's revisions tell.
+    pub(in crate::domain) fn audit(
+        &self,
+        namespace: &Namespace,
+        entry: &AuditEntry,
+    ) -> store::Operation {
+        store::Operation::put(
+            self.keys.audit_entry(namespace, rand::random()),
+            records::encode_audit_entry(entry, &self.replica),
+        )
+    }
+}
