@@ -8,7 +8,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PUBLIC: [&str; 12] = [
+const PUBLIC: [&str; 13] = [
+    "stanchion/v1/audit_service.proto",
     "stanchion/v1/common.proto",
     "stanchion/v1/config.proto",
     "stanchion/v1/config_commit.proto",

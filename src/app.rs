@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     domain::{
         Core,
+        audit::Sealing,
         compaction::Compaction,
         epoch::EpochKeeper,
         keyspace::Keyspace,
@@ -239,6 +240,7 @@ impl App {
         tasks.spawn(UnhealthyRemoval::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(Timers::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(VoidClaims::new(self.core.clone()).run(stop.clone()));
+        tasks.spawn(Sealing::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(Compaction::new(self.core.clone()).run(stop.clone()));
     }
 

@@ -15,6 +15,7 @@ pub(crate) enum Exit {
     Lost,
     Laggards,
     Different,
+    Tampered,
     Unreachable,
     TimedOut,
     NotExecutable,
@@ -24,7 +25,7 @@ pub(crate) enum Exit {
 }
 
 /// What each code means.
-const TABLE: [(Exit, &str); 12] = [
+const TABLE: [(Exit, &str); 13] = [
     (Exit::Ok, "done"),
     (
         Exit::Failed,
@@ -50,6 +51,10 @@ const TABLE: [(Exit, &str); 12] = [
     (
         Exit::Different,
         "configs differ from the files, and were left so",
+    ),
+    (
+        Exit::Tampered,
+        "an entry of the audit was altered, removed or inserted",
     ),
     (Exit::Unreachable, "no server or no store answers"),
     (Exit::TimedOut, "not done in time"),
@@ -87,6 +92,7 @@ impl Exit {
             Self::Lost => 5,
             Self::Laggards => 6,
             Self::Different => 7,
+            Self::Tampered => 8,
             Self::Unreachable => 69,
             Self::TimedOut => 124,
             Self::NotExecutable => 126,

@@ -1,6 +1,7 @@
 //! The client commands: what people type. One file per group; each is "ask the client library,
 //! print".
 
+mod audit;
 mod checks;
 mod child;
 mod config;
@@ -59,6 +60,8 @@ pub(crate) enum Command {
     Overlay(overlay::Overlay),
     #[command(subcommand)]
     Config(config::Config),
+    #[command(subcommand)]
+    Audit(audit::Audit),
     Lock(lock::Lock),
     Locks(locks::Locks),
     Elect(elect::Elect),
@@ -115,6 +118,7 @@ impl Command {
             Self::Restore(command) => command.run().await,
             Self::Overlay(command) => command.run().await,
             Self::Config(command) => command.run().await,
+            Self::Audit(command) => command.run().await,
             Self::Lock(command) => command.run().await,
             Self::Locks(command) => command.run().await,
             Self::Elect(command) => command.run().await,
@@ -141,6 +145,7 @@ impl Command {
             Self::Restore(command) => &command.connection,
             Self::Overlay(command) => &command.connection,
             Self::Config(command) => command.connection(),
+            Self::Audit(command) => command.connection(),
             Self::Lock(command) => &command.connection,
             Self::Locks(command) => &command.connection,
             Self::Elect(command) => &command.connection,

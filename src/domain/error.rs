@@ -108,6 +108,12 @@ pub enum Error {
         /// The lock, or the election.
         queue: QueuePath,
     },
+    /// The part of the audit that was asked for is not kept any more.
+    #[error("the audit is kept from entry {first} on")]
+    AuditPruned {
+        /// The oldest entry that is kept.
+        first: i64,
+    },
     /// The session expired, was closed, or never was.
     #[error("the session does not exist or has expired")]
     LeaseExpired,

@@ -21,6 +21,7 @@
 //! history/                               only ever looked up
 //!   cfg/<namespace>/<key…>//<version>    a version of a config item, immutable
 //!   audit/<namespace>/<random>           what is remembered of a deed, not sealed yet
+//!   seal/<namespace>/<number>            a stretch of what is, the newest first
 //! ```
 //!
 //! `<waiter>` is `<session>.<hash of the request id>`. Names have no `/` and config keys no empty
@@ -189,6 +190,51 @@ impl Keyspace {
         self.at("history/audit/", &format!("{namespace}/{id:032x}"))
     }
 
+    /// Whatever is remembered of deeds and not sealed yet, in all namespaces.
+    pub fn unsealed(&self) -> KeyRange {
+        KeyRange::prefix(self.at("history/audit/", ""))
+    }
+
+    /// Whatever is remembered of deeds in a namespace and not sealed yet.
+    pub fn unsealed_in(&self, namespace: &Namespace) -> KeyRange {
+        KeyRange::prefix(self.at("history/audit/", &format!("{namespace}/")))
+    }
+
+    /// Whatever is sealed, in all namespaces.
+    pub fn seals(&self) -> KeyRange {
+        KeyRange::prefix(self.at("history/seal/", ""))
+    }
+
+    /// A stretch of what is remembered. Larger numbers come first, so that the newest one is found
+    /// by reading one key.
+    pub fn seal(&self, namespace: &Namespace, number: i64) -> Bytes {
+        let place = i64::MAX - number;
+        self.at("history/seal/", &format!("{namespace}/{place:016x}"))
+    }
+
+    /// The stretches of a namespace with this number and less.
+    pub fn seals_up_to(&self, namespace: &Namespace, number: i64) -> KeyRange {
+        // No stretch has the number 0.
+        KeyRange::span(self.seal(namespace, number), self.seal(namespace, 0))
+    }
+
+    /// The namespace, and what follows it, in a key of the audit.
+    pub fn parse_audit(&self, key: &[u8]) -> Option<(Namespace, Bytes)> {
+        let text = std::str::from_utf8(key).ok()?;
+        let rest = text.strip_prefix(&self.root)?.strip_prefix("history/")?;
+        let (_, path) = rest.split_once('/')?;
+        let (namespace, end) = path.split_once('/')?;
+        let end = Bytes::copy_from_slice(end.as_bytes());
+        Some((Namespace::parse(namespace).ok()?, end))
+    }
+
+    /// The number of the stretch at a key.
+    pub fn parse_seal(&self, key: &[u8]) -> Option<i64> {
+        let (_, end) = self.parse_audit(key)?;
+        let place = i64::from_str_radix(std::str::from_utf8(&end).ok()?, 16).ok()?;
+        Some(i64::MAX - place).filter(|number| *number > 0)
+    }
+
     /// All places in a queue.
     pub fn queue(&self, path: &QueuePath) -> KeyRange {
         KeyRange::prefix(self.at(room_of(path.kind), &format!("{}/", path.path())))
@@ -345,5 +391,13 @@ mod tests {
         assert_eq!(keys.parse_config_version(&version), Some(17));
         assert!(keys.config_versions(&config, 1, 17).contains(&version));
         assert!(!keys.config_versions(&config, 1, 16).contains(&version));
+        let namespace = &config.namespace;
+        let (new, old) = (keys.seal(namespace, 17), keys.seal(namespace, 16));
+        assert!(new < old);
+        assert_eq!(keys.parse_seal(&new), Some(17));
+        assert!(keys.seals_up_to(namespace, 16).contains(&old));
+        assert!(!keys.seals_up_to(namespace, 16).contains(&new));
+        let (found, id) = keys.parse_audit(&keys.audit_entry(namespace, 7)).unwrap();
+        assert_eq!((&found, id.len()), (namespace, 32));
     }
 }

@@ -113,6 +113,11 @@ pub struct Settings {
     pub fence_ttl: Duration,
     /// The time to live of this replica's presence. Default 10 s.
     pub replica_ttl: Duration,
+    /// How often the audit is sealed. Default 5 s.
+    pub audit_seal_interval: Duration,
+    /// How long the audit is kept; `None`: for ever. Default 180 days: half a year can be looked
+    /// back on, and at 1 KiB an entry a thousand changes a day take a tenth of etcd's room.
+    pub audit_retention: Option<Duration>,
     /// How much history of the store is kept for old reads and watches; `None`: somebody else
     /// compacts. Default 1 h.
     pub history: Option<Duration>,
@@ -147,6 +152,8 @@ impl Default for Settings {
             waiter_keep: Duration::from_secs(3),
             fence_ttl: Duration::from_secs(60),
             replica_ttl: Duration::from_secs(10),
+            audit_seal_interval: Duration::from_secs(5),
+            audit_retention: Some(Duration::from_secs(180 * 24 * 3600)),
             history: Some(Duration::from_secs(3600)),
         }
     }

@@ -5,6 +5,7 @@
 //! framework, `layers` what happens to every call, and `listener`, `workers` and `connection` what
 //! happens to every connection.
 
+pub mod audit;
 pub(crate) mod codec;
 pub mod config;
 pub mod convert;
@@ -40,7 +41,8 @@ use self::{connection::Peer, header::Header, peers::GrpcPeers};
 pub use self::{services::Services, settings::Settings};
 
 /// The services of the API, by full name.
-pub const SERVICES: [&str; 7] = [
+pub const SERVICES: [&str; 8] = [
+    "stanchion.v1.AuditService",
     "stanchion.v1.ConfigService",
     "stanchion.v1.ElectionService",
     "stanchion.v1.LockService",

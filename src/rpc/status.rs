@@ -250,6 +250,9 @@ fn row(error: &Error) -> Row {
             .with("quota", quota)
             .with("limit", limit)
             .with("current", current),
+        Error::AuditPruned { first } => {
+            Row::new(Code::FailedPrecondition, R::AuditPruned).with("first", first)
+        }
         Error::NewerFormat { name, format } => Row::new(Code::Unavailable, R::NewerFormat)
             .with("name", name)
             .with("format", format),

@@ -120,6 +120,10 @@ knobs! {
     "Largest content of a config item, in bytes"
     "config.max_commit_bytes": usize = domain.max_commit_bytes, KIB..=MIB;
     "Most content that one commit of several configs writes, in bytes"
+    "audit.seal_interval": Duration = domain.audit_seal_interval, 10 * MS..=HOUR;
+    "How often new entries of the audit are sealed into its chain"
+    "audit.retention": Option<Duration> = domain.audit_retention;
+    "How long entries of the audit are kept; off for ever"
     "lock.max_waiters": usize = domain.max_waiters, 1..=100_000;
     "How many waiters a lock may have"
     "lock.waiter_keep": Duration = domain.waiter_keep, 100 * MS..=MIN;

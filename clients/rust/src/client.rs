@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tonic::transport::Channel;
 
 use crate::{
+    audit::Audit,
     call::{Caller, request_id},
     config::Configs,
     discovery::{Discovery, DiscoveryOptions},
@@ -249,6 +250,11 @@ impl Client {
     /// Configuration of the namespace.
     pub fn config(&self) -> Configs {
         Configs::new(self.clone())
+    }
+
+    /// Who changed what in the namespace.
+    pub fn audit(&self) -> Audit {
+        Audit::new(self.clone())
     }
 
     /// What operators decide about the namespace.

@@ -48,6 +48,7 @@
 //! | [`discovery`], [`config`] | mirrors of instances and configs |
 //! | [`config::Live`] | a config as a type of the program; failover files, snapshots |
 //! | `locality`, `slow_start` | which instances are near, and how much load each should get |
+//! | [`audit`] | who changed what |
 //! | [`operator`] | what operators decide: about services, instances, namespaces |
 //! | [`lock`], [`election`] | what the first in a queue holds, and knows when it is lost |
 //! | `queue` | what the two share |
@@ -57,6 +58,7 @@
 //! heartbeat was *sent*, on a clock that runs while the machine sleeps; no stream resumes from
 //! "now"; what is dropped is given up in the background, within 3 s.
 
+pub mod audit;
 mod backoff;
 mod call;
 mod client;
@@ -85,6 +87,7 @@ pub mod watch;
 pub use tonic::Code;
 
 pub use self::{
+    audit::Audit,
     client::{Client, new_request_id},
     config::{ChangeOptions, Commit, Configs},
     discovery::{Discovery, DiscoveryOptions},

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::SystemTime};
 use crate::{
     domain::{
         Core,
-        names::{Label, Namespace},
+        names::{Label, Namespace, ReplicaId},
         records,
     },
     store,
@@ -37,6 +37,8 @@ pub struct AuditEntry {
     pub comment: String,
     /// The name of the request; empty: none.
     pub request_id: String,
+    /// The replica that did it.
+    pub replica: ReplicaId,
 }
 
 /// What can be done. Only deeds that write something: what only frees must be possible in a store
@@ -51,6 +53,13 @@ pub enum AuditOperation {
     RollbackConfig,
 }
 
+/// Whether a config is there after a deed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    There,
+    Gone,
+}
+
 /// Whom a call came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -58,6 +67,18 @@ pub struct Caller {
     pub principal: String,
     /// The other end of the connection: a proxy, if there is one between. `None`: not known.
     pub address: Option<SocketAddr>,
+}
+
+// === impl AuditOperation ===
+
+impl AuditOperation {
+    /// What becomes of the config that the deed was done to, if it was one.
+    pub(super) fn of_config(self) -> Presence {
+        match self {
+            Self::PutConfig | Self::RollbackConfig => Presence::There,
+            Self::DeleteConfig => Presence::Gone,
+        }
+    }
 }
 
 // === impl Caller ===
@@ -86,7 +107,7 @@ impl Core {
     ) -> store::Operation {
         store::Operation::put(
             self.keys.audit_entry(namespace, rand::random()),
-            records::encode_audit_entry(entry, &self.replica),
+            records::encode_audit_entry(entry),
         )
     }
 }

@@ -1,20 +1,51 @@
 //! The stored form of the audit.
 
 use bytes::Bytes;
+use prost::Message;
 
 use crate::{
     domain::{
-        audit::{AuditEntry, AuditOperation},
+        audit::{AuditEntry, AuditOperation, Caller, Hash, Link, Seal, SealedEntry},
         names::ReplicaId,
     },
     proto::store as wire,
+    store::KeyValue,
 };
 
-use super::{FORMAT, encode};
+use super::{DecodeError, FORMAT, decode, encode, label, time};
 
-/// Writes what is remembered of a deed that `replica` did.
-pub fn encode_audit_entry(entry: &AuditEntry, replica: &ReplicaId) -> Bytes {
-    let checksum = |sum: Option<[u8; 32]>| sum.map_or(Bytes::new(), |sum| sum.to_vec().into());
+/// Reads what is remembered of a deed.
+pub fn audit_entry(record: &Bytes) -> Result<AuditEntry, DecodeError> {
+    let record = wire::AuditEntry::decode(record.clone())
+        .map_err(|error| DecodeError::Message(error.to_string()))?;
+    let address = Some(&record.address).filter(|text| !text.is_empty());
+    let address = address.map(|text| text.parse()).transpose();
+    Ok(AuditEntry {
+        operation: operation(record.operation())?,
+        version: record.version,
+        old_checksum: checksum(&record.old_sha256, "old_sha256")?,
+        new_checksum: checksum(&record.new_sha256, "new_sha256")?,
+        actor: label(&record.actor, "actor")?,
+        create_time: time(record.create_time, "create_time")?,
+        replica: ReplicaId::parse(&record.replica).map_err(|_| DecodeError::Field("replica"))?,
+        caller: Caller {
+            principal: record.principal,
+            address: address.map_err(|_| DecodeError::Field("address"))?,
+        },
+        subject: record.subject,
+        comment: record.comment,
+        request_id: record.request_id,
+    })
+}
+
+/// Says whether a newer program wrote it.
+pub fn is_newer_audit(record: &Bytes) -> bool {
+    wire::AuditEntry::decode(record.clone()).is_ok_and(|record| record.format > FORMAT)
+}
+
+/// Writes what is remembered of a deed.
+pub fn encode_audit_entry(entry: &AuditEntry) -> Bytes {
+    let checksum = |sum: Option<Hash>| sum.map_or(Bytes::new(), |sum| sum.to_vec().into());
     let address = entry.caller.address;
     encode(&wire::AuditEntry {
         format: FORMAT,
@@ -26,11 +57,76 @@ pub fn encode_audit_entry(entry: &AuditEntry, replica: &ReplicaId) -> Bytes {
         actor: entry.actor.to_string(),
         principal: entry.caller.principal.clone(),
         address: address.map_or(String::new(), |address| address.to_string()),
-        replica: replica.to_string(),
+        replica: entry.replica.to_string(),
         create_time: Some(entry.create_time.into()),
         comment: entry.comment.clone(),
         request_id: entry.request_id.clone(),
     })
+}
+
+/// Reads a stretch of the chain.
+pub fn audit_seal(kv: &KeyValue) -> Result<Seal, DecodeError> {
+    let record: wire::AuditSeal = decode(kv)?;
+    let entries = record.entries.into_iter().map(|entry| {
+        Ok(SealedEntry {
+            number: entry.number,
+            revision: entry.revision,
+            mod_revision: entry.mod_revision,
+            id: entry.id,
+            record: entry.record,
+            hash: hash(&entry.hash, "hash")?,
+        })
+    });
+    Ok(Seal {
+        before: Link {
+            number: record.number_before,
+            hash: hash(&record.hash_before, "hash_before")?,
+        },
+        entries: entries.collect::<Result<_, _>>()?,
+        newest_time: time(record.newest_time, "newest_time")?,
+        create_time: time(record.create_time, "create_time")?,
+    })
+}
+
+/// Writes a stretch of the chain that `replica` sealed.
+pub fn encode_audit_seal(seal: &Seal, replica: &ReplicaId) -> Bytes {
+    let entry = |entry: &SealedEntry| wire::SealedAuditEntry {
+        number: entry.number,
+        revision: entry.revision,
+        mod_revision: entry.mod_revision,
+        id: entry.id.clone(),
+        record: entry.record.clone(),
+        hash: entry.hash.to_vec().into(),
+    };
+    encode(&wire::AuditSeal {
+        format: FORMAT,
+        number_before: seal.before.number,
+        hash_before: seal.before.hash.to_vec().into(),
+        entries: seal.entries.iter().map(entry).collect(),
+        newest_time: Some(seal.newest_time.into()),
+        create_time: Some(seal.create_time.into()),
+        replica: replica.to_string(),
+    })
+}
+
+fn checksum(bytes: &[u8], field: &'static str) -> Result<Option<Hash>, DecodeError> {
+    match bytes {
+        [] => Ok(None),
+        bytes => hash(bytes, field).map(Some),
+    }
+}
+
+fn hash(bytes: &[u8], field: &'static str) -> Result<Hash, DecodeError> {
+    bytes.try_into().map_err(|_| DecodeError::Field(field))
+}
+
+fn operation(wire: wire::AuditOperation) -> Result<AuditOperation, DecodeError> {
+    match wire {
+        wire::AuditOperation::PutConfig => Ok(AuditOperation::PutConfig),
+        wire::AuditOperation::DeleteConfig => Ok(AuditOperation::DeleteConfig),
+        wire::AuditOperation::RollbackConfig => Ok(AuditOperation::RollbackConfig),
+        wire::AuditOperation::Unspecified => Err(DecodeError::Field("operation")),
+    }
 }
 
 fn wire_operation(operation: AuditOperation) -> wire::AuditOperation {

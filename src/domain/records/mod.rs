@@ -33,7 +33,7 @@ use crate::{
 };
 
 pub use self::{
-    audit::encode_audit_entry,
+    audit::{audit_entry, audit_seal, encode_audit_entry, encode_audit_seal, is_newer_audit},
     config::{config_head, config_version, encode_config_head, encode_config_version},
     health::{encode_findings, findings},
     instance::{encode_instance, instance},

@@ -15,7 +15,7 @@ pub(super) struct Method {
     /// Where it is among [`count`] methods.
     pub(super) index: usize,
     /// Whether a call may stay open for as long as the client likes: streams, and calls that wait
-    /// for a lock or a drain.
+    /// for a lock or a drain, or read all there is.
     pub(super) open_ended: bool,
     /// Whether the client may go on sending for as long as it likes.
     pub(super) takes_a_stream: bool,
@@ -72,7 +72,14 @@ impl Method {
         let takes_a_stream = last == "KeepAlive" || reflection;
         Self {
             open_ended: last.starts_with("Watch")
-                || ["AcquireLock", "Campaign", "DrainInstance", "ObserveLeader"].contains(&last)
+                || [
+                    "AcquireLock",
+                    "Campaign",
+                    "DrainInstance",
+                    "ObserveLeader",
+                    "VerifyAudit",
+                ]
+                .contains(&last)
                 || takes_a_stream,
             takes_a_stream,
             reflection,
@@ -96,6 +103,7 @@ mod tests {
                     "stanchion.v1.ElectionService/ObserveLeader",
                     "stanchion.v1.LockService/AcquireLock",
                     "stanchion.v1.RegistryService/DrainInstance",
+                    "stanchion.v1.AuditService/VerifyAudit",
                     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
                     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
                 ]

@@ -152,6 +152,10 @@ pub enum ErrorReason {
     /// has `expected_sha256` and `current_sha256`, empty if there is no content.
     /// Read again, then retry.
     ChecksumMismatch = 120,
+    /// `FAILED_PRECONDITION`: what follows the noted place of the audit is not kept
+    /// any more; `metadata` says in `first` from which entry on it is. Verify
+    /// without it, and note the place that is answered.
+    AuditPruned = 136,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -208,6 +212,7 @@ impl ErrorReason {
             Self::LedByAnother => "ERROR_REASON_LED_BY_ANOTHER",
             Self::NotLeader => "ERROR_REASON_NOT_LEADER",
             Self::ChecksumMismatch => "ERROR_REASON_CHECKSUM_MISMATCH",
+            Self::AuditPruned => "ERROR_REASON_AUDIT_PRUNED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -261,6 +266,7 @@ impl ErrorReason {
             "ERROR_REASON_LED_BY_ANOTHER" => Some(Self::LedByAnother),
             "ERROR_REASON_NOT_LEADER" => Some(Self::NotLeader),
             "ERROR_REASON_CHECKSUM_MISMATCH" => Some(Self::ChecksumMismatch),
+            "ERROR_REASON_AUDIT_PRUNED" => Some(Self::AuditPruned),
             _ => None,
         }
     }
@@ -606,6 +612,438 @@ impl ResetReason {
             "RESET_REASON_AHEAD" => Some(Self::Ahead),
             "RESET_REASON_ALIAS_CHANGED" => Some(Self::AliasChanged),
             _ => None,
+        }
+    }
+}
+/// A deed, as it is remembered.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditEntry {
+    /// Output only. Namespace of what was changed.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Number in the chain of the namespace, from 1. Zero if it is not
+    /// sealed yet.
+    #[prost(int64, tag = "2")]
+    pub number: i64,
+    /// Output only. Store revision of the deed. The order of these is the order in
+    /// which deeds happened.
+    #[prost(int64, tag = "3")]
+    pub revision: i64,
+    /// Output only. What was done. `AUDIT_OPERATION_UNSPECIFIED` if the entry cannot
+    /// be read: it was tampered with, or a newer server wrote it; nothing below is
+    /// set then.
+    #[prost(enumeration = "AuditOperation", tag = "4")]
+    pub operation: i32,
+    /// Output only. Key of the config.
+    #[prost(string, tag = "5")]
+    pub key: ::prost::alloc::string::String,
+    /// Output only. Version of the config that was made, from 1.
+    #[prost(int64, tag = "6")]
+    pub version: i64,
+    /// Output only. SHA-256 of the content before, in hexadecimal digits. Empty if
+    /// there was none.
+    #[prost(string, tag = "7")]
+    pub old_sha256: ::prost::alloc::string::String,
+    /// Output only. SHA-256 of the content after, in hexadecimal digits. Empty if
+    /// there is none.
+    #[prost(string, tag = "8")]
+    pub new_sha256: ::prost::alloc::string::String,
+    /// Output only. Who did it, in the caller's words; not verified. Empty if the
+    /// caller did not say.
+    #[prost(string, tag = "9")]
+    pub actor: ::prost::alloc::string::String,
+    /// Output only. Authenticated identity of the caller: `anonymous` while there
+    /// is no authentication.
+    #[prost(string, tag = "10")]
+    pub principal: ::prost::alloc::string::String,
+    /// Output only. IP address and port at the other end of the caller's
+    /// connection: of a proxy, if there is one between. Empty if it is not known.
+    #[prost(string, tag = "11")]
+    pub address: ::prost::alloc::string::String,
+    /// Output only. Replica that did it.
+    #[prost(string, tag = "12")]
+    pub replica: ::prost::alloc::string::String,
+    /// Output only. When it was done, by the clock of that replica.
+    #[prost(message, optional, tag = "13")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Why it was done, in the caller's words.
+    #[prost(string, tag = "14")]
+    pub comment: ::prost::alloc::string::String,
+    /// Output only. Request that asked for it. Empty if it had no name.
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Output only. Hash of the chain up to this entry, 64 hexadecimal digits.
+    /// Empty if it is not sealed yet.
+    #[prost(string, tag = "16")]
+    pub hash: ::prost::alloc::string::String,
+}
+/// A place in the chain of a namespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditPosition {
+    /// Required. Number of the last entry up to it. Zero is before the first one.
+    #[prost(int64, tag = "1")]
+    pub number: i64,
+    /// Required. Hash of the chain up to that entry, 64 lower-case hexadecimal
+    /// digits.
+    #[prost(string, tag = "2")]
+    pub hash: ::prost::alloc::string::String,
+}
+/// Says what is wrong with the audit.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditFault {
+    /// Output only. What is wrong with the entry.
+    #[prost(enumeration = "AuditFaultKind", tag = "1")]
+    pub kind: i32,
+    /// Output only. Number of the entry in the chain, or, if it is missing, the
+    /// number of the entry after which it shows. Zero if that is not sealed yet.
+    #[prost(int64, tag = "2")]
+    pub number: i64,
+    /// Output only. Store revision of the entry, or of the change that has none.
+    /// Zero if it is not known.
+    #[prost(int64, tag = "3")]
+    pub revision: i64,
+    /// Output only. Key of the config. Empty if it is not known.
+    #[prost(string, tag = "4")]
+    pub key: ::prost::alloc::string::String,
+    /// Output only. What was found, in words. May change.
+    #[prost(string, tag = "5")]
+    pub description: ::prost::alloc::string::String,
+}
+/// Asks for entries.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAuditEntriesRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Optional. Shows only entries of this key. At most 512 bytes; empty means
+    /// any.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Optional. Shows only entries of keys that begin so. At most 512 bytes; empty
+    /// means any.
+    #[prost(string, tag = "3")]
+    pub prefix: ::prost::alloc::string::String,
+    /// Optional. Shows only entries of this actor. At most 253 bytes; empty means
+    /// any.
+    #[prost(string, tag = "4")]
+    pub actor: ::prost::alloc::string::String,
+    /// Optional. Shows only entries of these operations. Empty means any.
+    #[prost(enumeration = "AuditOperation", repeated, tag = "5")]
+    pub operations: ::prost::alloc::vec::Vec<i32>,
+    /// Optional. Shows only entries with this `create_time` or a later one. Absent
+    /// means any.
+    #[prost(message, optional, tag = "6")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Optional. Shows only entries with an earlier `create_time`. Absent means
+    /// any.
+    #[prost(message, optional, tag = "7")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    /// Optional. Most entries a page may hold; 0 to 1 000, default 100, larger
+    /// means 1 000.
+    #[prost(int32, tag = "8")]
+    pub page_size: i32,
+    /// Optional. `next_page_token` of the page before, with the same namespace and
+    /// filters. Never expires. Empty means the first page.
+    #[prost(string, tag = "9")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// Answers `ListAuditEntries`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAuditEntriesResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The entries, newest first.
+    #[prost(message, repeated, tag = "2")]
+    pub entries: ::prost::alloc::vec::Vec<AuditEntry>,
+    /// Output only. Asks for the next page. Empty on the last one.
+    #[prost(string, tag = "3")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks whether the audit is whole.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyAuditRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Optional. The `tip` of an earlier answer: the chain must lead through it.
+    /// Absent means that nothing is known.
+    #[prost(message, optional, tag = "2")]
+    pub noted: ::core::option::Option<AuditPosition>,
+}
+/// Answers `VerifyAudit`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyAuditResponse {
+    /// Output only. Which state was looked at.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. First entry that is not as it was written. Absent means that
+    /// all are.
+    #[prost(message, optional, tag = "2")]
+    pub fault: ::core::option::Option<AuditFault>,
+    /// Output only. Number of the oldest entry that is kept. Zero if none is sealed.
+    #[prost(int64, tag = "3")]
+    pub first_number: i64,
+    /// Output only. Where the chain ends, or, if there is a fault, up to where it
+    /// was found good.
+    #[prost(message, optional, tag = "4")]
+    pub tip: ::core::option::Option<AuditPosition>,
+    /// Output only. How many entries were found good that are not sealed yet.
+    #[prost(int64, tag = "5")]
+    pub unsealed_count: i64,
+}
+/// Says what was done. Values will be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AuditOperation {
+    /// Sent for an entry that cannot be read.
+    Unspecified = 0,
+    /// A config was put.
+    PutConfig = 1,
+    /// A config was deleted.
+    DeleteConfig = 2,
+    /// A config was rolled back to an earlier version.
+    RollbackConfig = 3,
+}
+impl AuditOperation {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AUDIT_OPERATION_UNSPECIFIED",
+            Self::PutConfig => "AUDIT_OPERATION_PUT_CONFIG",
+            Self::DeleteConfig => "AUDIT_OPERATION_DELETE_CONFIG",
+            Self::RollbackConfig => "AUDIT_OPERATION_ROLLBACK_CONFIG",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AUDIT_OPERATION_UNSPECIFIED" => Some(Self::Unspecified),
+            "AUDIT_OPERATION_PUT_CONFIG" => Some(Self::PutConfig),
+            "AUDIT_OPERATION_DELETE_CONFIG" => Some(Self::DeleteConfig),
+            "AUDIT_OPERATION_ROLLBACK_CONFIG" => Some(Self::RollbackConfig),
+            _ => None,
+        }
+    }
+}
+/// Says what is wrong with an entry. Values may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AuditFaultKind {
+    /// Never sent.
+    Unspecified = 0,
+    /// It does not say what it said.
+    Altered = 1,
+    /// It is gone.
+    Missing = 2,
+    /// It was never written by a change.
+    Inserted = 3,
+}
+impl AuditFaultKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AUDIT_FAULT_KIND_UNSPECIFIED",
+            Self::Altered => "AUDIT_FAULT_KIND_ALTERED",
+            Self::Missing => "AUDIT_FAULT_KIND_MISSING",
+            Self::Inserted => "AUDIT_FAULT_KIND_INSERTED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AUDIT_FAULT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "AUDIT_FAULT_KIND_ALTERED" => Some(Self::Altered),
+            "AUDIT_FAULT_KIND_MISSING" => Some(Self::Missing),
+            "AUDIT_FAULT_KIND_INSERTED" => Some(Self::Inserted),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod audit_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Shows who changed what, and proves that nobody touched the record of it.
+    ///
+    /// Every change of a config, by whatever method, writes one entry in the
+    /// transaction that makes it: there is an entry for each version, and none for
+    /// what failed or changed nothing. One replica seals the entries of a namespace
+    /// into a chain of hashes, in the order of the store's revisions, 5 s after they
+    /// were written by default. Entries are kept for 180 days by default; the newest
+    /// stretch of a chain is kept for ever.
+    ///
+    /// What only frees (a release, a deregistration, the end of a session) has no
+    /// entry, because a full store must allow it.
+    ///
+    /// Every method may fail with `INVALID_ARGUMENT`
+    /// (`ERROR_REASON_INVALID_ARGUMENT`), `UNAVAILABLE`
+    /// (`ERROR_REASON_STORE_UNAVAILABLE`, `ERROR_REASON_STORE_NO_QUORUM`,
+    /// `ERROR_REASON_NOT_READY`) or `DEADLINE_EXCEEDED`.
+    #[derive(Debug, Clone)]
+    pub struct AuditServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl AuditServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> AuditServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> AuditServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            AuditServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Lists the entries of a namespace, newest first, as a quorum of the store has
+        /// them. A namespace that nothing is known of has none. A page may be shorter
+        /// than was asked for, and even empty, while more follow: only the last one has
+        /// no `next_page_token`. Entries that are written meanwhile are not shown.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`); `INTERNAL`
+        /// (`ERROR_REASON_INTERNAL`) where the chain is damaged: `VerifyAudit` says how.
+        pub async fn list_audit_entries(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAuditEntriesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAuditEntriesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.AuditService/ListAuditEntries",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.AuditService", "ListAuditEntries"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Computes the chain of a namespace anew from the oldest entry that is kept,
+        /// looks at the entries that are not sealed yet, and compares the versions that
+        /// they tell of with the configs there are. Answers the first entry that was
+        /// altered, is missing or was inserted, if there is one: that is an answer, no
+        /// error. Reads all there is, so that it may take a while; has no deadline
+        /// unless the call sets one.
+        ///
+        /// Whoever may write to the store may compute a whole chain anew, or cut off
+        /// its end. Note `tip` somewhere else, and pass it as `noted` the next time:
+        /// then that is found, too.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_AUDIT_PRUNED`) if entries after
+        /// `noted` are not kept any more; `OUT_OF_RANGE`
+        /// (`ERROR_REASON_CURSOR_COMPACTED`) if it took longer than the store keeps its
+        /// history, 1 h by default.
+        pub async fn verify_audit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyAuditResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.AuditService/VerifyAudit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.AuditService", "VerifyAudit"));
+            self.inner.unary(req, path, codec).await
         }
     }
 }

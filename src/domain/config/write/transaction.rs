@@ -87,7 +87,7 @@ impl Attempt {
                 Step::put(key.clone(), record.clone()),
                 core.audit(
                     &entry.path.namespace,
-                    &remembered(order, entry, seen, version),
+                    &remembered(core, order, entry, seen, version),
                 ),
             ]);
             attempt.own.get_or_insert((key, record));
@@ -147,7 +147,13 @@ fn as_seen(keys: &Keyspace, entry: &Entry, seen: &Seen) -> impl Iterator<Item = 
 }
 
 /// What is remembered of the making of a version.
-fn remembered(order: &Order, entry: &Entry, seen: &Seen, version: &ConfigVersion) -> AuditEntry {
+fn remembered(
+    core: &Core,
+    order: &Order,
+    entry: &Entry,
+    seen: &Seen,
+    version: &ConfigVersion,
+) -> AuditEntry {
     let before = seen.head.as_ref().map(|head| &head.current);
     let terms = &order.terms;
     AuditEntry {
@@ -165,6 +171,7 @@ fn remembered(order: &Order, entry: &Entry, seen: &Seen, version: &ConfigVersion
         create_time: version.create_time,
         comment: terms.comment.clone(),
         request_id: terms.request_id.clone(),
+        replica: core.replica.clone(),
     }
 }
 
