@@ -63,9 +63,8 @@ fn unescaped(text: &str) -> Result<String, String> {
             '\\' => match chars.next() {
                 Some('u') => {
                     let digits: String = chars.by_ref().take(4).collect();
-                    let unit = u16::from_str_radix(&digits, 16)
-                        .ok()
-                        .filter(|_| digits.len() == 4);
+                    let whole = digits.len() == 4 && digits.chars().all(|c| c.is_ascii_hexdigit());
+                    let unit = u16::from_str_radix(&digits, 16).ok().filter(|_| whole);
                     units.push(unit.ok_or_else(|| format!("`\\u{digits}` is no character"))?);
                     continue;
                 }
