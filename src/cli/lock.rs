@@ -26,11 +26,25 @@ use super::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  stanchion lock nightly -- ./backup.sh\n  \
                         stanchion lock nightly --try -- ./backup.sh || echo 'already running'\n  \
-                        stanchion lock deploy --wait 30s -- sh -c 'echo $STANCHION_FENCING_TOKEN'\n\n\
+                        stanchion lock deploy --wait 30s -- sh -c 'echo $STANCHION_FENCING_TOKEN'\n  \
+                        stanchion lock index --shared -- ./search.sh\n  \
+                        stanchion lock licences --permits 5 --weight 2 -- ./simulate.sh\n\n\
                         Exits 4 if --try finds the lock held, 124 if --wait ends in vain.")]
 pub(crate) struct Lock {
     /// Name of the lock
     lock: String,
+
+    /// Holds the lock together with others that share it
+    #[arg(long, conflicts_with = "permits")]
+    shared: bool,
+
+    /// Holds permits of the lock, which has so many
+    #[arg(long, value_name = "TOTAL", value_parser = clap::value_parser!(u32).range(1..))]
+    permits: Option<u32>,
+
+    /// How many permits to hold
+    #[arg(long, requires = "permits", default_value_t = 1, value_name = "COUNT")]
+    weight: u32,
 
     /// Does not wait
     #[arg(long = "try", conflicts_with = "wait")]
@@ -110,7 +124,13 @@ impl Lock {
 
     /// Takes the lock, unless a signal comes first.
     async fn acquire(&self, client: &Client, signals: &mut Signals) -> Result<Acquired, Failure> {
-        let request = client.lock(&self.lock).owner(self.owner());
+        let mut request = client.lock(&self.lock).owner(self.owner());
+        if self.shared {
+            request = request.shared();
+        }
+        if let Some(total) = self.permits {
+            request = request.permits(self.weight, total);
+        }
         let acquiring = async {
             match (self.no_wait, self.wait) {
                 (true, _) => request.try_acquire().await,

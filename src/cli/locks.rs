@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use stanchion_client::proto::{Lock, LockClaim};
+use stanchion_client::proto::{Lock, LockClaim, LockMode};
 
 use super::{
     Outcome,
@@ -49,11 +49,15 @@ impl Locks {
             let locks: Vec<_> = locks.iter().map(lock_json).collect();
             return output::json(&json!({ "locks": locks }));
         }
-        let mut table = Table::new(["LOCK", "OWNER", "CLIENT", "TOKEN", "HELD FOR", "WAITERS"]);
+        let mut table = Table::new([
+            "LOCK", "MODE", "HOLDERS", "OWNER", "CLIENT", "TOKEN", "HELD FOR", "WAITERS",
+        ]);
         for lock in locks {
             let holder = lock.holder.unwrap_or_default();
             table.row([
                 lock.lock,
+                mode(&holder),
+                lock.holder_count.to_string(),
                 holder.owner,
                 holder.client_id,
                 holder.fencing_token.to_string(),
@@ -68,13 +72,14 @@ impl Locks {
         if self.connection.is_json() {
             return output::json(&lock_json(&lock));
         }
-        let mut table = Table::new(["PLACE", "OWNER", "CLIENT", "TOKEN", "SINCE"]);
-        for claim in lock.holder.iter().chain(&lock.waiters) {
+        let mut table = Table::new(["PLACE", "MODE", "OWNER", "CLIENT", "TOKEN", "SINCE"]);
+        for claim in lock.holders.iter().chain(&lock.waiters) {
             table.row([
                 match claim.held {
                     true => "holder".into(),
                     false => claim.position.to_string(),
                 },
+                mode(claim),
                 claim.owner.clone(),
                 claim.client_id.clone(),
                 claim.fencing_token.to_string(),
@@ -85,11 +90,30 @@ impl Locks {
     }
 }
 
+/// `exclusive`, `shared`, or the permits, such as `2 of 5`.
+fn mode(claim: &LockClaim) -> String {
+    match &claim.permits {
+        Some(permits) => format!("{} of {}", permits.count, permits.total),
+        None => mode_name(claim).into(),
+    }
+}
+
+fn mode_name(claim: &LockClaim) -> &'static str {
+    match claim.mode() {
+        LockMode::Exclusive => "exclusive",
+        LockMode::Shared => "shared",
+        LockMode::Permits => "permits",
+        LockMode::Unspecified => "",
+    }
+}
+
 fn lock_json(lock: &Lock) -> Value {
     json!({
         "namespace": lock.namespace,
         "lock": lock.lock,
         "holder": lock.holder.as_ref().map(claim_json),
+        "holders": lock.holders.iter().map(claim_json).collect::<Vec<_>>(),
+        "holder_count": lock.holder_count,
         "waiters": lock.waiters.iter().map(claim_json).collect::<Vec<_>>(),
         "waiter_count": lock.waiter_count,
         "revision": lock.revision,
@@ -102,6 +126,11 @@ fn claim_json(claim: &LockClaim) -> Value {
         "owner": claim.owner,
         "client_id": claim.client_id,
         "held": claim.held,
+        "mode": mode_name(claim),
+        "permits": claim.permits.map(|permits| json!({
+            "count": permits.count,
+            "total": permits.total,
+        })),
         "position": claim.position,
         "create_time": output::time(claim.create_time),
         "metadata": claim.metadata,

@@ -96,6 +96,20 @@ pub enum Error {
         /// The thing.
         name: String,
     },
+    /// The lock has another number of permits, as long as somebody claims some.
+    #[error("lock {name} has {total} permits as long as anybody claims some")]
+    PermitsDiffer {
+        /// The lock.
+        name: String,
+        /// How many it has.
+        total: u32,
+    },
+    /// The same request claims the lock in another way than before.
+    #[error("the same request claimed lock {name} in another way before")]
+    ClaimDiffers {
+        /// The lock.
+        name: String,
+    },
     /// The caller does not hold the lock.
     #[error("lock {name} is not held with that token")]
     LockNotHeld {

@@ -1,15 +1,19 @@
-//! Guards: "only while I hold that lock, or lead that election", decided in the transaction of the mutation itself.
+//! Guards: "only while I hold that lock, or lead that election", decided in the transaction of the
+//! mutation itself.
 
-use bytes::Bytes;
+use std::sync::Arc;
 
-use crate::{
-    cache::Freshness,
-    store::{Compare, Revision},
+use crate::{cache::Freshness, store::Compare};
+
+use super::{
+    Core,
+    error::Error,
+    keyspace::QueuePath,
+    lock::{Claim, LockMode},
+    state::View,
 };
 
-use super::{Core, error::Error, keyspace::QueuePath, state::View};
-
-/// How many conditions a guard adds to a transaction.
+/// How many conditions a guard adds to a transaction at most.
 pub(super) const COMPARES: usize = 4;
 
 /// The condition that a lock is held with this fencing token, or an election led in this term.
@@ -35,12 +39,15 @@ impl Guard {
 // === impl Core ===
 
 impl Core {
-    /// What a transaction compares so that it happens only while the guard holds: the holder's key
-    /// is the one with that token, nobody in the queue is older, and no data was lost meanwhile.
-    /// The first alone would let a queued waiter pass.
+    /// What a transaction compares so that it happens only while the guard holds: the claim with
+    /// that token is there, it holds the lock, and no data was lost meanwhile.
     ///
-    /// Which key has the token is looked up in the cache. That may be old: then the compares fail.
-    pub(super) async fn guard_compares(&self, guard: &Guard) -> Result<[Compare; COMPARES], Error> {
+    /// Which claim has the token, and that it holds the lock, is looked up in the cache. That may
+    /// be old, but not wrong: a claim that holds goes on holding until it goes, because nobody ever
+    /// steps in before it. So its key, as it was created and in the same epoch, is proof. Where the
+    /// claim excludes all others the store can see the whole of it, and has to: nobody is older.
+    /// Among several holders it cannot, because no compare adds up permits.
+    pub(super) async fn guard_compares(&self, guard: &Guard) -> Result<Vec<Compare>, Error> {
         let mut view = self.cache.view()?;
         let mut found = find(&view, guard);
         if found.is_none() {
@@ -48,14 +55,17 @@ impl Core {
             view = self.cache.read(Freshness::Linearizable).await?;
             found = find(&view, guard);
         }
-        let (key, create_revision) = found.ok_or_else(|| guard.failed())?;
-        let [same_epoch, open] = self.open_compares(&view);
-        Ok([
-            Compare::create_revision(key, create_revision),
-            Compare::none_older(self.keys.queue(&guard.lock), create_revision),
-            same_epoch,
-            open,
-        ])
+        let holder = &found.ok_or_else(|| guard.failed())?.waiter;
+        let mut compares = self.open_compares(&view).to_vec();
+        compares.push(Compare::create_revision(
+            holder.key.clone(),
+            holder.create_revision,
+        ));
+        if holder.mode == LockMode::Exclusive {
+            let queue = self.keys.queue(&guard.lock);
+            compares.push(Compare::none_older(queue, holder.create_revision));
+        }
+        Ok(compares)
     }
 
     /// What a transaction compares that relies on somebody holding a lock: the epoch is the one of
@@ -70,10 +80,9 @@ impl Core {
     }
 }
 
-/// The key with the token, if that is the holder's.
-fn find(view: &View, guard: &Guard) -> Option<(Bytes, Revision)> {
+/// The claim with the token, if it holds the lock.
+fn find(view: &View, guard: &Guard) -> Option<Arc<Claim>> {
     let queue = view.state.queue(&guard.lock)?;
-    let holder = queue.holder()?;
-    (holder.waiter.fencing_token() == guard.fencing_token)
-        .then(|| (holder.waiter.key.clone(), holder.waiter.create_revision))
+    let claim = queue.find_token(guard.fencing_token)?;
+    claim.held.then(|| claim.clone())
 }

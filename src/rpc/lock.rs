@@ -15,7 +15,8 @@ use crate::{
         Error,
         keyspace::{QueueKind, QueuePath},
         lock::{
-            Acquire, Claim, ClaimsOf, HeldLocks, LockMode, LockQueue, Locks, Release, Wait, Which,
+            Acquire, Claim, ClaimsOf, HeldLocks, LockMode, LockQueue, Locks, Permits, Release,
+            Wait, Which,
         },
         names::{MAX_NAME, QueueName},
     },
@@ -30,6 +31,8 @@ use crate::{
 
 /// The most entries of a claim's metadata.
 pub(super) const MAX_METADATA: usize = 64;
+/// How many holders a list shows of each lock.
+const LISTED_HOLDERS: usize = 16;
 /// The most bytes of a claim's metadata.
 pub(super) const MAX_METADATA_BYTES: usize = 4096;
 
@@ -169,13 +172,7 @@ fn acquire(request: AcquireLockRequest) -> Result<Acquire, Status> {
             .duration("wait_timeout", Some(timeout))
             .map_or(Wait::No, Wait::For),
     };
-    let mode = match proto::LockMode::try_from(request.mode) {
-        Ok(proto::LockMode::Exclusive | proto::LockMode::Unspecified) => LockMode::Exclusive,
-        Err(_) => {
-            violations.add("mode", "is not a known value");
-            LockMode::default()
-        }
-    };
+    let mode = mode(&mut violations, request.mode, request.permits);
     let owner = violations.label("owner", &request.owner);
     let metadata = violations.metadata(
         "metadata",
@@ -196,6 +193,34 @@ fn acquire(request: AcquireLockRequest) -> Result<Acquire, Status> {
         proclamation: Bytes::new(),
         guard,
     })
+}
+
+fn mode(violations: &mut Violations, mode: i32, permits: Option<proto::LockPermits>) -> LockMode {
+    let mode = match proto::LockMode::try_from(mode) {
+        Ok(proto::LockMode::Exclusive | proto::LockMode::Unspecified) => LockMode::Exclusive,
+        Ok(proto::LockMode::Shared) => LockMode::Shared,
+        Ok(proto::LockMode::Permits) => {
+            let proto::LockPermits { count, total } = violations.required("permits", permits);
+            let in_range = |value: i32| u32::try_from(value).ok();
+            let permits = in_range(count)
+                .zip(in_range(total))
+                .and_then(|(count, total)| Permits::new(count, total));
+            if permits.is_none() {
+                let most = Permits::MAX;
+                let rule = format!("must be 1 to `total`, and that at most {most}");
+                violations.add("permits.count", rule);
+            }
+            return permits.map_or_else(LockMode::default, LockMode::Permits);
+        }
+        Err(_) => {
+            violations.add("mode", "is not a known value");
+            LockMode::default()
+        }
+    };
+    if permits.is_some() {
+        violations.add("permits", "must be left out unless the mode is PERMITS");
+    }
+    mode
 }
 
 fn release(request: ReleaseLockRequest) -> Result<Release, Status> {
@@ -242,6 +267,12 @@ fn lock(queue: &LockQueue) -> proto::Lock {
         waiters: Vec::new(),
         waiter_count: wire_count(queue.waiting()),
         revision: queue.visible_revision,
+        holders: queue
+            .holders()
+            .take(LISTED_HOLDERS)
+            .map(|holder| claim(holder))
+            .collect(),
+        holder_count: wire_count(queue.holders().count()),
     }
 }
 
@@ -255,6 +286,7 @@ fn whole_lock(queue: &LockQueue) -> proto::Lock {
                 ..claim(waiter)
             })
             .collect(),
+        holders: queue.holders().map(|holder| claim(holder)).collect(),
         ..lock(queue)
     }
 }
@@ -268,7 +300,10 @@ fn claim(claim: &Claim) -> proto::LockClaim {
     } = claim;
     let mode = match waiter.mode {
         LockMode::Exclusive => proto::LockMode::Exclusive,
+        LockMode::Shared => proto::LockMode::Shared,
+        LockMode::Permits(_) => proto::LockMode::Permits,
     };
+    let permits = waiter.mode.permits();
     proto::LockClaim {
         fencing_token: waiter.fencing_token(),
         owner: waiter.owner.to_string(),
@@ -279,5 +314,9 @@ fn claim(claim: &Claim) -> proto::LockClaim {
         create_time: Some(waiter.enqueue_time.into()),
         metadata: waiter.metadata.clone(),
         revision: *visible_revision,
+        permits: permits.map(|permits| proto::LockPermits {
+            count: permits.count().cast_signed(),
+            total: permits.total().cast_signed(),
+        }),
     }
 }

@@ -197,6 +197,14 @@ fn row(error: &Error) -> Row {
         Error::LockNotHeld { name } => {
             Row::new(Code::FailedPrecondition, R::LockNotHeld).with("lock", name)
         }
+        Error::PermitsDiffer { name, total } => {
+            Row::new(Code::FailedPrecondition, R::PermitsDiffer)
+                .with("lock", name)
+                .with("total", total)
+        }
+        Error::ClaimDiffers { name } => {
+            Row::new(Code::FailedPrecondition, R::ClaimDiffers).with("lock", name)
+        }
         Error::LeaseExpired => Row::new(Code::FailedPrecondition, R::LeaseExpired),
         Error::LedByAnother { name, holder } => Row::new(Code::FailedPrecondition, R::LedByAnother)
             .with("election", name)

@@ -7,6 +7,7 @@ mod doubts;
 mod faults;
 mod guards;
 mod loss;
+mod modes;
 mod reads;
 mod release;
 mod sessions;

@@ -13,7 +13,7 @@ use crate::{
     duration::to_wire,
     error::Result,
     proto::{
-        AcquireLockRequest, Guard, acquire_lock_request::Wait,
+        AcquireLockRequest, Guard, LockMode, LockPermits, acquire_lock_request::Wait,
         lock_service_client::LockServiceClient,
     },
     queue::{self, Held, Place, Queue},
@@ -30,6 +30,8 @@ pub struct LockRequest {
     metadata: BTreeMap<String, String>,
     session: Option<Session>,
     guard: Option<Guard>,
+    mode: LockMode,
+    permits: Option<LockPermits>,
 }
 
 // === impl LockRequest ===
@@ -43,6 +45,8 @@ impl LockRequest {
             metadata: BTreeMap::new(),
             session: None,
             guard: None,
+            mode: LockMode::Exclusive,
+            permits: None,
         }
     }
 
@@ -70,7 +74,28 @@ impl LockRequest {
         self
     }
 
-    /// Takes the lock if it is free; else fails with `LOCK_HELD`.
+    /// Holds the lock together with others that share it: as a reader of what others write while
+    /// they hold it for themselves. Waits behind every writer that came before.
+    pub fn shared(mut self) -> Self {
+        self.mode = LockMode::Shared;
+        self.permits = None;
+        self
+    }
+
+    /// Holds `count` of the `total` permits of the lock, together with others as long as there are
+    /// enough. Whoever claims permits of a lock has to mean the same total.
+    pub fn permits(mut self, count: u32, total: u32) -> Self {
+        // What does not fit is more than a lock may have, and refused by the server.
+        let wire = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+        self.mode = LockMode::Permits;
+        self.permits = Some(LockPermits {
+            count: wire(count),
+            total: wire(total),
+        });
+        self
+    }
+
+    /// Takes the lock if it can be held at once; else fails with `LOCK_HELD`.
     pub async fn try_acquire(self) -> Result<LockGuard> {
         self.acquire_within(Some(Duration::ZERO)).await
     }
@@ -97,6 +122,8 @@ impl LockRequest {
             owner: self.owner,
             metadata: self.metadata,
             guard: self.guard,
+            mode: self.mode.into(),
+            permits: self.permits,
             ..Default::default()
         };
         let caller = place.caller.clone();

@@ -69,10 +69,18 @@ pub struct Granted {
 enum Entered {
     /// The call has a place.
     Queued(Ticket),
-    /// The queue was empty, which is what the call asked for.
+    /// The queue was empty, which is what an exclusive claim that does not wait asks for.
     Granted(Granted),
     /// Somebody changed what the attempt was built on.
     Again,
+}
+
+/// Why a claim does not go with those that are there.
+enum Misfit {
+    /// They are about so many permits.
+    Total(u32),
+    /// It would have to wait.
+    Waits,
 }
 
 // === impl Locks ===
@@ -83,8 +91,8 @@ impl Locks {
     /// Dropping the call is safe at any time: its place is kept for a moment, for the same request,
     /// and then given up. Errors: [`Error::LockHeld`] or [`Error::LedByAnother`],
     /// [`Error::LocksClosed`], [`Error::LeaseExpired`], [`Error::RequestUndone`],
-    /// [`Error::TooManyWaiters`], [`Error::SessionFull`], [`Error::GuardFailed`],
-    /// [`Error::Draining`].
+    /// [`Error::TooManyWaiters`], [`Error::SessionFull`], [`Error::PermitsDiffer`],
+    /// [`Error::ClaimDiffers`], [`Error::GuardFailed`], [`Error::Draining`].
     pub async fn acquire(&self, mut request: Acquire) -> Result<Granted, Error> {
         if request.wait == Wait::For(Duration::ZERO) {
             request.wait = Wait::No;
@@ -140,11 +148,14 @@ impl Locks {
         key: Bytes,
     ) -> Result<Entered, Error> {
         self.sessions.check_room(view, &session.id, 1)?;
+        self.check_fit(request, view).await?;
         let lock = &request.lock;
         let queue = view.state.queue(lock);
         let limit = self.core.settings.max_waiters;
+        // The store itself says whether nobody is there at all.
+        let alone = request.wait == Wait::No && request.mode == LockMode::Exclusive;
         // One more waits if anybody is there, so that the holder is not counted.
-        if request.wait != Wait::No && queue.is_some_and(|queue| queue.claims.len() > limit) {
+        if !alone && queue.is_some_and(|queue| queue.claims.len() > limit) {
             return Err(Error::TooManyWaiters {
                 queue: lock.clone(),
                 limit,
@@ -186,7 +197,7 @@ impl Locks {
             .otherwise(Operation::get(fence))
             .otherwise(Operation::get(self.core.keys.closed()))
             .otherwise(Operation::get(self.core.keys.epoch()));
-        if request.wait == Wait::No {
+        if alone {
             txn = txn
                 .when(open)
                 .when(Compare::empty(self.core.keys.queue(lock)));
@@ -211,7 +222,7 @@ impl Locks {
                 mod_revision: response.revision,
                 ..waiter
             };
-            if request.wait == Wait::No {
+            if alone {
                 pending.settled();
                 return Ok(Entered::Granted(Granted {
                     claim: Arc::new(Claim::held(lock.clone(), waiter)),
@@ -253,12 +264,31 @@ impl Locks {
             Err(Error::RequestUndone)
         } else if response.found(1).is_none() {
             Err(Error::LeaseExpired)
-        } else if request.wait == Wait::No && response.found(3).is_some() {
+        } else if alone && response.found(3).is_some() {
             Err(Error::LocksClosed)
-        } else if request.wait == Wait::No {
+        } else if alone {
             Err(self.not_granted(lock, response.revision).await)
         } else {
             Ok(Entered::Again)
+        }
+    }
+
+    /// Refuses a claim that does not go with those that are there: permits of another total, and one
+    /// that will not wait but would have to. An exclusive one that will not wait is the store's to
+    /// refuse.
+    async fn check_fit(&self, request: &Acquire, view: &View) -> Result<(), Error> {
+        if misfit(request, view).is_none() {
+            return Ok(());
+        }
+        // Whoever is in the way may be gone by now.
+        let view = self.look_anew().await?;
+        match misfit(request, &view) {
+            None => Ok(()),
+            Some(Misfit::Total(total)) => Err(Error::PermitsDiffer {
+                name: request.lock.path(),
+                total,
+            }),
+            Some(Misfit::Waits) => Err(self.not_granted(&request.lock, view.revision).await),
         }
     }
 
@@ -272,6 +302,11 @@ impl Locks {
         found: &Waiter,
     ) -> Result<Entered, Error> {
         records::writable(format!("a place in {}", request.lock), found.format)?;
+        if found.mode != request.mode {
+            return Err(Error::ClaimDiffers {
+                name: request.lock.path(),
+            });
+        }
         let waiter = Waiter {
             attempt: found.attempt.saturating_add(1),
             call: rand::random(),
@@ -324,4 +359,19 @@ impl Locks {
     fn keep(&self, session: &Session) -> Duration {
         self.core.settings.waiter_keep.min(session.ttl / 3)
     }
+}
+
+fn misfit(request: &Acquire, view: &View) -> Option<Misfit> {
+    let queue = view.state.queue(&request.lock);
+    if let (LockMode::Permits(permits), Some(queue)) = (request.mode, queue) {
+        let claims = queue.claims.values();
+        let totals = claims.filter_map(|claim| Some(claim.waiter.mode.permits()?.total()));
+        if let Some(total) = totals.into_iter().find(|total| *total != permits.total()) {
+            return Some(Misfit::Total(total));
+        }
+    }
+    let waits =
+        view.state.closed.is_some() || queue.is_some_and(|queue| !queue.admits(request.mode));
+    let tries = request.wait == Wait::No && request.mode != LockMode::Exclusive;
+    (tries && waits).then_some(Misfit::Waits)
 }

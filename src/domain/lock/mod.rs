@@ -4,9 +4,9 @@
 //! its term, and it may proclaim something.
 //!
 //! A call costs one transaction, in which it queues. From then on the cache decides whose turn it
-//! is, without asking the store again: nobody ever steps in before a place, so that a queue in
-//! which nobody is older is final even when it is read late. A call that breaks off keeps its place
-//! for a moment, in which the same request may be repeated on any replica.
+//! is, without asking the store again: nobody ever steps in before a place, so that one that holds
+//! the lock holds it until it goes, even when that is read late ([`LockMode`]). A call that breaks
+//! off keeps its place for a moment, in which the same request may be repeated on any replica.
 //!
 //! When the store has lost data ([`epoch`](super::epoch)), claims of earlier eras are void, those
 //! that a restored copy brought back included; but their owners may not know it yet. So a new era
@@ -17,6 +17,7 @@
 mod abandoned;
 mod acquire;
 mod leader;
+mod mode;
 mod proclaim;
 mod queue;
 mod release;
@@ -35,8 +36,9 @@ use super::{Core, session::Sessions};
 pub use self::{
     acquire::{Acquire, Granted, Wait},
     leader::LeaderOf,
+    mode::{Admission, LockMode, Permits},
     proclaim::{MAX_PROCLAMATION, Proclaim},
-    queue::{Claim, Closed, LockMode, LockQueue, MAX_ERA, Place, Standing, Waiter},
+    queue::{Claim, Closed, LockQueue, MAX_ERA, Place, Standing, Waiter},
     release::{Release, Released, Which},
     selection::{ClaimsOf, HeldLocks},
     void::VoidClaims,

@@ -14,6 +14,8 @@ use crate::{
     store::Revision,
 };
 
+use super::mode::{Admission, LockMode};
+
 /// How far the era stands above the create-revision in a fencing token.
 const ERA_SHIFT: u32 = 40;
 /// The largest era whose tokens are positive.
@@ -24,7 +26,8 @@ pub const MAX_ERA: i64 = (1 << (63 - ERA_SHIFT)) - 1;
 pub struct LockQueue {
     /// Which one.
     pub path: QueuePath,
-    /// Who wants it, in order. Never empty. The first one holds the lock, unless locks are closed.
+    /// Who wants it, in order. Never empty. The first one holds the lock, perhaps together with the
+    /// next ones, unless locks are closed.
     pub claims: OrdMap<Place, Arc<Claim>>,
     /// The revision at which what can be seen of the queue last changed.
     pub visible_revision: Revision,
@@ -87,14 +90,6 @@ pub struct Waiter {
     pub mod_revision: Revision,
 }
 
-/// What a waiter wants of the lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LockMode {
-    /// The lock for itself. Modes of the future count as this one.
-    #[default]
-    Exclusive,
-}
-
 /// Nobody is granted a lock for the moment: the store lost data, and whoever held a lock before may
 /// not know it yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,7 +104,7 @@ pub struct Closed {
 pub enum Standing {
     /// It holds the lock.
     Held(Arc<Claim>),
-    /// Somebody is before it, or locks are closed.
+    /// Somebody is before it with whom it does not go together, or locks are closed.
     Waiting,
     /// It is no longer there.
     Gone,
@@ -132,14 +127,29 @@ impl LockQueue {
         self.claims.get_min().map(|(_, claim)| claim)
     }
 
-    /// Who holds the lock.
+    /// Who holds the lock; the first of them, if several do.
     pub fn holder(&self) -> Option<&Arc<Claim>> {
         self.first().filter(|first| first.held)
     }
 
+    /// All who hold the lock, in order.
+    pub fn holders(&self) -> impl Iterator<Item = &Arc<Claim>> {
+        self.claims.values().take_while(|claim| claim.held)
+    }
+
+    /// Says whether whoever comes next would hold the lock at once.
+    pub fn admits(&self, mode: LockMode) -> bool {
+        let mut admission = Admission::default();
+        let all_in = self
+            .claims
+            .values()
+            .all(|claim| claim.held && admission.admits(claim.waiter.mode));
+        all_in && admission.admits(mode)
+    }
+
     /// How many wait for it.
     pub fn waiting(&self) -> usize {
-        self.claims.len() - usize::from(self.holder().is_some())
+        self.claims.len() - self.holders().count()
     }
 
     /// Who stands at the key.

@@ -16,7 +16,9 @@ use crate::{
     store::{Compare, KeyValue, Operation, OperationResponse, Revision, Txn},
 };
 
-use super::{Acquire, Claim, Granted, Locks, Place, Standing, Waiter, abandoned::Pending};
+use super::{
+    Acquire, Claim, Granted, LockMode, Locks, Place, Standing, Waiter, abandoned::Pending,
+};
 
 /// How long the cache may be unconfirmed before a turn is only believed after a probe.
 const MAX_AGE: Duration = Duration::from_secs(1);
@@ -41,7 +43,7 @@ pub(super) enum Turn {
 // === impl Locks ===
 
 impl Locks {
-    /// Waits until nobody is before the place, at most until `deadline`.
+    /// Waits until the place holds the lock, at most until `deadline`.
     pub(super) async fn await_turn(
         &self,
         request: &Acquire,
@@ -83,7 +85,7 @@ impl Locks {
                 () = seat.called(), if view.revision >= arrived => {}
                 _ = self.core.cache.reached(arrived, ARRIVAL), if view.revision < arrived => {}
                 () = out_of_time => {
-                    return self.leave(request, ticket, view).await.map(Turn::Granted);
+                    return self.leave(request, ticket).await.map(Turn::Granted);
                 }
             }
         }
@@ -120,7 +122,8 @@ impl Locks {
         }))
     }
 
-    /// Has the store say itself that the place is there and that nobody is before it.
+    /// Has the store say itself that the place is there and, where it has to be alone, that nobody
+    /// is before it.
     async fn ask_for_grant(
         &self,
         request: &Acquire,
@@ -128,15 +131,17 @@ impl Locks {
         view: &View,
     ) -> Result<Option<Granted>, Error> {
         let place = &ticket.place;
-        let queue = self.core.keys.queue(&request.lock);
-        let look = Txn::new()
+        let mut look = Txn::new()
             .when(Compare::create_revision(
                 place.key.clone(),
                 place.create_revision,
             ))
-            .when(Compare::none_older(queue, place.create_revision))
             .when_all(self.core.open_compares(view))
             .then(Operation::get(place.key.clone()));
+        if request.mode == LockMode::Exclusive {
+            let queue = self.core.keys.queue(&request.lock);
+            look = look.when(Compare::none_older(queue, place.create_revision));
+        }
         let deadline = self.core.clock.now() + self.core.settings.commit_timeout;
         let response = self.core.send_again(look, None, deadline).await?.response;
         if let Some(kv) = response.found(0) {
@@ -154,8 +159,19 @@ impl Locks {
         Ok(None)
     }
 
-    /// The time is over: gives the place up, unless it holds the lock at that very moment.
-    async fn leave(&self, request: &Acquire, ticket: Ticket, view: View) -> Result<Granted, Error> {
+    /// The time is over: gives the place up, unless it holds the lock. The store has the last word
+    /// on a place that nobody is before; whether it goes with those who are, the cache says.
+    async fn leave(&self, request: &Acquire, ticket: Ticket) -> Result<Granted, Error> {
+        let arrived = ticket.place.create_revision;
+        self.core.cache.reached(arrived, ARRIVAL).await;
+        let view = self.core.cache.view()?;
+        if let Standing::Held(claim) = standing(&view, &request.lock, &ticket.place)
+            && view.state.epoch.id == ticket.epoch
+            && let Some(granted) = self.grant(request, &ticket, claim, view.clone()).await?
+        {
+            ticket.pending.settled();
+            return Ok(granted);
+        }
         let key = ticket.place.key.clone();
         let Some(mine) = ticket.pending.is_mine() else {
             return Err(Error::Internal("a call without a place".into()));

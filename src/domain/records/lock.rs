@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
-    domain::lock::{LockMode, MAX_ERA, Waiter},
+    domain::lock::{LockMode, MAX_ERA, Permits, Waiter},
     proto::store as wire,
     store::KeyValue,
 };
@@ -15,6 +15,10 @@ pub fn waiter(kv: &KeyValue) -> Result<Waiter, DecodeError> {
     let record: wire::LockWaiter = decode(kv)?;
     let mode = match record.mode() {
         wire::LockMode::Exclusive | wire::LockMode::Unspecified => LockMode::Exclusive,
+        wire::LockMode::Shared => LockMode::Shared,
+        wire::LockMode::Permits => Permits::new(record.permits, record.total_permits)
+            .map(LockMode::Permits)
+            .ok_or(DecodeError::Field("permits"))?,
     };
     // A token above 63 bits would be no token.
     if !(0..=MAX_ERA).contains(&record.era) {
@@ -43,7 +47,10 @@ pub fn waiter(kv: &KeyValue) -> Result<Waiter, DecodeError> {
 pub fn encode_waiter(waiter: &Waiter) -> Bytes {
     let mode = match waiter.mode {
         LockMode::Exclusive => wire::LockMode::Exclusive,
+        LockMode::Shared => wire::LockMode::Shared,
+        LockMode::Permits(_) => wire::LockMode::Permits,
     };
+    let permits = waiter.mode.permits();
     encode(&wire::LockWaiter {
         format: FORMAT,
         mode: mode.into(),
@@ -57,5 +64,53 @@ pub fn encode_waiter(waiter: &Waiter) -> Bytes {
         metadata: waiter.metadata.clone(),
         proclamation: waiter.proclamation.clone(),
         call: waiter.call,
+        permits: permits.map_or(0, Permits::count),
+        total_permits: permits.map_or(0, Permits::total),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+    use crate::domain::session_id::SessionId;
+
+    fn stored(change: impl FnOnce(&mut wire::LockWaiter)) -> Result<LockMode, DecodeError> {
+        let mut record = wire::LockWaiter {
+            format: FORMAT,
+            session_id: SessionId::random().to_text(),
+            create_time: Some(prost_types::Timestamp::default()),
+            ..Default::default()
+        };
+        change(&mut record);
+        waiter(&KeyValue {
+            key: Bytes::from("k"),
+            value: record.encode_to_vec().into(),
+            create_revision: 1,
+            mod_revision: 1,
+            version: 1,
+            lease: 0,
+        })
+        .map(|waiter| waiter.mode)
+    }
+
+    #[test]
+    fn a_record_without_a_mode_or_of_a_later_one_is_exclusive() {
+        assert_eq!(stored(|_| {}), Ok(LockMode::Exclusive));
+        assert_eq!(stored(|record| record.mode = 99), Ok(LockMode::Exclusive));
+    }
+
+    #[test]
+    fn permits_that_cannot_be_are_damage() {
+        let permits = |count, total| {
+            move |record: &mut wire::LockWaiter| {
+                record.set_mode(wire::LockMode::Permits);
+                (record.permits, record.total_permits) = (count, total);
+            }
+        };
+        let two = Permits::new(2, 3).map(LockMode::Permits);
+        assert_eq!(stored(permits(2, 3)).ok(), two);
+        assert_eq!(stored(permits(4, 3)), Err(DecodeError::Field("permits")));
+    }
 }

@@ -124,8 +124,8 @@ pub(super) fn of_session(
                 after.instances.get(path).map(AsRef::as_ref),
             ),
             Owned::Waiter(path, key) => {
-                let holder = before.queue(path)?.holder()?;
-                let holder = Some(holder).filter(|holder| holder.waiter.key == *key)?;
+                let holder = before.queue(path)?.find(key)?;
+                let holder = Some(holder).filter(|claim| claim.held)?;
                 // The key may have been made anew.
                 let place = holder.waiter.place();
                 let queue = after.queue(path);

@@ -12,7 +12,7 @@ use crate::{
     cache::Change,
     domain::{
         keyspace::{QueueKind, QueuePath},
-        lock::{Claim, LockQueue, Waiter},
+        lock::{Admission, Claim, LockQueue, Waiter},
         records,
         session_id::SessionId,
     },
@@ -135,15 +135,7 @@ pub(super) fn settle(
             None => continue,
         };
         set_aside_void(state, &mut after);
-        let held = state.closed.is_none();
-        if let Some(first) = after.first().filter(|first| first.held != held) {
-            let first = Claim {
-                held,
-                visible_revision: revision,
-                ..Claim::clone(first)
-            };
-            after.claims.insert(first.waiter.place(), Arc::new(first));
-        }
+        grant(&mut after, state.closed.is_none(), revision);
         let key = Bytes::from(path.path());
         let why = |claim: &Claim| {
             if touched.closed.contains(&claim.waiter.key) {
@@ -214,6 +206,24 @@ fn replace(state: &mut State, path: &QueuePath, queue: LockQueue) {
         queues.remove(&key);
     } else {
         queues.insert(key, Arc::new(queue));
+    }
+}
+
+/// Finds who has what the queue is for: nobody unless locks are `open`.
+fn grant(queue: &mut LockQueue, open: bool, revision: Revision) {
+    let mut admission = Admission::default();
+    let holds = |claim: &Arc<Claim>| open && admission.admits(claim.waiter.mode);
+    let differs = queue.claims.values().map(holds).zip(queue.claims.values());
+    let differs: Vec<_> = differs
+        .filter(|(held, claim)| *held != claim.held)
+        .map(|(held, claim)| Claim {
+            held,
+            visible_revision: revision,
+            ..Claim::clone(claim)
+        })
+        .collect();
+    for claim in differs {
+        queue.claims.insert(claim.waiter.place(), Arc::new(claim));
     }
 }
 

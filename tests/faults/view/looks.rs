@@ -145,6 +145,7 @@ pub fn claim_stored(
         create_time: waiter.create_time,
         metadata: waiter.metadata.clone(),
         revision: 0,
+        permits: None,
     };
     let path = claim_path(prefix, claim.fencing_token);
     (path, format!("{claim:?}"))

@@ -37,6 +37,28 @@ async fn a_command_under_a_lock_excludes_others_until_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_share_a_lock_or_its_permits() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    let mut first = shell.start("lock job --shared", &HOLD);
+    first.line().await;
+    assert_eq!(shell.code("lock job --shared --try -- true").await, 0);
+    assert_eq!(shell.code("lock job --try -- true").await, 4);
+    let mut heavy = shell.start("lock pool --permits 3 --weight 2", &HOLD);
+    heavy.line().await;
+    assert_eq!(shell.code("lock pool --permits 3 --try -- true").await, 0);
+    let two = "lock pool --permits 3 --weight 2 --try -- true";
+    assert_eq!(shell.code(two).await, 4);
+
+    let locks = shell.json("locks").await;
+    assert_eq!(locks["locks"][0]["holders"][0]["mode"], "shared");
+    assert_eq!(locks["locks"][1]["holder"]["permits"]["count"], 2);
+    assert!(shell.text("locks").await.contains("2 of 3"));
+    assert!(shell.text("locks --queue job").await.contains("shared"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_writes_only_while_its_lock_is_held() {
     let backend = Backend::embedded().await;
     let server = backend.server().await;

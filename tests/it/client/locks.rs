@@ -19,6 +19,7 @@ use crate::support::{
 
 on_both_stores! {
     a_held_lock_excludes_others_until_it_is_released,
+    readers_and_permits_are_held_together,
     a_wait_with_a_timeout_ends_with_it,
     a_dropped_guard_frees_the_lock,
     who_stops_waiting_leaves_the_queue,
@@ -57,6 +58,26 @@ async fn a_held_lock_excludes_others_until_it_is_released(backend: Backend) {
     assert!(guard.release().await.unwrap());
     let next = other.lock("job").try_acquire().await.unwrap();
     assert!(next.fencing_token() > token);
+}
+
+async fn readers_and_permits_are_held_together(backend: Backend) {
+    let server = backend.server().await;
+    let (one, other) = (client(&[&server]), client(&[&server]));
+    let first = one.lock("job").shared().acquire().await.unwrap();
+    let second = other.lock("job").shared().try_acquire().await.unwrap();
+    let writer = tokio::spawn(one.lock("job").acquire());
+    waiters(&one, 1).await;
+    let late = other.lock("job").shared().try_acquire().await;
+    assert_eq!(late.unwrap_err().reason(), ErrorReason::LockHeld);
+    assert!(first.release().await.unwrap() && second.is_held());
+    assert!(second.release().await.unwrap());
+    taken(writer).await;
+
+    let two = one.lock("pool").permits(2, 3).acquire().await.unwrap();
+    let last = other.lock("pool").permits(1, 3).try_acquire().await;
+    assert!(last.unwrap().is_held() && two.is_held());
+    let error = other.lock("pool").permits(1, 4).try_acquire().await;
+    assert_eq!(error.unwrap_err().reason(), ErrorReason::PermitsDiffer);
 }
 
 async fn a_wait_with_a_timeout_ends_with_it(backend: Backend) {

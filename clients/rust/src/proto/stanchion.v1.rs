@@ -142,6 +142,13 @@ pub enum ErrorReason {
     /// instance registered under its name. Nothing was changed. Register it under
     /// the name of the other service.
     ServiceIsAlias = 106,
+    /// `FAILED_PRECONDITION`: permits of a lock are claimed out of another total
+    /// than those who claim some already; `metadata` has their `total`. Nothing was
+    /// changed. Use their total, or wait until nobody claims the lock.
+    PermitsDiffer = 140,
+    /// `FAILED_PRECONDITION`: the same request claimed the lock in another mode, or
+    /// other permits of it. Nothing was changed. Use another `request_id`.
+    ClaimDiffers = 141,
     /// `FAILED_PRECONDITION`: another candidate leads the election, and the caller
     /// did not want to wait longer. Wait, then retry.
     LedByAnother = 148,
@@ -209,6 +216,8 @@ impl ErrorReason {
             Self::NotExported => "ERROR_REASON_NOT_EXPORTED",
             Self::AliasChain => "ERROR_REASON_ALIAS_CHAIN",
             Self::ServiceIsAlias => "ERROR_REASON_SERVICE_IS_ALIAS",
+            Self::PermitsDiffer => "ERROR_REASON_PERMITS_DIFFER",
+            Self::ClaimDiffers => "ERROR_REASON_CLAIM_DIFFERS",
             Self::LedByAnother => "ERROR_REASON_LED_BY_ANOTHER",
             Self::NotLeader => "ERROR_REASON_NOT_LEADER",
             Self::ChecksumMismatch => "ERROR_REASON_CHECKSUM_MISMATCH",
@@ -263,6 +272,8 @@ impl ErrorReason {
             "ERROR_REASON_NOT_EXPORTED" => Some(Self::NotExported),
             "ERROR_REASON_ALIAS_CHAIN" => Some(Self::AliasChain),
             "ERROR_REASON_SERVICE_IS_ALIAS" => Some(Self::ServiceIsAlias),
+            "ERROR_REASON_PERMITS_DIFFER" => Some(Self::PermitsDiffer),
+            "ERROR_REASON_CLAIM_DIFFERS" => Some(Self::ClaimDiffers),
             "ERROR_REASON_LED_BY_ANOTHER" => Some(Self::LedByAnother),
             "ERROR_REASON_NOT_LEADER" => Some(Self::NotLeader),
             "ERROR_REASON_CHECKSUM_MISMATCH" => Some(Self::ChecksumMismatch),
@@ -3017,8 +3028,9 @@ pub struct Lock {
     /// Output only. Name of the lock.
     #[prost(string, tag = "2")]
     pub lock: ::prost::alloc::string::String,
-    /// Output only. Who holds it. Unset if it is free, or if nobody may hold one
-    /// for the moment because the store lost data.
+    /// Output only. Who holds it; the one who came first, if several do. Unset if
+    /// it is free, or if nobody may hold one for the moment because the store lost
+    /// data.
     #[prost(message, optional, tag = "3")]
     pub holder: ::core::option::Option<LockClaim>,
     /// Output only. Who waits, in order. Empty in lists.
@@ -3030,9 +3042,17 @@ pub struct Lock {
     /// Output only. Revision of the last change of its claims. Zero if it is free.
     #[prost(int64, tag = "6")]
     pub revision: i64,
+    /// Output only. All who hold it, in order of their tokens. In lists, the first
+    /// 16 of them.
+    #[prost(message, repeated, tag = "7")]
+    pub holders: ::prost::alloc::vec::Vec<LockClaim>,
+    /// Output only. Number of holders.
+    #[prost(int32, tag = "8")]
+    pub holder_count: i32,
 }
-/// A place in the queue of a lock. The first one holds it, unless the store lost
-/// data a moment ago.
+/// A place in the queue of a lock. The first one holds it, and those behind it
+/// that go together with all before them, unless the store lost data a moment
+/// ago.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LockClaim {
     /// Output only. Token of the claim: positive, and larger than every token of
@@ -3052,7 +3072,7 @@ pub struct LockClaim {
     /// Output only. Whether the claim holds the lock; else it waits.
     #[prost(bool, tag = "5")]
     pub held: bool,
-    /// Output only. Place in the queue: zero for the holder, 1 for who is next.
+    /// Output only. Place in the queue: zero for holders, 1 for who is next.
     /// Zero in watches, where `fencing_token` gives the order.
     #[prost(int32, tag = "6")]
     pub position: i32,
@@ -3068,6 +3088,22 @@ pub struct LockClaim {
     /// Output only. Revision at which the claim was made, or last changed.
     #[prost(int64, tag = "9")]
     pub revision: i64,
+    /// Output only. The permits that are claimed, in mode `LOCK_MODE_PERMITS`.
+    #[prost(message, optional, tag = "10")]
+    pub permits: ::core::option::Option<LockPermits>,
+}
+/// Some of the permits of a lock.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LockPermits {
+    /// Required. How many are claimed, 1 to `total`. They are granted together.
+    #[prost(int32, tag = "1")]
+    pub count: i32,
+    /// Required. How many the lock has, 1 to 1 000 000. A property of those who
+    /// claim the lock: a claim out of another total is refused while there are any
+    /// (`ERROR_REASON_PERMITS_DIFFER`). Of two that differ and arrive at the same
+    /// moment the later one waits until the other is gone.
+    #[prost(int32, tag = "2")]
+    pub total: i32,
 }
 /// Asks for a lock.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3105,6 +3141,10 @@ pub struct AcquireLockRequest {
     /// Optional. Enters the queue only while another lock is held.
     #[prost(message, optional, tag = "10")]
     pub guard: ::core::option::Option<Guard>,
+    /// Optional. Which permits to claim. Required in mode `LOCK_MODE_PERMITS`, and
+    /// to be left out in all others.
+    #[prost(message, optional, tag = "11")]
+    pub permits: ::core::option::Option<LockPermits>,
     /// How long to wait. Nothing means for ever.
     #[prost(oneof = "acquire_lock_request::Wait", tags = "5, 6")]
     pub wait: ::core::option::Option<acquire_lock_request::Wait>,
@@ -3114,7 +3154,8 @@ pub mod acquire_lock_request {
     /// How long to wait. Nothing means for ever.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Wait {
-        /// Optional. Does not wait: fails if the lock is held. False means for ever.
+        /// Optional. Does not wait: fails unless the lock can be held at once, which
+        /// it cannot behind one who waits. False means for ever.
         #[prost(bool, tag = "5")]
         NoWait(bool),
         /// Optional. Waits so long; not negative. Zero means not at all.
@@ -3311,7 +3352,7 @@ pub mod watch_lock_response {
 /// Part of a snapshot of the claims on a lock.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LockSnapshot {
-    /// Output only. Claims, ordered by token over all parts: the holder first.
+    /// Output only. Claims, ordered by token over all parts: holders first.
     #[prost(message, repeated, tag = "1")]
     pub claims: ::prost::alloc::vec::Vec<LockClaim>,
 }
@@ -3325,8 +3366,8 @@ pub struct LockDelta {
     /// the delta has arrived.
     #[prost(int64, tag = "2")]
     pub revision: i64,
-    /// Output only. The changes, at most one for each claim. When the holder goes,
-    /// the next claim is modified in the same delta: it holds the lock.
+    /// Output only. The changes, at most one for each claim. When a holder goes,
+    /// the claims that hold the lock instead are modified in the same delta.
     #[prost(message, repeated, tag = "3")]
     pub events: ::prost::alloc::vec::Vec<LockEvent>,
     /// Output only. Whether changes of several revisions are merged, the last
@@ -3357,8 +3398,14 @@ pub struct LockEvent {
 pub enum LockMode {
     /// Means `LOCK_MODE_EXCLUSIVE` in a request. Never sent.
     Unspecified = 0,
-    /// Held by one owner.
+    /// Held by one owner. A claim of a mode that is not known counts as this one.
     Exclusive = 1,
+    /// Held together with others that share it: the readers of a lock whose
+    /// writers claim it exclusively.
+    Shared = 2,
+    /// Holds some of the permits of the lock, together with others as long as there
+    /// are enough.
+    Permits = 3,
 }
 impl LockMode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3369,6 +3416,8 @@ impl LockMode {
         match self {
             Self::Unspecified => "LOCK_MODE_UNSPECIFIED",
             Self::Exclusive => "LOCK_MODE_EXCLUSIVE",
+            Self::Shared => "LOCK_MODE_SHARED",
+            Self::Permits => "LOCK_MODE_PERMITS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3376,6 +3425,8 @@ impl LockMode {
         match value {
             "LOCK_MODE_UNSPECIFIED" => Some(Self::Unspecified),
             "LOCK_MODE_EXCLUSIVE" => Some(Self::Exclusive),
+            "LOCK_MODE_SHARED" => Some(Self::Shared),
+            "LOCK_MODE_PERMITS" => Some(Self::Permits),
             _ => None,
         }
     }
@@ -3393,6 +3444,12 @@ pub mod lock_service_client {
     use tonic::codegen::http::Uri;
     /// Grants locks, first come, first served. A lock exists while someone claims
     /// it.
+    ///
+    /// A lock is held by one owner, by any number of readers, or by as many as its
+    /// permits go round, as each claim says. Whoever comes first holds it; who comes
+    /// later holds it too if everybody before does and the claims go together. Nobody
+    /// is let in past one who waits: readers that come behind a writer wait, and a
+    /// claim of many permits is not overtaken by small ones.
     ///
     /// A lock is advice unless what it protects checks the fencing token: a holder
     /// may be paused beyond its session's life and not know that it lost the lock.
@@ -3503,7 +3560,10 @@ pub mod lock_service_client {
         /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LOCK_HELD`) if the lock is
         /// still held when the wait ends, (`ERROR_REASON_LEASE_EXPIRED`) if the
         /// session is unknown or expires while waiting,
-        /// (`ERROR_REASON_REQUEST_UNDONE`) if the same request was released before;
+        /// (`ERROR_REASON_REQUEST_UNDONE`) if the same request was released before,
+        /// (`ERROR_REASON_PERMITS_DIFFER`) if permits are claimed out of another total
+        /// than by others, (`ERROR_REASON_CLAIM_DIFFERS`) if the same request claimed
+        /// the lock in another mode;
         /// `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_WAITERS`,
         /// `ERROR_REASON_SESSION_FULL`); `UNAVAILABLE` (`ERROR_REASON_LOCKS_CLOSED`)
         /// if the wait ends before locks are granted again after a loss of data.

@@ -178,11 +178,11 @@ impl LossWatcher {
     /// Asks who is the first, after notices may have been missed. Without an answer the session's
     /// life decides.
     async fn look(&self) -> Option<LockLoss> {
-        let first = self.first().await.ok()?;
-        (first != Some(self.token)).then_some(LockLoss::Removed(LockLostCause::Unspecified))
+        let held = self.holds().await.ok()?;
+        (!held).then_some(LockLoss::Removed(LockLostCause::Unspecified))
     }
 
-    async fn first(&self) -> Result<Option<i64>> {
+    async fn holds(&self) -> Result<bool> {
         let namespace = self.namespace.clone();
         let consistency = Consistency::Linearizable.into();
         Ok(match self.queue.clone() {
@@ -196,7 +196,9 @@ impl LossWatcher {
                 let answer = self.caller.call(request, LockServiceClient::get_lock);
                 let lock = answer.await?.lock;
                 let lock = lock.ok_or_else(|| Error::contract("lock"))?;
-                lock.holder.map(|holder| holder.fencing_token)
+                // A server of an earlier release knows one holder alone.
+                let mut holders = lock.holders.iter().chain(&lock.holder);
+                holders.any(|holder| holder.fencing_token == self.token)
             }
             Queue::Election(election) => {
                 let request = GetLeaderRequest {
@@ -208,7 +210,8 @@ impl LossWatcher {
                 let answer = self.caller.call(request, ElectionServiceClient::get_leader);
                 let election = answer.await?.election;
                 let election = election.ok_or_else(|| Error::contract("election"))?;
-                election.leader.map(|leader| leader.term)
+                let leader = election.leader;
+                leader.is_some_and(|leader| leader.term == self.token)
             }
         })
     }

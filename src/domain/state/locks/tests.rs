@@ -8,7 +8,7 @@ use crate::{
     domain::{
         epoch::Epoch,
         keyspace::Keyspace,
-        lock::{Closed, LockMode, Standing},
+        lock::{Closed, LockMode, Permits, Standing},
         names::Label,
     },
     store::Event,
@@ -52,6 +52,10 @@ impl Model {
     }
 
     fn waiter(&self, session: SessionId) -> KeyValue {
+        self.waiter_in(LockMode::Exclusive, session)
+    }
+
+    fn waiter_in(&self, mode: LockMode, session: SessionId) -> KeyValue {
         let revision = self.revision + 1;
         let waiter = Waiter {
             key: self.keys.waiter(&self.lock, &session, "r"),
@@ -59,7 +63,7 @@ impl Model {
             client_id: Label::default(),
             request_id: "r".into(),
             owner: Label::default(),
-            mode: LockMode::Exclusive,
+            mode,
             era: self.era,
             attempt: 1,
             call: rand::random(),
@@ -167,8 +171,8 @@ impl Model {
             .map_or(Standing::Gone, |queue| queue.standing(&place))
     }
 
-    /// What was told is what is there, in the same order, and the first alone holds the lock,
-    /// unless locks are closed.
+    /// What was told is what is there, in the same order, and the lock is held by the first and by
+    /// whoever goes together with all before, unless locks are closed.
     fn check(&self) {
         let looks = |claim: &Arc<Claim>| (claim.waiter.create_revision, claim.held);
         let told: Vec<_> = self.told.values().map(looks).collect();
@@ -182,8 +186,11 @@ impl Model {
             let holder = queue.and_then(|queue| queue.holder());
             assert_eq!(self.leader.as_ref().map(looks), holder.map(looks));
         }
+        let claims = queue.iter().flat_map(|queue| queue.claims.values());
+        let modes: Vec<_> = claims.map(|claim| claim.waiter.mode).collect();
         for (index, (_, held)) in there.iter().enumerate() {
-            assert_eq!(*held, index == 0 && self.state.closed.is_none());
+            let open = self.state.closed.is_none();
+            assert_eq!(*held, open && go_together(&modes[..=index]), "{modes:?}");
         }
         for claim in queue.iter().flat_map(|queue| queue.claims.values()) {
             let standing = queue.unwrap().standing(&claim.waiter.place());
@@ -192,17 +199,48 @@ impl Model {
     }
 }
 
+/// Says whether all of these can hold a lock at the same time: one alone, readers, or permits of
+/// one total that are enough.
+fn go_together(modes: &[LockMode]) -> bool {
+    let permits: Vec<_> = modes.iter().filter_map(|mode| mode.permits()).collect();
+    let taken: u32 = permits.iter().map(|permits| permits.count()).sum();
+    let enough = permits
+        .iter()
+        .all(|permits| permits.total() == permits_total(modes) && taken <= permits.total());
+    modes.len() == 1
+        || modes.iter().all(|mode| *mode == LockMode::Shared)
+        || (permits.len() == modes.len() && enough)
+}
+
+fn permits_total(modes: &[LockMode]) -> u32 {
+    modes[0].permits().map_or(0, Permits::total)
+}
+
 #[test]
 fn whatever_happens_the_oldest_holds_the_lock_and_watchers_know() {
-    hold_in_order(Model::of(QueueKind::Lock));
+    hold_in_order(Model::of(QueueKind::Lock), || LockMode::Exclusive);
+}
+
+#[test]
+fn whatever_happens_those_hold_the_lock_that_go_together_with_all_before() {
+    hold_in_order(Model::of(QueueKind::Lock), || {
+        let permits = |count, total| LockMode::Permits(Permits::new(count, total).unwrap());
+        match rand::random_range(0..8) {
+            0 => LockMode::Exclusive,
+            1..4 => LockMode::Shared,
+            4..6 => permits(1, 3),
+            6 => permits(2, 3),
+            _ => permits(1, 2),
+        }
+    });
 }
 
 #[test]
 fn whatever_happens_the_oldest_candidate_leads_and_watchers_know() {
-    hold_in_order(Model::of(QueueKind::Election));
+    hold_in_order(Model::of(QueueKind::Election), || LockMode::Exclusive);
 }
 
-fn hold_in_order(mut model: Model) {
+fn hold_in_order(mut model: Model, mode: impl Fn() -> LockMode) {
     let mut there: Vec<KeyValue> = Vec::new();
     let mut last_token = 0;
     for _ in 0..2000 {
@@ -210,7 +248,7 @@ fn hold_in_order(mut model: Model) {
         match rand::random_range(0..5) {
             // Somebody queues, always last.
             0 | 1 => {
-                let kv = model.waiter(SessionId::random());
+                let kv = model.waiter_in(mode(), SessionId::random());
                 there.push(kv.clone());
                 model.apply(&[Event::Put(kv)]);
             }
