@@ -126,6 +126,7 @@ fn claim_json(claim: &LockClaim) -> Value {
         "owner": claim.owner,
         "client_id": claim.client_id,
         "held": claim.held,
+        "holds": claim.holds,
         "mode": mode_name(claim),
         "permits": claim.permits.map(|permits| json!({
             "count": permits.count,

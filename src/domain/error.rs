@@ -110,6 +110,14 @@ pub enum Error {
         /// The lock.
         name: String,
     },
+    /// The owner acquired the lock again as often as it may.
+    #[error("lock {name} is held {limit} times by its owner already")]
+    TooManyHolds {
+        /// The lock.
+        name: String,
+        /// How often it may be held.
+        limit: usize,
+    },
     /// The caller does not hold the lock.
     #[error("lock {name} is not held with that token")]
     LockNotHeld {

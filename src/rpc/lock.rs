@@ -173,6 +173,7 @@ fn acquire(request: AcquireLockRequest) -> Result<Acquire, Status> {
             .map_or(Wait::No, Wait::For),
     };
     let mode = mode(&mut violations, request.mode, request.permits);
+    let reentrant = reentrant(&mut violations, &request.reentrant_owner, &request_id);
     let owner = violations.label("owner", &request.owner);
     let metadata = violations.metadata(
         "metadata",
@@ -187,12 +188,22 @@ fn acquire(request: AcquireLockRequest) -> Result<Acquire, Status> {
         session: session.ok_or_else(|| status::of(Error::LeaseExpired))?,
         request_id,
         wait,
+        reentrant,
         mode,
         owner,
         metadata,
         proclamation: Bytes::new(),
         guard,
     })
+}
+
+/// An owner that may acquire the lock again; each of its requests needs a name to be counted by.
+fn reentrant(violations: &mut Violations, owner: &str, request_id: &str) -> Option<String> {
+    let owner = Some(violations.id("reentrant_owner", owner)).filter(|owner| !owner.is_empty());
+    if owner.is_some() && request_id.is_empty() {
+        violations.add("request_id", "is required with `reentrant_owner`");
+    }
+    owner
 }
 
 fn mode(violations: &mut Violations, mode: i32, permits: Option<proto::LockPermits>) -> LockMode {
@@ -227,6 +238,13 @@ fn release(request: ReleaseLockRequest) -> Result<Release, Status> {
     let mut violations = Violations::new();
     let lock = path(&mut violations, &request.namespace, &request.lock);
     let session = violations.session_id(&request.session_id);
+    let reentrant = match &request.claim {
+        Some(release_lock_request::Claim::RequestId(id)) => {
+            reentrant(&mut violations, &request.reentrant_owner, id)
+        }
+        Some(release_lock_request::Claim::FencingToken(_)) => None,
+        None => reentrant(&mut violations, &request.reentrant_owner, ""),
+    };
     let which = match request.claim {
         None => Which::Request(String::new()),
         Some(release_lock_request::Claim::RequestId(id)) => {
@@ -243,6 +261,7 @@ fn release(request: ReleaseLockRequest) -> Result<Release, Status> {
     Ok(Release {
         lock: violations.give(lock)?,
         session,
+        reentrant,
         which,
         guard,
     })
@@ -318,5 +337,6 @@ fn claim(claim: &Claim) -> proto::LockClaim {
             count: permits.count().cast_signed(),
             total: permits.total().cast_signed(),
         }),
+        holds: wire_count(waiter.holds.len().max(1)),
     }
 }

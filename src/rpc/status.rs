@@ -205,6 +205,9 @@ fn row(error: &Error) -> Row {
         Error::ClaimDiffers { name } => {
             Row::new(Code::FailedPrecondition, R::ClaimDiffers).with("lock", name)
         }
+        Error::TooManyHolds { name, limit } => Row::new(Code::ResourceExhausted, R::TooManyHolds)
+            .with("lock", name)
+            .with("limit", limit),
         Error::LeaseExpired => Row::new(Code::FailedPrecondition, R::LeaseExpired),
         Error::LedByAnother { name, holder } => Row::new(Code::FailedPrecondition, R::LedByAnother)
             .with("election", name)

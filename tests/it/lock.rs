@@ -9,6 +9,7 @@ mod guards;
 mod loss;
 mod modes;
 mod reads;
+mod reentrant;
 mod release;
 mod sessions;
 mod waiting;

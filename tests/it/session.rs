@@ -193,6 +193,7 @@ async fn put_waiter(server: &Server, lock: &str, session: &str, request_id: &str
         enqueue_time: core.clock.system_time(),
         metadata: [].into(),
         proclamation: Bytes::new(),
+        holds: Vec::new(),
         format: records::FORMAT,
         create_revision: 0,
         mod_revision: 0,

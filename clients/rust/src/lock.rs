@@ -32,6 +32,7 @@ pub struct LockRequest {
     guard: Option<Guard>,
     mode: LockMode,
     permits: Option<LockPermits>,
+    reentrant_owner: String,
 }
 
 // === impl LockRequest ===
@@ -47,6 +48,7 @@ impl LockRequest {
             guard: None,
             mode: LockMode::Exclusive,
             permits: None,
+            reentrant_owner: String::new(),
         }
     }
 
@@ -95,6 +97,14 @@ impl LockRequest {
         self
     }
 
+    /// Makes the owner reentrant: while it holds the lock, `lock` of the same session and owner is
+    /// held again at once, with the same token, and it is free when the last guard is released.
+    /// At most 128 bytes, such as the name of a job.
+    pub fn reentrant(mut self, owner: impl Into<String>) -> Self {
+        self.reentrant_owner = owner.into();
+        self
+    }
+
     /// Takes the lock if it can be held at once; else fails with `LOCK_HELD`.
     pub async fn try_acquire(self) -> Result<LockGuard> {
         self.acquire_within(Some(Duration::ZERO)).await
@@ -113,6 +123,7 @@ impl LockRequest {
     async fn acquire_within(self, timeout: Option<Duration>) -> Result<LockGuard> {
         let queue = Queue::Lock(self.lock.clone());
         let mut place = Place::new(&self.client, self.session, queue).await?;
+        place.reentrant_owner = self.reentrant_owner;
         let events = place.session.events();
         let request = AcquireLockRequest {
             namespace: place.namespace.clone(),
@@ -124,6 +135,7 @@ impl LockRequest {
             guard: self.guard,
             mode: self.mode.into(),
             permits: self.permits,
+            reentrant_owner: place.reentrant_owner.clone(),
             ..Default::default()
         };
         let caller = place.caller.clone();

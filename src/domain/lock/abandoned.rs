@@ -15,8 +15,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::Core,
+    domain::{Core, error::Error, keyspace::QueuePath},
     store::{Compare, KeyRange, Operation, Relation, Target, Txn},
+};
+
+use super::{
+    Acquire,
+    reentrant::{self, Hold},
 };
 
 /// How many deletions are under way at the same time.
@@ -58,6 +63,8 @@ struct Left {
     written: bool,
     /// Until when it may.
     arrival: Option<Instant>,
+    /// In which queue it holds the place only together with others, and the name of the call.
+    hold: Option<(QueuePath, u64)>,
 }
 
 // === impl Abandoned ===
@@ -103,22 +110,33 @@ impl Abandoned {
 
     /// Tries once more later if need be; not when the process is `ending`.
     async fn give_up(&self, left: Left, ending: bool) {
-        let txn = Txn::new()
-            .when(wrote(&left.key, &left.value))
-            .then(Operation::delete(left.key.clone()));
+        let gone = self.delete(&left).await;
         let now = self.core.clock.now();
-        match self.core.store.txn(txn).await {
-            Ok(response) if response.succeeded || left.written => {}
+        match gone {
+            Ok(gone) if gone || left.written => {}
             // It may still be on its way: look until it cannot be any longer.
             Ok(_) => match left.arrival {
                 Some(arrival) if arrival > now && !ending => self.leave(now + LOOK, left),
                 _ => {}
             },
-            Err(error) if error.is_transient() && !ending => self.leave(now + RETRY, left),
+            Err(error) if may_pass(&error) && !ending => self.leave(now + RETRY, left),
             Err(error) => {
                 tracing::error!(%error, "an abandoned place in a queue stays until its session ends");
             }
         }
+    }
+
+    /// Deletes what a call left behind; says whether it was there.
+    async fn delete(&self, left: &Left) -> Result<bool, Error> {
+        if let Some((lock, call)) = &left.hold {
+            let mine = |hold: &Hold| hold.call == *call;
+            let gone = reentrant::leave(&self.core, lock, &left.key, None, mine).await?;
+            return Ok(gone.value);
+        }
+        let txn = Txn::new()
+            .when(wrote(&left.key, &left.value))
+            .then(Operation::delete(left.key.clone()));
+        Ok(self.core.store.txn(txn).await?.succeeded)
     }
 
     fn take_due(&self) -> Vec<Left> {
@@ -164,9 +182,23 @@ impl Pending {
                 value,
                 written: false,
                 arrival: None,
+                hold: None,
             }),
             keep,
         }
+    }
+
+    /// Leaves of the place only what `call` has of it, if its owner is reentrant.
+    pub(super) fn holds_only(&mut self, request: &Acquire, call: u64) {
+        if let Some(left) = self.left.as_mut().filter(|_| request.reentrant.is_some()) {
+            left.hold = Some((request.lock.clone(), call));
+        }
+    }
+
+    /// The name of the call, if it holds the place only together with others.
+    pub(super) fn hold(&self) -> Option<u64> {
+        let (_, call) = self.left.as_ref()?.hold.as_ref()?;
+        Some(*call)
     }
 
     /// The write was answered.
@@ -196,6 +228,17 @@ impl Drop for Pending {
         }
         self.abandoned.open.fetch_sub(1, Ordering::AcqRel);
         self.abandoned.changed.notify_one();
+    }
+}
+
+/// Says whether trying again may help.
+fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Store(error) => error.is_transient(),
+        Error::CommitUnknown(_) | Error::Conflict { .. } | Error::NotReady | Error::Behind(_) => {
+            true
+        }
+        _ => false,
     }
 }
 

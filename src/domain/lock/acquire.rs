@@ -15,6 +15,7 @@ use crate::{
 use super::{
     Claim, LockMode, Locks, Waiter,
     abandoned::Pending,
+    reentrant::{Hold, identity, joined},
     release::find_key,
     wait::{ARRIVAL, Ticket, Turn, read},
 };
@@ -33,6 +34,8 @@ pub struct Acquire {
     pub request_id: String,
     /// How long to wait.
     pub wait: Wait,
+    /// The owner within the session that may acquire it again while it holds it.
+    pub reentrant: Option<String>,
     /// How to hold it.
     pub mode: LockMode,
     /// What others see of the owner.
@@ -92,7 +95,8 @@ impl Locks {
     /// and then given up. Errors: [`Error::LockHeld`] or [`Error::LedByAnother`],
     /// [`Error::LocksClosed`], [`Error::LeaseExpired`], [`Error::RequestUndone`],
     /// [`Error::TooManyWaiters`], [`Error::SessionFull`], [`Error::PermitsDiffer`],
-    /// [`Error::ClaimDiffers`], [`Error::GuardFailed`], [`Error::Draining`].
+    /// [`Error::ClaimDiffers`], [`Error::TooManyHolds`], [`Error::GuardFailed`],
+    /// [`Error::Draining`].
     pub async fn acquire(&self, mut request: Acquire) -> Result<Granted, Error> {
         if request.wait == Wait::For(Duration::ZERO) {
             request.wait = Wait::No;
@@ -129,10 +133,8 @@ impl Locks {
         self.core.cache.confirmed(limit).await?;
         let session = self.sessions.require(request.session).await?;
         let view = self.core.cache.view()?;
-        let key = self
-            .core
-            .keys
-            .waiter(&request.lock, &session.id, &request.request_id);
+        let identity = identity(request.reentrant.as_deref(), &request.request_id);
+        let key = self.core.keys.waiter(&request.lock, &session.id, &identity);
         match find_key(&view, &request.lock, &key) {
             Some(claim) => self.take_up(request, &session, &view, &claim.waiter).await,
             None => self.enqueue(request, &session, &view, key).await,
@@ -161,6 +163,7 @@ impl Locks {
                 limit,
             });
         }
+        let call = rand::random();
         let waiter = Waiter {
             key: key.clone(),
             session: session.id,
@@ -170,10 +173,14 @@ impl Locks {
             mode: request.mode,
             era: view.state.epoch.era,
             attempt: 1,
-            call: rand::random(),
+            call,
             enqueue_time: self.core.clock.system_time(),
             metadata: request.metadata.clone(),
             proclamation: request.proclamation.clone(),
+            holds: match request.reentrant {
+                Some(_) => joined(lock, &[], &request.request_id, call)?,
+                None => Vec::new(),
+            },
             format: records::FORMAT,
             create_revision: 0,
             mod_revision: 0,
@@ -203,6 +210,7 @@ impl Locks {
                 .when(Compare::empty(self.core.keys.queue(lock)));
         }
         let mut pending = Pending::new(&self.abandoned, key, value, self.keep(session));
+        pending.holds_only(request, call);
         let response = match self.core.commit(request.guard.as_ref(), txn).await {
             Ok(response) => response,
             // It may have been written, or be written yet.
@@ -307,18 +315,32 @@ impl Locks {
                 name: request.lock.path(),
             });
         }
-        let waiter = Waiter {
+        let call = rand::random();
+        let mut waiter = Waiter {
             attempt: found.attempt.saturating_add(1),
-            call: rand::random(),
+            call,
             ..found.clone()
         };
+        if request.reentrant.is_some() {
+            waiter.holds = joined(&request.lock, &found.holds, &request.request_id, call)?;
+        }
+        let fence = self.core.keys.fence(&session.id, &request.request_id);
+        let known = |hold: &Hold| hold.request_id == request.request_id;
+        let joins = request.reentrant.is_some() && !found.holds.iter().any(known);
         let key = found.key.clone();
         let value = records::encode_waiter(&waiter);
-        let txn = Txn::new()
+        let mut txn = Txn::new()
             .when(Compare::mod_revision(key.clone(), found.mod_revision))
             .then(Operation::overwrite(key.clone(), value.clone()))
             .otherwise(Operation::get(key.clone()));
+        if joins {
+            // It may be the first that is heard of a request that was undone.
+            txn = txn
+                .when(Compare::absent(fence.clone()))
+                .otherwise(Operation::get(fence));
+        }
         let mut pending = Pending::new(&self.abandoned, key, value, self.keep(session));
+        pending.holds_only(request, call);
         let response = match self.core.commit(request.guard.as_ref(), txn).await {
             Ok(response) => response,
             Err(error @ Error::CommitUnknown(_)) => return Err(error),
@@ -333,6 +355,9 @@ impl Locks {
         };
         if !mine {
             pending.settled();
+            if response.found(1).is_some() {
+                return Err(Error::RequestUndone);
+            }
             // What the cache shows is older than what is there: look again when it is not.
             self.core.cache.reached(response.revision, ARRIVAL).await;
             return Ok(Entered::Again);

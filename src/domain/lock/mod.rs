@@ -20,6 +20,7 @@ mod leader;
 mod mode;
 mod proclaim;
 mod queue;
+mod reentrant;
 mod release;
 mod selection;
 mod turnstile;
@@ -39,6 +40,7 @@ pub use self::{
     mode::{Admission, LockMode, Permits},
     proclaim::{MAX_PROCLAMATION, Proclaim},
     queue::{Claim, Closed, LockQueue, MAX_ERA, Place, Standing, Waiter},
+    reentrant::{Hold, MAX_HOLDS},
     release::{Release, Released, Which},
     selection::{ClaimsOf, HeldLocks},
     void::VoidClaims,

@@ -14,7 +14,10 @@ use crate::{
     store::Revision,
 };
 
-use super::mode::{Admission, LockMode};
+use super::{
+    mode::{Admission, LockMode},
+    reentrant::Hold,
+};
 
 /// How far the era stands above the create-revision in a fencing token.
 const ERA_SHIFT: u32 = 40;
@@ -82,6 +85,8 @@ pub struct Waiter {
     pub metadata: BTreeMap<String, String>,
     /// What it proclaims once it leads; nothing for a lock.
     pub proclamation: Bytes,
+    /// The requests that hold it for a reentrant owner; none for all others.
+    pub holds: Vec<Hold>,
     /// The format it was written in.
     pub format: u32,
     /// The revision at which it queued: its place.
@@ -229,6 +234,7 @@ impl Waiter {
             enqueue_time: SystemTime::UNIX_EPOCH,
             metadata: BTreeMap::new(),
             proclamation: Bytes::new(),
+            holds: Vec::new(),
             format: u32::MAX,
             create_revision,
             mod_revision,
@@ -256,6 +262,7 @@ impl Waiter {
             && self.owner == other.owner
             && self.client_id == other.client_id
             && self.mode == other.mode
+            && self.holds.len() == other.holds.len()
             && self.enqueue_time == other.enqueue_time
             && self.metadata == other.metadata
             && self.proclamation == other.proclamation

@@ -18,7 +18,10 @@ use crate::{
     store::{self, Compare, LeaseId, Operation, OperationResponse, Revision, Txn},
 };
 
-use super::{Claim, Locks};
+use super::{
+    Claim, Locks,
+    reentrant::{self, Hold},
+};
 
 /// What is to be given up.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub struct Release {
     pub lock: QueuePath,
     /// Whose claim it is; `None`: of a session that cannot be.
     pub session: Option<SessionId>,
+    /// The reentrant owner that made it, if one did.
+    pub reentrant: Option<String>,
     /// Which of its claims.
     pub which: Which,
     /// Only while this holds.
@@ -107,29 +112,58 @@ impl Locks {
         let Some(session) = release.session else {
             return self.nothing_there(release, view.revision).await;
         };
-        let key = self.core.keys.waiter(&release.lock, &session, request_id);
+        let identity = reentrant::identity(release.reentrant.as_deref(), request_id);
+        let key = self.core.keys.waiter(&release.lock, &session, &identity);
         let claim = find_key(&view, &release.lock, &key);
-        if let Some(claim) = &claim {
+        if let Some(claim) = claim.as_ref().filter(|claim| claim.waiter.holds.len() <= 1) {
             self.leaving(claim);
         }
-        let gone = self
-            .delete(release, Compare::exists(key.clone()), &key)
-            .await?;
+        let guard = release.guard.as_ref();
+        let gone = match release.reentrant {
+            None => {
+                self.delete(release, Compare::exists(key.clone()), &key)
+                    .await?
+            }
+            Some(_) => self.leave_hold(release, guard, request_id, &key).await?,
+        };
         // One that held the lock has arrived and was decided. Without a request id nothing would
         // tell a late call from the next one of the same session.
         let decided = gone.released && claim.is_some_and(|claim| claim.held);
         if decided || request_id.is_empty() || self.sessions.require(session).await.is_err() {
             return Ok(gone);
         }
-        match self.leave_fence(session, request_id, &key).await {
-            Ok(fenced) => Ok(Released {
-                released: gone.released || fenced.released,
-                revision: fenced.revision.max(gone.revision),
-            }),
+        let alone = release.reentrant.is_none().then_some(&key);
+        match self.leave_fence(session, request_id, alone).await {
+            Ok(fenced) => {
+                let arrived = match alone {
+                    Some(_) => fenced,
+                    None => self.leave_hold(release, None, request_id, &key).await?,
+                };
+                Ok(Released {
+                    released: gone.released || arrived.released,
+                    revision: arrived.revision.max(fenced.revision).max(gone.revision),
+                })
+            }
             // What has no room for the mark has none for the claim either.
             Err(Error::Store(store::Error::Full { .. }) | Error::LeaseExpired) => Ok(gone),
             Err(error) => Err(error),
         }
+    }
+
+    /// Takes away what the request has of a reentrant owner's place.
+    async fn leave_hold(
+        &self,
+        release: &Release,
+        guard: Option<&Guard>,
+        request_id: &str,
+        key: &Bytes,
+    ) -> Result<Released, Error> {
+        let mine = |hold: &Hold| hold.request_id == request_id;
+        let left = reentrant::leave(&self.core, &release.lock, key, guard, mine).await?;
+        Ok(Released {
+            released: left.value,
+            revision: left.revision,
+        })
     }
 
     /// There is nothing to give up; but that, too, was asked only while the guard holds.
@@ -169,12 +203,12 @@ impl Locks {
     }
 
     /// Marks the request as undone, for as long as it may be on its way, and takes with it what
-    /// arrived in between. The guard was asked when the claim itself was deleted.
+    /// arrived in between at a place that is its `alone`. The guard was asked when the claim itself was deleted.
     async fn leave_fence(
         &self,
         session: SessionId,
         request_id: &str,
-        key: &Bytes,
+        alone: Option<&Bytes>,
     ) -> Result<Released, Error> {
         let lease = rand::random_range(1..LeaseId::MAX);
         self.core
@@ -185,7 +219,7 @@ impl Locks {
         let txn = Txn::new()
             .when(Compare::exists(self.core.keys.session(&session)))
             .then(Operation::put_leased(fence, records::encode_fence(), lease))
-            .then(Operation::delete(key.clone()));
+            .then_all(alone.cloned().map(Operation::delete));
         let response = self.core.commit(None, txn).await?;
         let deleted = response
             .responses

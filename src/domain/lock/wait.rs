@@ -17,7 +17,8 @@ use crate::{
 };
 
 use super::{
-    Acquire, Claim, Granted, LockMode, Locks, Place, Standing, Waiter, abandoned::Pending,
+    Acquire, Claim, Granted, Hold, LockMode, Locks, Place, Standing, Waiter, abandoned::Pending,
+    reentrant,
 };
 
 /// How long the cache may be unconfirmed before a turn is only believed after a probe.
@@ -173,6 +174,15 @@ impl Locks {
             return Ok(granted);
         }
         let key = ticket.place.key.clone();
+        if let Some(call) = ticket.pending.hold() {
+            let mine = |hold: &Hold| hold.call == call;
+            let left = reentrant::leave(&self.core, &request.lock, &key, None, mine).await?;
+            ticket.pending.settled();
+            return Err(match left.value {
+                true => self.not_granted(&request.lock, left.revision).await,
+                false => gone(&self.core.cache.view()?, request),
+            });
+        }
         let Some(mine) = ticket.pending.is_mine() else {
             return Err(Error::Internal("a call without a place".into()));
         };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
-    domain::lock::{LockMode, MAX_ERA, Permits, Waiter},
+    domain::lock::{Hold, LockMode, MAX_ERA, Permits, Waiter},
     proto::store as wire,
     store::KeyValue,
 };
@@ -37,6 +37,7 @@ pub fn waiter(kv: &KeyValue) -> Result<Waiter, DecodeError> {
         enqueue_time: time(record.create_time, "create_time")?,
         metadata: record.metadata,
         proclamation: record.proclamation,
+        holds: record.holds.into_iter().map(hold).collect(),
         format: record.format,
         create_revision: kv.create_revision,
         mod_revision: kv.mod_revision,
@@ -66,7 +67,22 @@ pub fn encode_waiter(waiter: &Waiter) -> Bytes {
         call: waiter.call,
         permits: permits.map_or(0, Permits::count),
         total_permits: permits.map_or(0, Permits::total),
+        holds: waiter.holds.iter().map(wire_hold).collect(),
     })
+}
+
+fn hold(wire: wire::LockHold) -> Hold {
+    Hold {
+        request_id: wire.request_id,
+        call: wire.call,
+    }
+}
+
+fn wire_hold(hold: &Hold) -> wire::LockHold {
+    wire::LockHold {
+        request_id: hold.request_id.clone(),
+        call: hold.call,
+    }
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ pub(super) fn campaign(request: CampaignRequest) -> Result<Acquire, Status> {
         session: session.ok_or_else(|| status::of(Error::LeaseExpired))?,
         request_id,
         wait,
+        reentrant: None,
         mode: LockMode::Exclusive,
         owner: candidate,
         metadata,
@@ -86,6 +87,7 @@ pub(super) fn resign(request: ResignRequest) -> Result<Release, Status> {
     Ok(Release {
         lock: violations.give(election)?,
         session,
+        reentrant: None,
         which,
         guard,
     })

@@ -146,6 +146,7 @@ pub fn claim_stored(
         metadata: waiter.metadata.clone(),
         revision: 0,
         permits: None,
+        holds: 1,
     };
     let path = claim_path(prefix, claim.fencing_token);
     (path, format!("{claim:?}"))

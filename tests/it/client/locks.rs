@@ -20,6 +20,7 @@ use crate::support::{
 on_both_stores! {
     a_held_lock_excludes_others_until_it_is_released,
     readers_and_permits_are_held_together,
+    a_reentrant_owner_holds_a_lock_until_its_last_guard_goes,
     a_wait_with_a_timeout_ends_with_it,
     a_dropped_guard_frees_the_lock,
     who_stops_waiting_leaves_the_queue,
@@ -78,6 +79,19 @@ async fn readers_and_permits_are_held_together(backend: Backend) {
     assert!(last.unwrap().is_held() && two.is_held());
     let error = other.lock("pool").permits(1, 4).try_acquire().await;
     assert_eq!(error.unwrap_err().reason(), ErrorReason::PermitsDiffer);
+}
+
+async fn a_reentrant_owner_holds_a_lock_until_its_last_guard_goes(backend: Backend) {
+    let server = backend.server().await;
+    let (one, other) = (client(&[&server]), client(&[&server]));
+    let outer = one.lock("job").reentrant("me").acquire().await.unwrap();
+    let inner = one.lock("job").reentrant("me").acquire().await.unwrap();
+    assert_eq!(outer.fencing_token(), inner.fencing_token());
+    assert!(outer.release().await.unwrap());
+    let error = other.lock("job").try_acquire().await.unwrap_err();
+    assert_eq!(error.reason(), ErrorReason::LockHeld);
+    drop(inner);
+    soon("the lock", other.lock("job").acquire()).await.unwrap();
 }
 
 async fn a_wait_with_a_timeout_ends_with_it(backend: Backend) {

@@ -149,6 +149,9 @@ pub enum ErrorReason {
     /// `FAILED_PRECONDITION`: the same request claimed the lock in another mode, or
     /// other permits of it. Nothing was changed. Use another `request_id`.
     ClaimDiffers = 141,
+    /// `RESOURCE_EXHAUSTED`: the reentrant owner acquired the lock as often as it
+    /// may without releasing it (64). Nothing was changed. Release some.
+    TooManyHolds = 142,
     /// `FAILED_PRECONDITION`: another candidate leads the election, and the caller
     /// did not want to wait longer. Wait, then retry.
     LedByAnother = 148,
@@ -218,6 +221,7 @@ impl ErrorReason {
             Self::ServiceIsAlias => "ERROR_REASON_SERVICE_IS_ALIAS",
             Self::PermitsDiffer => "ERROR_REASON_PERMITS_DIFFER",
             Self::ClaimDiffers => "ERROR_REASON_CLAIM_DIFFERS",
+            Self::TooManyHolds => "ERROR_REASON_TOO_MANY_HOLDS",
             Self::LedByAnother => "ERROR_REASON_LED_BY_ANOTHER",
             Self::NotLeader => "ERROR_REASON_NOT_LEADER",
             Self::ChecksumMismatch => "ERROR_REASON_CHECKSUM_MISMATCH",
@@ -274,6 +278,7 @@ impl ErrorReason {
             "ERROR_REASON_SERVICE_IS_ALIAS" => Some(Self::ServiceIsAlias),
             "ERROR_REASON_PERMITS_DIFFER" => Some(Self::PermitsDiffer),
             "ERROR_REASON_CLAIM_DIFFERS" => Some(Self::ClaimDiffers),
+            "ERROR_REASON_TOO_MANY_HOLDS" => Some(Self::TooManyHolds),
             "ERROR_REASON_LED_BY_ANOTHER" => Some(Self::LedByAnother),
             "ERROR_REASON_NOT_LEADER" => Some(Self::NotLeader),
             "ERROR_REASON_CHECKSUM_MISMATCH" => Some(Self::ChecksumMismatch),
@@ -3091,6 +3096,10 @@ pub struct LockClaim {
     /// Output only. The permits that are claimed, in mode `LOCK_MODE_PERMITS`.
     #[prost(message, optional, tag = "10")]
     pub permits: ::core::option::Option<LockPermits>,
+    /// Output only. How many requests hold the lock for the same owner, or wait for
+    /// it: 1 unless it is reentrant.
+    #[prost(int32, tag = "11")]
+    pub holds: i32,
 }
 /// Some of the permits of a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3145,6 +3154,13 @@ pub struct AcquireLockRequest {
     /// to be left out in all others.
     #[prost(message, optional, tag = "11")]
     pub permits: ::core::option::Option<LockPermits>,
+    /// Optional. Makes the owner reentrant: who it is within the session, such as a
+    /// thread or a job; at most 128 bytes. Further requests of the same session and
+    /// owner are granted the lock at once, with the same token, while it is held,
+    /// and it is free when each of them has been released. Needs a `request_id`,
+    /// and the same mode each time. Empty means that each request is an owner.
+    #[prost(string, tag = "12")]
+    pub reentrant_owner: ::prost::alloc::string::String,
     /// How long to wait. Nothing means for ever.
     #[prost(oneof = "acquire_lock_request::Wait", tags = "5, 6")]
     pub wait: ::core::option::Option<acquire_lock_request::Wait>,
@@ -3193,6 +3209,12 @@ pub struct ReleaseLockRequest {
     /// Optional. Releases only while another lock is held.
     #[prost(message, optional, tag = "6")]
     pub guard: ::core::option::Option<Guard>,
+    /// Optional. The `reentrant_owner` of the `AcquireLock` named by `request_id`.
+    /// The request counts down, once however often this is repeated, and the last
+    /// one frees the lock. Only the last one can be released when the store is
+    /// full; the token always can. Left out if there was none.
+    #[prost(string, tag = "7")]
+    pub reentrant_owner: ::prost::alloc::string::String,
     /// Which claim of the session. Nothing means the one made without a
     /// `request_id`.
     #[prost(oneof = "release_lock_request::Claim", tags = "4, 5")]
@@ -3204,7 +3226,8 @@ pub mod release_lock_request {
     /// `request_id`.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Claim {
-        /// Optional. Its token; positive.
+        /// Optional. Its token; positive. Of a reentrant owner's claim it releases
+        /// all at once.
         #[prost(int64, tag = "4")]
         FencingToken(i64),
         /// Optional. The `request_id` of its `AcquireLock`, whether or not that has
@@ -3565,7 +3588,7 @@ pub mod lock_service_client {
         /// than by others, (`ERROR_REASON_CLAIM_DIFFERS`) if the same request claimed
         /// the lock in another mode;
         /// `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_WAITERS`,
-        /// `ERROR_REASON_SESSION_FULL`); `UNAVAILABLE` (`ERROR_REASON_LOCKS_CLOSED`)
+        /// `ERROR_REASON_TOO_MANY_HOLDS`, `ERROR_REASON_SESSION_FULL`); `UNAVAILABLE` (`ERROR_REASON_LOCKS_CLOSED`)
         /// if the wait ends before locks are granted again after a loss of data.
         pub async fn acquire_lock(
             &mut self,

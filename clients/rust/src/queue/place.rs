@@ -25,6 +25,8 @@ pub(crate) struct Place {
     pub(crate) namespace: String,
     pub(crate) queue: Queue,
     pub(crate) request_id: String,
+    /// Whose the place is, if it is shared by the requests of a reentrant owner.
+    pub(crate) reentrant_owner: String,
     /// Whether there may be something to give up.
     claimed: bool,
 }
@@ -47,6 +49,7 @@ impl Place {
             namespace: client.namespace().into(),
             queue,
             request_id: request_id(),
+            reentrant_owner: String::new(),
             claimed: true,
         })
     }
@@ -84,6 +87,7 @@ impl Place {
                     session_id,
                     claim: Some(release_lock_request::Claim::RequestId(request_id)),
                     guard: None,
+                    reentrant_owner: self.reentrant_owner.clone(),
                 };
                 let call = self.caller.call(request, LockServiceClient::release_lock);
                 Ok(call.await?.released)
@@ -118,6 +122,7 @@ impl Drop for Place {
             namespace: std::mem::take(&mut self.namespace),
             queue: self.queue.clone(),
             request_id: std::mem::take(&mut self.request_id),
+            reentrant_owner: std::mem::take(&mut self.reentrant_owner),
             claimed: false,
         };
         runtime.spawn(async move {

@@ -70,6 +70,7 @@ impl Model {
             enqueue_time: SystemTime::UNIX_EPOCH,
             metadata: BTreeMap::new(),
             proclamation: Bytes::new(),
+            holds: Vec::new(),
             format: records::FORMAT,
             create_revision: revision,
             mod_revision: revision,
