@@ -8,7 +8,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PUBLIC: [&str; 13] = [
+const PUBLIC: [&str; 14] = [
     "stanchion/v1/audit_service.proto",
     "stanchion/v1/common.proto",
     "stanchion/v1/config.proto",
@@ -17,6 +17,7 @@ const PUBLIC: [&str; 13] = [
     "stanchion/v1/election_service.proto",
     "stanchion/v1/error_reason.proto",
     "stanchion/v1/health_check.proto",
+    "stanchion/v1/lock_inspection.proto",
     "stanchion/v1/lock_service.proto",
     "stanchion/v1/operator_service.proto",
     "stanchion/v1/registry_service.proto",

@@ -251,6 +251,7 @@ impl Checks {
                 detail,
                 ttl: None,
             },
+            guard: None,
         };
         let (registry, metrics) = (self.registry.clone(), self.metrics.clone());
         self.running.spawn(async move {

@@ -147,7 +147,7 @@ impl Command {
             Self::Config(command) => command.connection(),
             Self::Audit(command) => command.connection(),
             Self::Lock(command) => &command.connection,
-            Self::Locks(command) => &command.connection,
+            Self::Locks(command) => command.connection(),
             Self::Elect(command) => &command.connection,
             Self::Leader(command) => &command.connection,
             Self::Elections(command) => &command.connection,

@@ -16,6 +16,7 @@
 //!   lock/<namespace>/<name>/<waiter>     a place in a lock's queue (on its session's lease)
 //!   elect/<namespace>/<name>/<waiter>    a place in an election's queue (on its session's lease)
 //!   rep/<replica>                        a replica that is up (on its lease)
+//!   forced/<namespace>/<name>/<token>    a claim on a lock was taken by force (on a short lease)
 //!   fence/<waiter>                       a create that was cancelled (on a short lease)
 //!   ns/<namespace>                       settings of a namespace
 //! history/                               only ever looked up
@@ -73,6 +74,8 @@ pub enum StateKey {
     Config(ConfigPath),
     /// `lock/…` and `elect/…`: the queue and the waiter in it
     Waiter(QueuePath, Bytes),
+    /// `forced/…`: the lock, and the token of the claim
+    Forced(QueuePath, i64),
     /// `rep/…`
     Replica(ReplicaId),
     /// Kinds that only stand for themselves: fences.
@@ -248,6 +251,11 @@ impl Keyspace {
         )
     }
 
+    /// The mark that a claim on a lock was taken by force.
+    pub fn forced(&self, lock: &QueuePath, token: i64) -> Bytes {
+        self.at("state/forced/", &format!("{}/{token:016x}", lock.path()))
+    }
+
     /// The mark of a cancelled create of a session's request.
     pub fn fence(&self, session: &SessionId, request_id: &str) -> Bytes {
         self.at("state/fence/", &waiter_id(session, request_id))
@@ -291,6 +299,13 @@ impl Keyspace {
             }
             "lock" => waiter_in(QueueKind::Lock, path)?,
             "elect" => waiter_in(QueueKind::Election, path)?,
+            "forced" => {
+                let (lock, token) = path.rsplit_once('/')?;
+                StateKey::Forced(
+                    QueuePath::parse(QueueKind::Lock, lock)?,
+                    i64::from_str_radix(token, 16).ok()?,
+                )
+            }
             "rep" => StateKey::Replica(ReplicaId::parse(path).ok()?),
             "fence" => StateKey::Other,
             _ => return None,
@@ -385,6 +400,11 @@ mod tests {
             assert!(keys.queue(&queue).contains(&waiter));
             assert!(matches!(parse(waiter), Some(StateKey::Waiter(found, _)) if found == queue));
         }
+        let lock = QueuePath::parse(QueueKind::Lock, "default/nightly").unwrap();
+        assert_eq!(
+            parse(keys.forced(&lock, 1 << 50)),
+            Some(StateKey::Forced(lock, 1 << 50))
+        );
         assert_eq!(parse(keys.fence(&session, "r1")), Some(StateKey::Other));
         assert_eq!(keys.parse(b"/stanchion/v1/state/new-kind/x"), None);
         let version = keys.config_version(&config, 17);

@@ -1,12 +1,17 @@
 //! `LockService`: locks, their holders and those who wait.
 
+mod oversight;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use stanchion_client::proto::{
-    self, AcquireLockRequest, AcquireLockResponse, GetLockRequest, GetLockResponse,
-    ListLocksRequest, ListLocksResponse, ReleaseLockRequest, ReleaseLockResponse, WatchLockRequest,
-    WatchLockResponse, acquire_lock_request, release_lock_request,
+    self, AcquireLockRequest, AcquireLockResponse, CheckFencingTokenRequest,
+    CheckFencingTokenResponse, FindDeadlocksRequest, FindDeadlocksResponse,
+    ForceReleaseLockRequest, ForceReleaseLockResponse, GetLockRequest, GetLockResponse,
+    ListLocksRequest, ListLocksResponse, ReleaseLockRequest, ReleaseLockResponse,
+    RequestYieldRequest, RequestYieldResponse, WatchLockRequest, WatchLockResponse,
+    acquire_lock_request, release_lock_request,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -16,13 +21,13 @@ use crate::{
         keyspace::{QueueKind, QueuePath},
         lock::{
             Acquire, Claim, ClaimsOf, HeldLocks, LockMode, LockQueue, Locks, Permits, Release,
-            Wait, Which,
+            Wait, Which, YieldRequest,
         },
         names::{MAX_NAME, QueueName},
     },
     proto::server::lock_service_server::LockService,
     rpc::{
-        Context,
+        Context, Peer,
         convert::{Violations, wire_count},
         page, status,
         watch::{self, WatchStream, watch_response},
@@ -64,7 +69,8 @@ impl LockService for LockHandler {
         &self,
         request: Request<AcquireLockRequest>,
     ) -> Result<Response<AcquireLockResponse>, Status> {
-        let acquire = acquire(request.into_inner())?;
+        let address = Peer::of(&request).map(|peer| peer.address.to_string());
+        let acquire = acquire(request.into_inner(), address.unwrap_or_default())?;
         let granted = self.locks.acquire(acquire).await.map_err(status::of)?;
         Ok(Response::new(AcquireLockResponse {
             header: Some(self.context.header.at(granted.revision)),
@@ -98,7 +104,7 @@ impl LockService for LockHandler {
         let read = cache.read(freshness).await;
         let view = read.map_err(|error| status::of(error.into()))?;
         let lock = match view.state.queue(&path) {
-            Some(queue) => whole_lock(queue),
+            Some(queue) => self.whole_lock(queue),
             None => proto::Lock {
                 namespace: path.namespace.to_string(),
                 lock: path.name.to_string(),
@@ -133,7 +139,7 @@ impl LockService for LockHandler {
         let (locks, next_page_token) = page::of(&view, &selection, &request.page_token, size)?;
         Ok(Response::new(ListLocksResponse {
             header: Some(self.context.header.of(&view)),
-            locks: locks.iter().map(|queue| lock(queue)).collect(),
+            locks: locks.iter().map(|queue| self.lock(queue)).collect(),
             next_page_token,
         }))
     }
@@ -158,9 +164,37 @@ impl LockService for LockHandler {
         let terms = watch::Terms::new(start, min_interval);
         watch::open(core, settings, selection, terms, watch)
     }
+
+    async fn check_fencing_token(
+        &self,
+        request: Request<CheckFencingTokenRequest>,
+    ) -> Result<Response<CheckFencingTokenResponse>, Status> {
+        oversight::check(self, request.into_inner()).await
+    }
+
+    async fn request_yield(
+        &self,
+        request: Request<RequestYieldRequest>,
+    ) -> Result<Response<RequestYieldResponse>, Status> {
+        oversight::ask(self, request.into_inner()).await
+    }
+
+    async fn force_release_lock(
+        &self,
+        request: Request<ForceReleaseLockRequest>,
+    ) -> Result<Response<ForceReleaseLockResponse>, Status> {
+        oversight::force(self, request.into_inner()).await
+    }
+
+    async fn find_deadlocks(
+        &self,
+        request: Request<FindDeadlocksRequest>,
+    ) -> Result<Response<FindDeadlocksResponse>, Status> {
+        oversight::deadlocks(self, request.into_inner()).await
+    }
 }
 
-fn acquire(request: AcquireLockRequest) -> Result<Acquire, Status> {
+fn acquire(request: AcquireLockRequest, address: String) -> Result<Acquire, Status> {
     let mut violations = Violations::new();
     let lock = path(&mut violations, &request.namespace, &request.lock);
     let session = violations.session_id(&request.session_id);
@@ -193,6 +227,7 @@ fn acquire(request: AcquireLockRequest) -> Result<Acquire, Status> {
         owner,
         metadata,
         proclamation: Bytes::new(),
+        address,
         guard,
     })
 }
@@ -277,36 +312,50 @@ fn path(violations: &mut Violations, namespace: &str, lock: &str) -> Option<Queu
     })
 }
 
-/// A lock without its waiters.
-fn lock(queue: &LockQueue) -> proto::Lock {
-    proto::Lock {
-        namespace: queue.path.namespace.to_string(),
-        lock: queue.path.name.to_string(),
-        holder: queue.holder().map(|holder| claim(holder)),
-        waiters: Vec::new(),
-        waiter_count: wire_count(queue.waiting()),
-        revision: queue.visible_revision,
-        holders: queue
-            .holders()
-            .take(LISTED_HOLDERS)
-            .map(|holder| claim(holder))
-            .collect(),
-        holder_count: wire_count(queue.holders().count()),
-    }
-}
+// === impl LockHandler ===
 
-fn whole_lock(queue: &LockQueue) -> proto::Lock {
-    let waiters = queue.claims.values().filter(|claim| !claim.held);
-    proto::Lock {
-        waiters: waiters
-            .zip(1..)
-            .map(|(waiter, position)| proto::LockClaim {
-                position: wire_count(position),
-                ..claim(waiter)
-            })
-            .collect(),
-        holders: queue.holders().map(|holder| claim(holder)).collect(),
-        ..lock(queue)
+impl LockHandler {
+    /// A lock without its waiters, with what this replica saw of it.
+    fn lock(&self, queue: &LockQueue) -> proto::Lock {
+        let holders = queue.holders().take(LISTED_HOLDERS);
+        proto::Lock {
+            namespace: queue.path.namespace.to_string(),
+            lock: queue.path.name.to_string(),
+            holder: queue.holder().map(|holder| self.holder(holder)),
+            waiters: Vec::new(),
+            waiter_count: wire_count(queue.waiting()),
+            revision: queue.visible_revision,
+            holders: holders.map(|holder| self.holder(holder)).collect(),
+            holder_count: wire_count(queue.holders().count()),
+            contention: self
+                .locks
+                .contention(&queue.path)
+                .map(oversight::contention),
+        }
+    }
+
+    fn whole_lock(&self, queue: &LockQueue) -> proto::Lock {
+        let waiters = queue.claims.values().filter(|claim| !claim.held);
+        let holders = queue.holders();
+        proto::Lock {
+            waiters: waiters
+                .zip(1..)
+                .map(|(waiter, position)| proto::LockClaim {
+                    position: wire_count(position),
+                    ..claim(waiter)
+                })
+                .collect(),
+            holders: holders.map(|holder| self.holder(holder)).collect(),
+            ..self.lock(queue)
+        }
+    }
+
+    /// A claim that holds its lock, with since when as this replica saw it.
+    fn holder(&self, holder: &Claim) -> proto::LockClaim {
+        proto::LockClaim {
+            hold_time: self.locks.held_since(holder).map(Into::into),
+            ..claim(holder)
+        }
     }
 }
 
@@ -333,10 +382,22 @@ fn claim(claim: &Claim) -> proto::LockClaim {
         create_time: Some(waiter.enqueue_time.into()),
         metadata: waiter.metadata.clone(),
         revision: *visible_revision,
+        address: waiter.address.clone(),
+        hold_time: None,
+        yield_request: waiter.yield_request.as_ref().map(yield_request),
         permits: permits.map(|permits| proto::LockPermits {
             count: permits.count().cast_signed(),
             total: permits.total().cast_signed(),
         }),
         holds: wire_count(waiter.holds.len().max(1)),
+    }
+}
+
+/// What a holder is asked.
+pub(super) fn yield_request(asked: &YieldRequest) -> proto::YieldRequest {
+    proto::YieldRequest {
+        actor: asked.actor.to_string(),
+        comment: asked.comment.clone(),
+        request_time: Some(asked.request_time.into()),
     }
 }

@@ -363,6 +363,7 @@ fn action(action: Action<Cause>) -> (EventType, DeleteCause) {
                 Cause::SessionClosed => DeleteCause::SessionClosed,
                 Cause::NoLongerMatching => DeleteCause::NoLongerMatching,
                 Cause::Deleted => DeleteCause::Deleted,
+                Cause::Forced => DeleteCause::Forced,
                 Cause::Empty => DeleteCause::Empty,
                 Cause::Released => DeleteCause::Released,
                 Cause::Drained => DeleteCause::Drained,

@@ -9,6 +9,7 @@
 //! | `recorder` | what watchers of the service saw, message by message |
 //! | `checker` | whether they saw what happened |
 //! | `watched` | all three of a cluster and its watchers |
+//! | `lock_history` | whether locks kept what they promise, also from the command line |
 //! | `scenarios` | one fault each, and what clients may see of it |
 //!
 //! Every scenario is random in its details and prints its seed and what it did when it fails;
@@ -25,6 +26,7 @@
 mod checker;
 mod harness;
 mod load;
+mod lock_history;
 mod recorder;
 mod scenarios;
 #[path = "../it/support/mod.rs"]

@@ -8,6 +8,7 @@ mod faults;
 mod guards;
 mod loss;
 mod modes;
+mod oversight;
 mod reads;
 mod reentrant;
 mod release;

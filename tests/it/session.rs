@@ -194,6 +194,8 @@ async fn put_waiter(server: &Server, lock: &str, session: &str, request_id: &str
         metadata: [].into(),
         proclamation: Bytes::new(),
         holds: Vec::new(),
+        address: String::new(),
+        yield_request: None,
         format: records::FORMAT,
         create_revision: 0,
         mod_revision: 0,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::proto::ErrorReason;
+use crate::{lock::LockLoss, proto::ErrorReason};
 
 /// The `domain` of every `google.rpc.ErrorInfo` that Stanchion sends.
 const DOMAIN: &str = "stanchion";
@@ -133,6 +133,15 @@ impl Error {
             Code::FailedPrecondition,
             ErrorReason::LeaseExpired,
             "the session is gone".into(),
+        )
+    }
+
+    /// A lock was lost before the work under it was done.
+    pub(crate) fn lock_lost(lock: &str, loss: LockLoss) -> Self {
+        Self::client(
+            Code::FailedPrecondition,
+            ErrorReason::LockNotHeld,
+            format!("lock {lock} was lost: {loss:?}"),
         )
     }
 

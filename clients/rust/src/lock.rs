@@ -1,6 +1,7 @@
 //! Locks: a place in the queue that survives reconnects, and a guard that knows when it is lost.
 
 mod guard;
+mod oversight;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{Core, error::Error, keyspace::QueuePath},
-    store::{Compare, KeyRange, Operation, Relation, Target, Txn},
+    domain::{Core, error::Error, keyspace::QueuePath, records},
+    store::{Compare, KeyRange, Operation, Relation, Target, Txn, TxnResponse},
 };
 
 use super::{
@@ -110,12 +110,23 @@ impl Abandoned {
 
     /// Tries once more later if need be; not when the process is `ending`.
     async fn give_up(&self, left: Left, ending: bool) {
-        let gone = self.delete(&left).await;
+        let deletion = self.delete(&left).await;
         let now = self.core.clock.now();
-        match gone {
-            Ok(gone) if gone || left.written => {}
+        match deletion {
+            Ok(Deletion::Done) => {}
+            // The owner is asked to yield, for example.
+            Ok(Deletion::Rewritten(value)) => {
+                let written = true;
+                let left = Left {
+                    value,
+                    written,
+                    ..left
+                };
+                self.leave(now, left);
+            }
+            Ok(Deletion::NotFound) if left.written => {}
             // It may still be on its way: look until it cannot be any longer.
-            Ok(_) => match left.arrival {
+            Ok(Deletion::NotFound) => match left.arrival {
                 Some(arrival) if arrival > now && !ending => self.leave(now + LOOK, left),
                 _ => {}
             },
@@ -126,17 +137,26 @@ impl Abandoned {
         }
     }
 
-    /// Deletes what a call left behind; says whether it was there.
-    async fn delete(&self, left: &Left) -> Result<bool, Error> {
+    /// Deletes what a call left behind.
+    async fn delete(&self, left: &Left) -> Result<Deletion, Error> {
         if let Some((lock, call)) = &left.hold {
             let mine = |hold: &Hold| hold.call == *call;
             let gone = reentrant::leave(&self.core, lock, &left.key, None, mine).await?;
-            return Ok(gone.value);
+            return Ok(match gone.value {
+                true => Deletion::Done,
+                false => Deletion::NotFound,
+            });
         }
         let txn = Txn::new()
             .when(wrote(&left.key, &left.value))
-            .then(Operation::delete(left.key.clone()));
-        Ok(self.core.store.txn(txn).await?.succeeded)
+            .then(Operation::delete(left.key.clone()))
+            .otherwise(Operation::get(left.key.clone()));
+        let response = self.core.store.txn(txn).await?;
+        Ok(match rewritten(&response, left) {
+            _ if response.succeeded => Deletion::Done,
+            Some(value) => Deletion::Rewritten(value),
+            None => Deletion::NotFound,
+        })
     }
 
     fn take_due(&self) -> Vec<Left> {
@@ -240,6 +260,21 @@ fn may_pass(error: &Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// What came of a deletion of what a call left behind.
+enum Deletion {
+    Done,
+    /// Somebody added to what the call wrote: this is there now.
+    Rewritten(Bytes),
+    /// What the call wrote is not there, or not yet.
+    NotFound,
+}
+
+/// What the place has become that a call left, if no other call took it up.
+fn rewritten(response: &TxnResponse, left: &Left) -> Option<Bytes> {
+    let found = response.found(0)?;
+    records::same_call(&found.value, &left.value).then(|| found.value.clone())
 }
 
 fn wrote(key: &Bytes, value: &Bytes) -> Compare {

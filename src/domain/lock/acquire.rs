@@ -44,6 +44,8 @@ pub struct Acquire {
     pub metadata: BTreeMap<String, String>,
     /// What it proclaims once it leads; nothing for a lock.
     pub proclamation: Bytes,
+    /// Where the call came from; empty: not known.
+    pub address: String,
     /// Queues only while this holds.
     pub guard: Option<Guard>,
 }
@@ -181,6 +183,8 @@ impl Locks {
                 Some(_) => joined(lock, &[], &request.request_id, call)?,
                 None => Vec::new(),
             },
+            address: request.address.clone(),
+            yield_request: None,
             format: records::FORMAT,
             create_revision: 0,
             mod_revision: 0,

@@ -18,6 +18,7 @@ mod abandoned;
 mod acquire;
 mod leader;
 mod mode;
+mod oversight;
 mod proclaim;
 mod queue;
 mod reentrant;
@@ -31,13 +32,17 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use self::{abandoned::Abandoned, turnstile::Turnstile};
+use self::{abandoned::Abandoned, oversight::Ledger, turnstile::Turnstile};
 use super::{Core, session::Sessions};
 
 pub use self::{
     acquire::{Acquire, Granted, Wait},
     leader::LeaderOf,
     mode::{Admission, LockMode, Permits},
+    oversight::{
+        Checked, Contention, Deadlock, ForceRelease, Forced, ForcedRelease, RequestYield,
+        Wait as DeadlockWait, YieldRequest, Yielding, deadlocks,
+    },
     proclaim::{MAX_PROCLAMATION, Proclaim},
     queue::{Claim, Closed, LockQueue, MAX_ERA, Place, Standing, Waiter},
     reentrant::{Hold, MAX_HOLDS},
@@ -53,6 +58,7 @@ pub struct Locks {
     sessions: Sessions,
     turnstile: Arc<Turnstile>,
     abandoned: Arc<Abandoned>,
+    ledger: Arc<Ledger>,
     draining: CancellationToken,
 }
 
@@ -64,6 +70,7 @@ impl Locks {
         Self {
             turnstile: Arc::default(),
             abandoned: Arc::new(Abandoned::new(core.clone())),
+            ledger: Arc::default(),
             draining: CancellationToken::new(),
             core,
             sessions,
@@ -75,7 +82,8 @@ impl Locks {
     pub async fn run(self, shutdown: CancellationToken) {
         let follow = self.turnstile.follow(&self.core, &shutdown);
         let clean = self.abandoned.run(&shutdown);
-        tokio::join!(follow, clean);
+        let count = self.ledger.follow(&self.core, &shutdown);
+        tokio::join!(follow, clean, count);
     }
 
     /// Ends every waiting call, and every one to come, with

@@ -16,6 +16,7 @@ use crate::{
 
 use super::{
     mode::{Admission, LockMode},
+    oversight::YieldRequest,
     reentrant::Hold,
 };
 
@@ -87,6 +88,10 @@ pub struct Waiter {
     pub proclamation: Bytes,
     /// The requests that hold it for a reentrant owner; none for all others.
     pub holds: Vec<Hold>,
+    /// Where the call came from that queued; empty: not known.
+    pub address: String,
+    /// What it is asked, once it holds the lock.
+    pub yield_request: Option<YieldRequest>,
     /// The format it was written in.
     pub format: u32,
     /// The revision at which it queued: its place.
@@ -235,6 +240,8 @@ impl Waiter {
             metadata: BTreeMap::new(),
             proclamation: Bytes::new(),
             holds: Vec::new(),
+            address: String::new(),
+            yield_request: None,
             format: u32::MAX,
             create_revision,
             mod_revision,
@@ -266,6 +273,7 @@ impl Waiter {
             && self.enqueue_time == other.enqueue_time
             && self.metadata == other.metadata
             && self.proclamation == other.proclamation
+            && self.yield_request == other.yield_request
     }
 }
 

@@ -1,9 +1,10 @@
-//! The stored form of places in a lock's queue.
+//! The stored form of places in a queue, and of marks that one was taken by force.
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use crate::{
-    domain::lock::{Hold, LockMode, MAX_ERA, Permits, Waiter},
+    domain::lock::{ForcedRelease, Hold, LockMode, MAX_ERA, Permits, Waiter, YieldRequest},
     proto::store as wire,
     store::KeyValue,
 };
@@ -38,6 +39,8 @@ pub fn waiter(kv: &KeyValue) -> Result<Waiter, DecodeError> {
         metadata: record.metadata,
         proclamation: record.proclamation,
         holds: record.holds.into_iter().map(hold).collect(),
+        address: record.address,
+        yield_request: record.r#yield.map(yield_request).transpose()?,
         format: record.format,
         create_revision: kv.create_revision,
         mod_revision: kv.mod_revision,
@@ -68,6 +71,49 @@ pub fn encode_waiter(waiter: &Waiter) -> Bytes {
         permits: permits.map_or(0, Permits::count),
         total_permits: permits.map_or(0, Permits::total),
         holds: waiter.holds.iter().map(wire_hold).collect(),
+        address: waiter.address.clone(),
+        r#yield: waiter.yield_request.as_ref().map(|asked| wire::LockYield {
+            actor: asked.actor.to_string(),
+            comment: asked.comment.clone(),
+            request_time: Some(asked.request_time.into()),
+        }),
+    })
+}
+
+fn yield_request(record: wire::LockYield) -> Result<YieldRequest, DecodeError> {
+    Ok(YieldRequest {
+        actor: label(&record.actor, "yield.actor")?,
+        comment: record.comment,
+        request_time: time(record.request_time, "yield.request_time")?,
+    })
+}
+
+/// Says whether the same call wrote both records of a place.
+pub fn same_call(one: &Bytes, other: &Bytes) -> bool {
+    let call = |value: &Bytes| {
+        let record = wire::LockWaiter::decode(value.clone()).ok()?;
+        Some(record.call)
+    };
+    call(one).is_some() && call(one) == call(other)
+}
+
+/// Reads the mark of a claim that was taken by force.
+pub fn forced_release(kv: &KeyValue) -> Result<ForcedRelease, DecodeError> {
+    let record: wire::ForcedRelease = decode(kv)?;
+    Ok(ForcedRelease {
+        actor: label(&record.actor, "actor")?,
+        comment: record.comment,
+        call: record.call,
+    })
+}
+
+/// Writes the mark of a claim that was taken by force.
+pub fn encode_forced_release(forced: &ForcedRelease) -> Bytes {
+    encode(&wire::ForcedRelease {
+        format: FORMAT,
+        actor: forced.actor.to_string(),
+        comment: forced.comment.clone(),
+        call: forced.call,
     })
 }
 

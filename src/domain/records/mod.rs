@@ -37,7 +37,7 @@ pub use self::{
     config::{config_head, config_version, encode_config_head, encode_config_version},
     health::{encode_findings, findings},
     instance::{encode_instance, instance},
-    lock::{encode_waiter, waiter},
+    lock::{encode_forced_release, encode_waiter, forced_release, same_call, waiter},
     operator::{encode_operator, operator},
     removed::{drain_ack, encode_drain_ack, encode_tombstone, tombstone},
     service::{encode_namespace, encode_service, namespace, service},

@@ -62,7 +62,10 @@ impl Sessions {
             self.tell_session(session.id, None);
             return;
         }
-        let Some((owned, loss)) = loss::of_change(change) else {
+        if let Some(wanted) = loss::wanted(change) {
+            return self.notices.tell(wanted);
+        }
+        let Some((owned, loss)) = loss::of_change(change, state) else {
             return;
         };
         let left = self
@@ -91,7 +94,7 @@ impl Sessions {
                 self.tell_session(session, gone);
                 continue;
             }
-            for loss in loss::of_session(session, before, after, cause) {
+            for loss in loss::of_session(session, before, after, &cause) {
                 self.notices.tell(loss);
             }
         }

@@ -1,18 +1,20 @@
-//! What a session can lose, and how that is seen in the changes of the state.
+//! What a session can lose, or is asked to give up, and how that is seen in the changes of the state.
+
+use std::sync::Arc;
 
 use crate::{
     cache::Change,
     domain::{
         keyspace::{InstanceKey, QueuePath},
-        lock::Claim,
+        lock::{Claim, ForcedRelease, YieldRequest},
         names::Label,
         registry::Instance,
         session_id::SessionId,
-        state::{Item, Owned, State, StateProjection},
+        state::{Cause, Item, Owned, State, StateProjection},
     },
 };
 
-/// Something that a session lost.
+/// Something that a session lost, or is asked to give up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
     /// The session.
@@ -44,6 +46,15 @@ pub enum Lost {
         /// Why.
         cause: LockLost,
     },
+    /// Nothing yet: it is asked to give up a lock that it holds.
+    Wanted {
+        /// Which one.
+        lock: QueuePath,
+        /// The token of the claim.
+        fencing_token: i64,
+        /// Who asks, and why.
+        request: YieldRequest,
+    },
 }
 
 /// Why a session is gone.
@@ -67,8 +78,10 @@ pub enum InstanceLost {
 }
 
 /// Why a lock is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LockLost {
+    /// The claim was taken by force.
+    Forced(Arc<ForcedRelease>),
     /// The claim was removed.
     Removed,
     /// The store lost it.
@@ -85,13 +98,23 @@ impl Loss {
                 .instances
                 .get(key.path().as_bytes())
                 .is_some_and(|instance| instance.record.session == Some(self.session)),
+            Lost::Wanted {
+                lock,
+                fencing_token,
+                ..
+            } => {
+                let queue = state.queue(lock);
+                let claim = queue.and_then(|queue| queue.find_token(*fencing_token));
+                claim.is_none_or(|claim| claim.waiter.yield_request.is_none())
+            }
             Lost::Session(_) | Lost::Lock { .. } => false,
         }
     }
 }
 
 /// What `change` took from a session besides its life, if anything, and which thing that was.
-pub(super) fn of_change(change: &Change<StateProjection>) -> Option<(Owned, Loss)> {
+/// `state` is the one after it.
+pub(super) fn of_change(change: &Change<StateProjection>, state: &State) -> Option<(Owned, Loss)> {
     match (&change.before, &change.after) {
         (Some(Item::Instance(before)), after) => {
             let after = match after {
@@ -103,7 +126,14 @@ pub(super) fn of_change(change: &Change<StateProjection>) -> Option<(Owned, Loss
         }
         (Some(Item::Claim(before)), None) if before.held => {
             let owned = Owned::Waiter(before.lock.clone(), before.waiter.key.clone());
-            Some((owned, of_lock(before, LockLost::Removed)))
+            let cause = match change.cause {
+                Cause::Forced => {
+                    let key = (before.lock.clone(), before.waiter.fencing_token());
+                    LockLost::Forced(state.forced.get(&key).cloned().unwrap_or_default())
+                }
+                _ => LockLost::Removed,
+            };
+            Some((owned, of_lock(before, cause)))
         }
         _ => None,
     }
@@ -114,7 +144,7 @@ pub(super) fn of_session(
     session: SessionId,
     before: &State,
     after: &State,
-    cause: LockLost,
+    cause: &LockLost,
 ) -> Vec<Loss> {
     let owned = before.owned.get(&session).into_iter().flatten();
     owned
@@ -130,10 +160,42 @@ pub(super) fn of_session(
                 let place = holder.waiter.place();
                 let queue = after.queue(path);
                 let kept = queue.is_some_and(|queue| queue.claims.contains_key(&place));
-                (!kept).then(|| of_lock(holder, cause))
+                (!kept).then(|| of_lock(holder, cause.clone()))
             }
         })
         .collect()
+}
+
+/// What `change` asks of the holder of a lock.
+pub(super) fn wanted(change: &Change<StateProjection>) -> Option<Loss> {
+    match (&change.before, &change.after) {
+        (Some(Item::Claim(before)), Some(Item::Claim(after)))
+            if before.waiter.yield_request != after.waiter.yield_request =>
+        {
+            of_wanted(after)
+        }
+        _ => None,
+    }
+}
+
+/// All that `session` is asked for in `state`.
+pub(super) fn all_wanted(session: SessionId, state: &State) -> impl Iterator<Item = Loss> {
+    let owned = state.owned.get(&session).into_iter().flatten();
+    owned.filter_map(|owned| match owned {
+        Owned::Waiter(path, key) => of_wanted(state.queue(path)?.find(key)?),
+        Owned::Instance(_) => None,
+    })
+}
+
+fn of_wanted(claim: &Claim) -> Option<Loss> {
+    Some(Loss {
+        session: claim.waiter.session,
+        what: Lost::Wanted {
+            lock: claim.lock.clone(),
+            fencing_token: claim.waiter.fencing_token(),
+            request: claim.waiter.yield_request.clone()?,
+        },
+    })
 }
 
 fn of_instance(before: &Instance, after: Option<&Instance>) -> Option<Loss> {

@@ -18,7 +18,7 @@ use crate::domain::{
 };
 
 use self::mailbox::Mailbox;
-use super::loss::{Loss, Lost};
+use super::loss::{self, Loss, Lost};
 
 pub(super) use self::mailbox::Notice;
 
@@ -122,7 +122,9 @@ impl Notices {
         }
         match loss.what {
             Lost::Session(_) => table.forget(&loss.session),
-            Lost::Instance { .. } | Lost::Lock { .. } => table.remember(loss),
+            Lost::Instance { .. } | Lost::Lock { .. } | Lost::Wanted { .. } => {
+                table.remember(loss);
+            }
         }
     }
 
@@ -186,6 +188,13 @@ impl Subscription {
         for loss in table.remembered.get(&session).into_iter().flatten() {
             if !state.is_some_and(|state| loss.is_undone(state)) {
                 self.mailbox.put(loss);
+            }
+        }
+        // The state remembers longer than this replica is there.
+        let known = table.remembered.get(&session);
+        for wanted in state.into_iter().flat_map(|s| loss::all_wanted(session, s)) {
+            if !known.is_some_and(|known| known.iter().any(|loss| **loss == wanted)) {
+                self.mailbox.put(&Arc::new(wanted));
             }
         }
         let number = self.number;

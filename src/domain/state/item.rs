@@ -91,6 +91,8 @@ pub enum Cause {
     Empty,
     /// A claim on a lock was given up.
     Released,
+    /// A claim on a lock was taken by force.
+    Forced,
     /// An instance was drained.
     Drained,
     /// An instance was removed because it stayed unhealthy.

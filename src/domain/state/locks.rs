@@ -137,8 +137,11 @@ pub(super) fn settle(
         set_aside_void(state, &mut after);
         grant(&mut after, state.closed.is_none(), revision);
         let key = Bytes::from(path.path());
+        let forced = state.forced.clone();
         let why = |claim: &Claim| {
-            if touched.closed.contains(&claim.waiter.key) {
+            if forced.contains_key(&(claim.lock.clone(), claim.waiter.fencing_token())) {
+                Cause::Forced
+            } else if touched.closed.contains(&claim.waiter.key) {
                 Cause::SessionClosed
             } else if closed.contains(&claim.waiter.session) {
                 Cause::Expired

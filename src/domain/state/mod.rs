@@ -33,7 +33,7 @@ use super::{
     config::ConfigHead,
     epoch::Epoch,
     keyspace::{InstanceKey, Keyspace, QueueKind, QueuePath, StateKey},
-    lock::{Claim, Closed, LockQueue},
+    lock::{Claim, Closed, ForcedRelease, LockQueue},
     names::{Namespace, ReplicaId},
     namespace::NamespaceSettings,
     records,
@@ -98,6 +98,8 @@ pub struct State {
     pub locks: OrdMap<Bytes, Arc<LockQueue>>,
     /// All elections that somebody leads or wants to.
     pub elections: OrdMap<Bytes, Arc<LockQueue>>,
+    /// Claims on locks that were taken by force a moment ago, by lock and token.
+    pub forced: OrdMap<(QueuePath, i64), Arc<ForcedRelease>>,
     /// Nobody holds a lock, whatever the queues say.
     pub closed: Option<Closed>,
     /// Claims made before data was lost, by their keys in the store: they count for nothing, and
@@ -206,6 +208,10 @@ impl StateProjection {
             Some(StateKey::Waiter(lock, id)) => {
                 locks::put(state, &mut touched.locks, lock, &id, kv)?;
             }
+            Some(StateKey::Forced(lock, token)) => {
+                let forced = Arc::new(records::forced_release(kv)?);
+                state.forced.insert((lock, token), forced);
+            }
             Some(StateKey::Replica(id)) => {
                 state
                     .replicas
@@ -252,6 +258,9 @@ impl StateProjection {
             Some(StateKey::Config(path)) => configs::delete(state, changes, &path),
             Some(StateKey::Waiter(lock, _)) => {
                 locks::delete(state, &mut touched.locks, &touched.closed, &lock, key);
+            }
+            Some(StateKey::Forced(lock, token)) => {
+                state.forced.remove(&(lock, token));
             }
             Some(StateKey::Replica(id)) => {
                 state.replicas.remove(&id);

@@ -51,6 +51,8 @@ pub(super) fn campaign(request: CampaignRequest) -> Result<Acquire, Status> {
         owner: candidate,
         metadata,
         proclamation: request.proclamation,
+        // What is shown of candidates does not say it.
+        address: String::new(),
         guard,
     })
 }

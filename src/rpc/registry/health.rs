@@ -57,6 +57,7 @@ pub(super) fn report_request(request: ReportHealthRequest) -> Result<Note, Statu
     if request.reason.chars().any(char::is_control) {
         v.add("reason", "must not have control characters");
     }
+    let guard = v.guard(request.guard, &request.namespace);
     let observation = Observation {
         source: Source::Report {
             by: Label::to_string(&by),
@@ -70,6 +71,7 @@ pub(super) fn report_request(request: ReportHealthRequest) -> Result<Note, Statu
         registration: None,
         session,
         observation,
+        guard,
     })
 }
 

@@ -29,6 +29,7 @@ use crate::{
         framed,
         header::Header,
         layers::trailers,
+        lock::yield_request,
         status,
     },
 };
@@ -298,14 +299,30 @@ fn lost(loss: &Loss) -> Message {
             lock,
             fencing_token,
             cause,
-        } => lock_lost(session_id, lock, *fencing_token, *cause),
+        } => lock_lost(session_id, lock, *fencing_token, cause),
+        Lost::Wanted {
+            lock,
+            fencing_token,
+            request,
+        } => Message::YieldRequested(proto::YieldRequested {
+            session_id,
+            namespace: lock.namespace.to_string(),
+            lock: lock.name.to_string(),
+            fencing_token: *fencing_token,
+            yield_request: Some(yield_request(request)),
+        }),
     }
 }
 
-fn lock_lost(session_id: String, queue: &QueuePath, token: i64, cause: LockLost) -> Message {
+fn lock_lost(session_id: String, queue: &QueuePath, token: i64, cause: &LockLost) -> Message {
     let namespace = queue.namespace.to_string();
     let name = queue.name.to_string();
+    let by = match cause {
+        LockLost::Forced(by) => by.clone(),
+        _ => Arc::default(),
+    };
     let cause = match cause {
+        LockLost::Forced(_) => proto::LockLostCause::Forced,
         LockLost::Removed => proto::LockLostCause::Removed,
         LockLost::EpochChanged => proto::LockLostCause::EpochChanged,
     };
@@ -316,6 +333,8 @@ fn lock_lost(session_id: String, queue: &QueuePath, token: i64, cause: LockLost)
             lock: name,
             fencing_token: token,
             cause: cause.into(),
+            actor: by.actor.to_string(),
+            comment: by.comment.clone(),
         }),
         QueueKind::Election => Message::LeadershipLost(proto::LeadershipLost {
             session_id,

@@ -15,7 +15,7 @@ pub use self::{
     access::Tokens,
     disk::SlowDisk,
     proxy::{Flow, Proxy},
-    report::Figures,
+    report::{Figures, directory},
     scenario::{Scenario, alone, scenario, turn},
     world::World,
 };

@@ -5,6 +5,7 @@ mod canary;
 mod followers;
 mod guests;
 mod history;
+mod holders;
 mod judgement;
 mod leaks;
 mod locks;
@@ -26,6 +27,7 @@ use self::{
     calls::Caller, canary::Canary, followers::Follower, guests::Guest, locks::Locker, reads::Reader,
 };
 pub use self::{
+    holders::{COUNTERS, Holders},
     judgement::Expectations,
     leaks::Before,
     sessions::{Program, SERVICE},

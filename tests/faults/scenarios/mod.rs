@@ -3,6 +3,7 @@
 mod access;
 mod disks;
 mod links;
+mod locks;
 mod members;
 mod membership;
 mod partitions;

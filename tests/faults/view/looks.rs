@@ -147,6 +147,13 @@ pub fn claim_stored(
         revision: 0,
         permits: None,
         holds: 1,
+        address: waiter.address.clone(),
+        hold_time: None,
+        yield_request: waiter.r#yield.as_ref().map(|asked| proto::YieldRequest {
+            actor: asked.actor.clone(),
+            comment: asked.comment.clone(),
+            request_time: asked.request_time,
+        }),
     };
     let path = claim_path(prefix, claim.fencing_token);
     (path, format!("{claim:?}"))

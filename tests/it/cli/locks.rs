@@ -22,7 +22,7 @@ async fn a_command_under_a_lock_excludes_others_until_it_ends() {
 
     let mut second = shell.start("lock job", &HOLD);
     eventually("the second in the queue", async || {
-        let queue = shell.json("locks --queue job").await;
+        let queue = shell.json("locks show job").await;
         (queue["waiter_count"] == 1).then_some(())
     })
     .await;
@@ -55,7 +55,7 @@ async fn commands_share_a_lock_or_its_permits() {
     assert_eq!(locks["locks"][0]["holders"][0]["mode"], "shared");
     assert_eq!(locks["locks"][1]["holder"]["permits"]["count"], 2);
     assert!(shell.text("locks").await.contains("2 of 3"));
-    assert!(shell.text("locks --queue job").await.contains("shared"));
+    assert!(shell.text("locks show job").await.contains("shared"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,13 +103,42 @@ async fn a_signal_ends_the_wait_and_leaves_the_queue() {
     first.line().await;
     let mut second = shell.start("lock job", &["true"]);
     eventually("the second in the queue", async || {
-        let queue = shell.json("locks --queue job").await;
+        let queue = shell.json("locks show job").await;
         (queue["waiter_count"] == 1).then_some(())
     })
     .await;
 
     second.signal("TERM");
     assert_eq!(second.end().await.code(), Some(128 + 15));
-    let queue = shell.json("locks --queue job").await;
+    let queue = shell.json("locks show job").await;
     assert_eq!(queue["waiter_count"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_is_asked_and_then_its_lock_is_taken() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    assert_eq!(shell.code("locks yield job").await, 3);
+    assert_eq!(shell.code("locks release job --force -m gone").await, 3);
+    assert_eq!(shell.code("locks deadlocks").await, 0);
+    let mut holder = shell.start("lock job", &HOLD);
+    let token: i64 = holder.line().await.parse().unwrap();
+
+    let asked = shell.json("locks yield job -m please").await;
+    assert_eq!(asked["requested"], true);
+    assert_eq!(asked["fencing_token"], token);
+    let again = shell.json("locks yield job -m please").await;
+    assert_eq!(again["requested"], false);
+    let shown = shell.json("locks show job").await;
+    let claim = &shown["holder"];
+    assert_eq!(claim["yield_request"]["comment"], "please");
+    assert!(claim["address"].as_str().unwrap().starts_with("127.0.0.1:"));
+
+    // It has to be meant.
+    assert_eq!(shell.code("locks release job -m gone").await, 2);
+    assert_eq!(shell.code("locks release job --force -m gone").await, 0);
+    assert_eq!(holder.end().await.code(), Some(5));
+    let locks = shell.json("locks").await;
+    assert_eq!(locks["locks"], serde_json::json!([]));
 }

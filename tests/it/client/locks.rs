@@ -8,7 +8,7 @@ use stanchion::{
 };
 use stanchion_client::{
     ChangeOptions, Client, LockGuard, LockLoss,
-    proto::{CloseSessionRequest, ErrorReason},
+    proto::{CloseSessionRequest, ErrorReason, LockLostCause},
 };
 
 use super::{client, client_with, soon};
@@ -29,6 +29,8 @@ on_both_stores! {
     a_guard_counts_as_lost_when_no_server_answers_any_more,
     a_guarded_write_fails_once_the_lock_is_released,
     while_locks_are_closed_a_client_waits,
+    a_guard_learns_that_its_lock_is_wanted_and_that_it_is_taken,
+    work_under_a_lock_is_dropped_when_the_lock_is_lost,
 }
 
 /// Waits until so many claims wait for `job`.
@@ -221,4 +223,60 @@ async fn while_locks_are_closed_a_client_waits(backend: Backend) {
     close_locks(&server, Duration::from_secs(60)).await;
     let refused = client.lock("third").try_acquire().await.unwrap_err();
     assert_eq!(refused.reason(), ErrorReason::LocksClosed);
+}
+
+async fn a_guard_learns_that_its_lock_is_wanted_and_that_it_is_taken(backend: Backend) {
+    let server = backend.server().await;
+    let (one, other) = (client(&[&server]), client(&[&server]));
+    let guard = one.lock("job").acquire().await.unwrap();
+    let token = guard.fencing_token();
+    assert!(other.check_fencing_token("job", token).await.unwrap());
+    assert!(
+        other
+            .request_yield("job", "please")
+            .await
+            .unwrap()
+            .requested
+    );
+    let asked = soon("the question", guard.yield_requested()).await;
+    assert_eq!(asked.comment, "please");
+    assert!(guard.is_held());
+    // It was asked already.
+    soon("the question", guard.yield_requested()).await;
+
+    let taken = other.force_release_lock("job", token, "stuck").await;
+    assert!(taken.unwrap().released);
+    let loss = soon("the loss", guard.lost()).await;
+    assert_eq!(loss, LockLoss::Removed(LockLostCause::Forced));
+    assert!(!guard.is_held());
+    assert!(!other.check_fencing_token("job", token).await.unwrap());
+    assert!(other.find_deadlocks().await.unwrap().deadlocks.is_empty());
+}
+
+async fn work_under_a_lock_is_dropped_when_the_lock_is_lost(backend: Backend) {
+    let server = backend.server().await;
+    let (one, other) = (client(&[&server]), client(&[&server]));
+    let done = one.with_lock("job", async |token| token).await.unwrap();
+    // It was released.
+    let next = other.lock("job").try_acquire().await.unwrap();
+    assert!(next.fencing_token() > done);
+    next.release().await.unwrap();
+
+    let (begun, begins) = tokio::sync::oneshot::channel();
+    // Dropped with the work.
+    let (work, dropped) = tokio::sync::oneshot::channel::<()>();
+    let working = tokio::spawn(async move {
+        let work = async move |token| {
+            let _work = work;
+            begun.send(token).unwrap();
+            std::future::pending::<()>().await
+        };
+        one.with_lock("job", work).await
+    });
+    let token = soon("the work", begins).await.unwrap();
+    let taken = other.force_release_lock("job", token, "stuck").await;
+    assert!(taken.unwrap().released);
+    let error = soon("the end", working).await.unwrap().unwrap_err();
+    assert_eq!(error.reason(), ErrorReason::LockNotHeld);
+    assert!(soon("the drop", dropped).await.is_err());
 }

@@ -2,9 +2,10 @@
 
 use stanchion_client::proto::{
     BatchRegisterInstancesRequest, DeleteConfigRequest, DeregisterInstanceRequest, ErrorReason,
-    GetConfigRequest, Guard, Instance, ListInstancesRequest, PutConfigRequest,
-    RegisterInstanceRequest, RollbackConfigRequest, UpdateInstanceRequest,
-    batch_register_instances_request, register_instance_request, register_outcome::Outcome,
+    ForceReleaseLockRequest, GetConfigRequest, Guard, Health, Instance, ListInstancesRequest,
+    PutConfigRequest, RegisterInstanceRequest, ReportHealthRequest, RequestYieldRequest,
+    RollbackConfigRequest, UpdateInstanceRequest, batch_register_instances_request,
+    register_instance_request, register_outcome::Outcome,
 };
 use tonic::Code;
 
@@ -125,9 +126,34 @@ async fn mutate_locks(
         let there = lock(server, &name).await.holder.is_some();
         assert_eq!(there, expected.is_err());
     }
+    let name = format!("{name}.asked");
+    let token = take(server, &name, session, &name).await;
+    let request = RequestYieldRequest {
+        lock: name.clone(),
+        guard: guard.clone(),
+        ..Default::default()
+    };
+    check(
+        "yield",
+        server.locks().request_yield(request).await,
+        expected,
+    );
+    let holder = lock(server, &name).await.holder.unwrap();
+    assert_eq!(holder.yield_request.is_some(), expected.is_ok());
+    let request = ForceReleaseLockRequest {
+        lock: name.clone(),
+        fencing_token: token,
+        comment: "test".into(),
+        guard: guard.clone(),
+        ..Default::default()
+    };
+    let forced = server.locks().force_release_lock(request).await;
+    check("force", forced, expected);
+    let there = lock(server, &name).await.holder.is_some();
+    assert_eq!(there, expected.is_err());
     // Releasing what is not there asks for the guard, too.
     let request = ReleaseLockRequest {
-        lock: name.into(),
+        lock: name,
         session_id: session.into(),
         claim: Some(Claim::FencingToken(1)),
         guard: guard.clone(),
@@ -254,6 +280,15 @@ async fn mutate_registry(
         ..Default::default()
     };
     check("update", registry.update_instance(request).await, expected);
+    let request = ReportHealthRequest {
+        service: name.into(),
+        instance_id: "there".into(),
+        session_id: session.into(),
+        health: Health::Unhealthy.into(),
+        guard: guard.clone(),
+        ..Default::default()
+    };
+    check("report", registry.report_health(request).await, expected);
     let request = DeregisterInstanceRequest {
         service: name.into(),
         instance_id: "there".into(),
@@ -296,4 +331,28 @@ fn check<T>(
         (Err(status), Ok(())) => panic!("{what}: {status:?}"),
     }
     None
+}
+
+/// What a new method is by its name: it reads, it says why a guard makes no sense, or it has one.
+#[test]
+fn every_method_that_changes_something_takes_a_guard() {
+    // In memory alone, or the renewal of a lease: no transaction decides them.
+    const NO_TRANSACTION: [&str; 3] = ["AckWatch", "KeepAlive", "RenewSession"];
+    const READS: [&str; 6] = ["Get", "List", "Watch", "Observe", "Check", "Find"];
+    let set = stanchion::proto::FILE_DESCRIPTOR_SET;
+    let set = <prost_types::FileDescriptorSet as prost::Message>::decode(set).unwrap();
+    let takes_guard = |name: &str| {
+        let messages = set.file.iter().flat_map(|file| &file.message_type);
+        let mut named = messages.filter(|message| name.ends_with(&format!(".{}", message.name())));
+        let request = named.next().unwrap();
+        request.field.iter().any(|field| field.name() == "guard")
+    };
+    for service in set.file.iter().flat_map(|file| &file.service) {
+        for method in &service.method {
+            let name = method.name();
+            let reads = READS.iter().any(|read| name.starts_with(read));
+            let none = NO_TRANSACTION.contains(&name);
+            assert_eq!(takes_guard(method.input_type()), !reads && !none, "{name}");
+        }
+    }
 }

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::{error::Result, lock::LockLoss, proto::Guard, queue::Held};
+use crate::{
+    error::Result,
+    lock::LockLoss,
+    proto::{Guard, YieldRequest},
+    queue::Held,
+};
 
 /// A held lock. Released when dropped, in the background; best by [`release`](Self::release).
 ///
@@ -51,6 +56,13 @@ impl LockGuard {
     /// session is found to live on.
     pub async fn lost(&self) -> LockLoss {
         self.held.lost().await
+    }
+
+    /// Completes when somebody asks that the lock be given up, with who and why; at once if it was
+    /// asked before. It stays held until it is released. Never completes once the lock is lost
+    /// without having been asked for.
+    pub async fn yield_requested(&self) -> YieldRequest {
+        self.held.yield_requested().await
     }
 
     /// Releases the lock. Answers whether it was still held until now.

@@ -519,6 +519,9 @@ pub enum DeleteCause {
     /// wants. `DELETE_CAUSE_DEREGISTERED` if the store had no room for a note of
     /// it.
     Unhealthy = 9,
+    /// The claim on the lock was taken by force. `DELETE_CAUSE_RELEASED` if the
+    /// store had no room for a note of it.
+    Forced = 10,
 }
 impl DeleteCause {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -537,6 +540,7 @@ impl DeleteCause {
             Self::Empty => "DELETE_CAUSE_EMPTY",
             Self::Drained => "DELETE_CAUSE_DRAINED",
             Self::Unhealthy => "DELETE_CAUSE_UNHEALTHY",
+            Self::Forced => "DELETE_CAUSE_FORCED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -552,6 +556,7 @@ impl DeleteCause {
             "DELETE_CAUSE_EMPTY" => Some(Self::Empty),
             "DELETE_CAUSE_DRAINED" => Some(Self::Drained),
             "DELETE_CAUSE_UNHEALTHY" => Some(Self::Unhealthy),
+            "DELETE_CAUSE_FORCED" => Some(Self::Forced),
             _ => None,
         }
     }
@@ -3024,6 +3029,205 @@ pub struct CheckTls {
     #[prost(bool, tag = "2")]
     pub skip_verify: bool,
 }
+/// A holder was asked to give its lock up. It may go on all the same.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct YieldRequest {
+    /// Output only. Who asks; not verified.
+    #[prost(string, tag = "1")]
+    pub actor: ::prost::alloc::string::String,
+    /// Output only. Why.
+    #[prost(string, tag = "2")]
+    pub comment: ::prost::alloc::string::String,
+    /// Output only. When it was asked.
+    #[prost(message, optional, tag = "3")]
+    pub request_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// How much a lock was in demand, as one replica saw it. Another one may have
+/// begun to look at another time. Forgotten when the lock is free.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LockContention {
+    /// Output only. Since when the replica counts: since the lock was free, or
+    /// since it began to look.
+    #[prost(message, optional, tag = "1")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. How often somebody came to hold the lock.
+    #[prost(int64, tag = "2")]
+    pub acquisition_count: i64,
+    /// Output only. How many claims found the lock held and had to wait.
+    #[prost(int64, tag = "3")]
+    pub contended_count: i64,
+}
+/// Asks whether a lock is held with a token.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckFencingTokenRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the lock.
+    #[prost(string, tag = "2")]
+    pub lock: ::prost::alloc::string::String,
+    /// Required. The token; positive.
+    #[prost(int64, tag = "3")]
+    pub fencing_token: i64,
+}
+/// Answers `CheckFencingToken`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckFencingTokenResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether a holder had that token at some moment between the
+    /// call and its answer. False for a token that waits.
+    #[prost(bool, tag = "2")]
+    pub held: bool,
+}
+/// Asks a holder to give its lock up.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RequestYieldRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the lock.
+    #[prost(string, tag = "2")]
+    pub lock: ::prost::alloc::string::String,
+    /// Optional. Token of the holder that is meant; not negative. Zero means
+    /// whoever holds the lock.
+    #[prost(int64, tag = "3")]
+    pub fencing_token: i64,
+    /// Optional. Who asks, at most 253 bytes; not verified, shown to the holder.
+    #[prost(string, tag = "4")]
+    pub actor: ::prost::alloc::string::String,
+    /// Optional. Why, at most 1 024 bytes; shown to the holder.
+    #[prost(string, tag = "5")]
+    pub comment: ::prost::alloc::string::String,
+    /// Optional. Asks only while a lock is held.
+    #[prost(message, optional, tag = "6")]
+    pub guard: ::core::option::Option<Guard>,
+}
+/// Answers `RequestYield`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RequestYieldResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this call asked. False if the holder was asked before,
+    /// or if nobody holds the lock.
+    #[prost(bool, tag = "2")]
+    pub requested: bool,
+    /// Output only. Token of the holder. Zero if nobody holds the lock.
+    #[prost(int64, tag = "3")]
+    pub fencing_token: i64,
+    /// Output only. What the holder is asked. Unset if nobody holds the lock.
+    #[prost(message, optional, tag = "4")]
+    pub yield_request: ::core::option::Option<YieldRequest>,
+}
+/// Asks to take a lock, or a place in its queue, from its owner.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForceReleaseLockRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the lock.
+    #[prost(string, tag = "2")]
+    pub lock: ::prost::alloc::string::String,
+    /// Required. Token of the claim that is meant, held or waiting; positive.
+    /// Whoever comes after it is not touched.
+    #[prost(int64, tag = "3")]
+    pub fencing_token: i64,
+    /// Optional. Who asks, at most 253 bytes; not verified, shown to the owner.
+    #[prost(string, tag = "4")]
+    pub actor: ::prost::alloc::string::String,
+    /// Required. Why, at most 1 024 bytes; shown to the owner.
+    #[prost(string, tag = "5")]
+    pub comment: ::prost::alloc::string::String,
+    /// Optional. Releases only while another lock is held.
+    #[prost(message, optional, tag = "6")]
+    pub guard: ::core::option::Option<Guard>,
+}
+/// Answers `ForceReleaseLock`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForceReleaseLockResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this call removed the claim; false if it was gone
+    /// already.
+    #[prost(bool, tag = "2")]
+    pub released: bool,
+    /// Output only. Whether who did it, and why, is noted in the store, so that the
+    /// owner is told at whichever replica it is. False if nothing was released, or
+    /// if the store had no room for the note.
+    #[prost(bool, tag = "3")]
+    pub noted: bool,
+}
+/// Asks for sessions that wait for each other.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FindDeadlocksRequest {
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "1")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "2")]
+    pub min_revision: i64,
+}
+/// Answers `FindDeadlocks`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FindDeadlocksResponse {
+    /// Output only. Which state the answer shows: all of it is of one revision.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Rings of sessions that wait for each other, at most 100. No
+    /// session is in two of them: of locks that are tangled further, more may be
+    /// found once these are undone.
+    #[prost(message, repeated, tag = "2")]
+    pub deadlocks: ::prost::alloc::vec::Vec<Deadlock>,
+    /// Output only. Whether there are more.
+    #[prost(bool, tag = "3")]
+    pub truncated: bool,
+}
+/// Sessions each of which waits for a lock that the next one holds, the last one
+/// for one of the first. A session may be several threads, of which one waits
+/// while another one lets go: then it is none.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Deadlock {
+    /// Output only. The waits, each for the session that is the waiter of the next.
+    #[prost(message, repeated, tag = "1")]
+    pub waits: ::prost::alloc::vec::Vec<LockWait>,
+}
+/// A session waits for a lock that another one holds.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LockWait {
+    /// Output only. Namespace of the lock.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Name of the lock.
+    #[prost(string, tag = "2")]
+    pub lock: ::prost::alloc::string::String,
+    /// Output only. Who waits.
+    #[prost(message, optional, tag = "3")]
+    pub waiter: ::core::option::Option<LockParty>,
+    /// Output only. Who holds the lock.
+    #[prost(message, optional, tag = "4")]
+    pub holder: ::core::option::Option<LockParty>,
+}
+/// The owner of a claim.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LockParty {
+    /// Output only. `client_id` of the session.
+    #[prost(string, tag = "1")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Output only. What the owner said about itself.
+    #[prost(string, tag = "2")]
+    pub owner: ::prost::alloc::string::String,
+    /// Output only. Token of the claim.
+    #[prost(int64, tag = "3")]
+    pub fencing_token: i64,
+    /// Output only. Revision at which the session was opened: names it without
+    /// revealing its id. Zero if the session is not known any more.
+    #[prost(int64, tag = "4")]
+    pub session_revision: i64,
+}
 /// A lock and who claims it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Lock {
@@ -3054,6 +3258,10 @@ pub struct Lock {
     /// Output only. Number of holders.
     #[prost(int32, tag = "8")]
     pub holder_count: i32,
+    /// Output only. How much it was in demand, as far as the replica saw. Unset if
+    /// it saw nothing.
+    #[prost(message, optional, tag = "16")]
+    pub contention: ::core::option::Option<LockContention>,
 }
 /// A place in the queue of a lock. The first one holds it, and those behind it
 /// that go together with all before them, unless the store lost data a moment
@@ -3100,6 +3308,17 @@ pub struct LockClaim {
     /// it: 1 unless it is reentrant.
     #[prost(int32, tag = "11")]
     pub holds: i32,
+    /// Output only. Where the call came from that made the claim: a proxy, if there
+    /// is one between. Empty if not known.
+    #[prost(string, tag = "16")]
+    pub address: ::prost::alloc::string::String,
+    /// Output only. Since when it holds the lock, as the replica saw it. Unset for
+    /// waiters, in watches, and if the replica has looked for less long than that.
+    #[prost(message, optional, tag = "17")]
+    pub hold_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. What its owner is asked; see `RequestYield`. Unset if nothing.
+    #[prost(message, optional, tag = "18")]
+    pub yield_request: ::core::option::Option<YieldRequest>,
 }
 /// Some of the permits of a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3734,6 +3953,123 @@ pub mod lock_service_client {
                 .insert(GrpcMethod::new("stanchion.v1.LockService", "WatchLock"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Says whether a lock is held with a token right now: for resources outside,
+        /// which cannot have a `guard`. The answer may be old when it arrives, so it is
+        /// advice: a resource that remembers the largest token it has seen, and refuses
+        /// smaller ones, needs no advice.
+        pub async fn check_fencing_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckFencingTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckFencingTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/CheckFencingToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.LockService", "CheckFencingToken"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Asks the holder of a lock to give it up: it is told over `KeepAlive`, and
+        /// the claim shows it. Whether it does is up to the holder. Safe to repeat: a
+        /// holder is asked once.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LOCK_NOT_HELD`) if the lock is
+        /// not held with that token.
+        pub async fn request_yield(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RequestYieldRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RequestYieldResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/RequestYield",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.LockService", "RequestYield"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a lock, or a place in its queue, from its owner, who is told over
+        /// `KeepAlive`. The owner may not hear of it in time: only what checks the
+        /// fencing token is safe from it. Safe to repeat. Works when the store is full.
+        ///
+        /// A call that waits at the place ends with `FAILED_PRECONDITION`
+        /// (`ERROR_REASON_REQUEST_UNDONE`).
+        pub async fn force_release_lock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ForceReleaseLockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ForceReleaseLockResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/ForceReleaseLock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.LockService", "ForceReleaseLock"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Finds sessions that wait for each other's locks, in all namespaces.
+        ///
+        /// Errors: `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn find_deadlocks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FindDeadlocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FindDeadlocksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/FindDeadlocks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.LockService", "FindDeadlocks"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// One place where a service can be reached.
@@ -4179,6 +4515,9 @@ pub struct ReportHealthRequest {
     /// one.
     #[prost(message, optional, tag = "8")]
     pub ttl: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. Reports only while a lock is held.
+    #[prost(message, optional, tag = "9")]
+    pub guard: ::core::option::Option<Guard>,
 }
 /// Answers `ReportHealth`.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -6976,7 +7315,7 @@ pub struct KeepAliveResponse {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<ResponseHeader>,
     /// What the message says.
-    #[prost(oneof = "keep_alive_response::Message", tags = "2, 3, 4, 5, 6, 7, 9")]
+    #[prost(oneof = "keep_alive_response::Message", tags = "2, 3, 4, 5, 6, 7, 9, 16")]
     pub message: ::core::option::Option<keep_alive_response::Message>,
 }
 /// Nested message and enum types in `KeepAliveResponse`.
@@ -7006,6 +7345,9 @@ pub mod keep_alive_response {
         /// Output only. The session no longer leads an election.
         #[prost(message, tag = "9")]
         LeadershipLost(super::LeadershipLost),
+        /// Output only. A lock of the session is wanted.
+        #[prost(message, tag = "16")]
+        YieldRequested(super::YieldRequested),
     }
 }
 /// Says that a session lives, and how long.
@@ -7082,6 +7424,32 @@ pub struct LockLost {
     /// Output only. Why it is lost.
     #[prost(enumeration = "LockLostCause", tag = "5")]
     pub cause: i32,
+    /// Output only. Who took it by force; not verified. Else empty.
+    #[prost(string, tag = "6")]
+    pub actor: ::prost::alloc::string::String,
+    /// Output only. Why it was taken by force. Else empty.
+    #[prost(string, tag = "7")]
+    pub comment: ::prost::alloc::string::String,
+}
+/// Says that the session is asked to give a lock up that it holds. Told again to
+/// every stream that names the session, as long as the claim is there.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct YieldRequested {
+    /// Output only. Id of the session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Output only. Namespace of the lock.
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Name of the lock.
+    #[prost(string, tag = "3")]
+    pub lock: ::prost::alloc::string::String,
+    /// Output only. Token of the claim.
+    #[prost(int64, tag = "4")]
+    pub fencing_token: i64,
+    /// Output only. Who asks, and why.
+    #[prost(message, optional, tag = "5")]
+    pub yield_request: ::core::option::Option<YieldRequest>,
 }
 /// Says that the session no longer leads an election. A client that resigned
 /// itself may be told too, by another replica, and ignores it.
@@ -7300,6 +7668,9 @@ pub enum LockLostCause {
     Removed = 1,
     /// The store lost data.
     EpochChanged = 2,
+    /// It was taken by force. `LOCK_LOST_CAUSE_REMOVED` if the store had no room for
+    /// a note of it.
+    Forced = 3,
 }
 impl LockLostCause {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -7311,6 +7682,7 @@ impl LockLostCause {
             Self::Unspecified => "LOCK_LOST_CAUSE_UNSPECIFIED",
             Self::Removed => "LOCK_LOST_CAUSE_REMOVED",
             Self::EpochChanged => "LOCK_LOST_CAUSE_EPOCH_CHANGED",
+            Self::Forced => "LOCK_LOST_CAUSE_FORCED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -7319,6 +7691,7 @@ impl LockLostCause {
             "LOCK_LOST_CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
             "LOCK_LOST_CAUSE_REMOVED" => Some(Self::Removed),
             "LOCK_LOST_CAUSE_EPOCH_CHANGED" => Some(Self::EpochChanged),
+            "LOCK_LOST_CAUSE_FORCED" => Some(Self::Forced),
             _ => None,
         }
     }

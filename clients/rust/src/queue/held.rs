@@ -9,7 +9,7 @@ use crate::{
     call::Caller,
     error::{Error, Result},
     proto::{
-        Consistency, GetLeaderRequest, GetLockRequest, Guard, LockLostCause,
+        Consistency, GetLeaderRequest, GetLockRequest, Guard, LockLostCause, YieldRequest,
         election_service_client::ElectionServiceClient, lock_service_client::LockServiceClient,
     },
     session::{AbortOnDrop, Ended, Session, SessionEvent, SessionEvents},
@@ -21,6 +21,7 @@ pub(crate) struct Held {
     place: Place,
     token: i64,
     lost: watch::Receiver<Option<LockLoss>>,
+    asked: watch::Receiver<Option<YieldRequest>>,
     _watcher: AbortOnDrop,
 }
 
@@ -42,6 +43,7 @@ struct LossWatcher {
     namespace: String,
     queue: Queue,
     token: i64,
+    ask: watch::Sender<Option<YieldRequest>>,
 }
 
 // === impl Held ===
@@ -54,12 +56,14 @@ impl Held {
             return Err(Error::contract("fencing_token"));
         }
         let (tell, lost) = watch::channel(None);
+        let (ask, asked) = watch::channel(None);
         let watcher = LossWatcher {
             caller: place.caller.clone(),
             session: place.session.clone(),
             namespace: place.namespace.clone(),
             queue: place.queue.clone(),
             token,
+            ask,
         };
         Ok(Self {
             _watcher: AbortOnDrop::spawn(async move {
@@ -69,6 +73,7 @@ impl Held {
             place,
             token,
             lost,
+            asked,
         })
     }
 
@@ -115,6 +120,17 @@ impl Held {
             // The watcher is gone without a word: nobody looks after what is held.
             Err(_) => LockLoss::NotSurelyHeld,
         }
+    }
+
+    pub(crate) async fn yield_requested(&self) -> YieldRequest {
+        let mut asked = self.asked.clone();
+        if let Ok(asked) = asked.wait_for(Option::is_some).await
+            && let Some(asked) = asked.clone()
+        {
+            return asked;
+        }
+        // It is lost, and nobody will ask any more.
+        std::future::pending().await
     }
 
     pub(crate) async fn release(self) -> Result<bool> {
@@ -170,9 +186,22 @@ impl LossWatcher {
                 let queue = Queue::Election(lost.election.clone());
                 (queue, lost.term, lost.cause())
             }
+            SessionEvent::YieldRequested(asked) => {
+                let queue = Queue::Lock(asked.lock.clone());
+                if queue == self.queue && asked.fencing_token == self.token {
+                    self.asked_to_yield(asked.yield_request.clone());
+                }
+                return None;
+            }
             SessionEvent::InstanceLost(_) | SessionEvent::Resumed => return None,
         };
         (queue == self.queue && token == self.token).then_some(cause)
+    }
+
+    fn asked_to_yield(&self, request: Option<YieldRequest>) {
+        if request.is_some() {
+            self.ask.send_replace(request);
+        }
     }
 
     /// Asks who is the first, after notices may have been missed. Without an answer the session's
@@ -197,8 +226,15 @@ impl LossWatcher {
                 let lock = answer.await?.lock;
                 let lock = lock.ok_or_else(|| Error::contract("lock"))?;
                 // A server of an earlier release knows one holder alone.
-                let mut holders = lock.holders.iter().chain(&lock.holder);
-                holders.any(|holder| holder.fencing_token == self.token)
+                let mut holders = lock.holders.into_iter().chain(lock.holder);
+                let holder = holders.find(|holder| holder.fencing_token == self.token);
+                match holder {
+                    None => false,
+                    Some(holder) => {
+                        self.asked_to_yield(holder.yield_request);
+                        true
+                    }
+                }
             }
             Queue::Election(election) => {
                 let request = GetLeaderRequest {

@@ -150,6 +150,10 @@ impl Keepalive {
                 self.tell(SessionEvent::LeadershipLost(lost));
                 None
             }
+            Message::YieldRequested(asked) => {
+                self.tell(SessionEvent::YieldRequested(asked));
+                None
+            }
             Message::End(end) => Some(Over::Final(end.r#final())),
             // Of another session: not ours to judge.
             Message::Alive(_) | Message::SessionLost(_) => None,

@@ -24,7 +24,8 @@ use crate::{
     options::SessionOptions,
     proto::{
         CloseSessionRequest, InstanceLost, LeadershipLost, LockLost, OpenSessionRequest,
-        OpenSessionResponse, SessionLostReason, session_service_client::SessionServiceClient,
+        OpenSessionResponse, SessionLostReason, YieldRequested,
+        session_service_client::SessionServiceClient,
     },
 };
 
@@ -50,6 +51,8 @@ pub enum SessionEvent {
     LockLost(LockLost),
     /// An election is no longer led by the session.
     LeadershipLost(LeadershipLost),
+    /// The session is asked to give a lock up. The same may be told more than once.
+    YieldRequested(YieldRequested),
     /// The heartbeats were interrupted and go on. Notices of the time between may be missing: who
     /// holds something looks whether it still does.
     Resumed,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use bytes::Bytes;
 
 use crate::{
-    domain::{error::Error, keyspace::InstanceKey, records, session_id::SessionId},
+    domain::{error::Error, guard::Guard, keyspace::InstanceKey, records, session_id::SessionId},
     store::{Compare, Operation, Revision, Txn, TxnResponse},
 };
 
@@ -28,6 +28,8 @@ pub struct Note {
     pub session: Option<SessionId>,
     /// What was found.
     pub observation: Observation,
+    /// The lock that must be held.
+    pub guard: Option<Guard>,
 }
 
 /// What came of a note.
@@ -54,7 +56,8 @@ impl Registry {
     ///
     /// Errors: [`Error::NotFound`] if the instance is not there, or is another registration than
     /// the one meant; [`Error::NotOwner`] and [`Error::LeaseExpired`] for a session that is not the
-    /// instance's, or gone; [`Error::TooManyReporters`].
+    /// instance's, or gone; [`Error::TooManyReporters`],
+    /// [`Error::GuardFailed`].
     pub async fn note(&self, note: &Note) -> Result<Noted, Error> {
         let findings_key = self.core.keys.health(&note.key);
         let mut seen = self.seen(&note.key)?;
@@ -71,7 +74,10 @@ impl Registry {
                 }
                 (Err(error), Some(_)) => return Err(error),
                 (Ok((_, None)) | Err(_), None) => {
-                    let response = self.core.commit(None, self.look(note)).await?;
+                    let response = self
+                        .core
+                        .commit(note.guard.as_ref(), self.look(note))
+                        .await?;
                     seen = self.looked(note, &response)?;
                     continue;
                 }
@@ -94,7 +100,7 @@ impl Registry {
                 txn = txn.when(Compare::exists(self.core.keys.session(session)));
             }
             txn.failure = self.look(note).success;
-            let response = self.core.commit(None, txn).await?;
+            let response = self.core.commit(note.guard.as_ref(), txn).await?;
             if response.succeeded {
                 return Ok(Noted {
                     instance: self.shown(record, response.revision),

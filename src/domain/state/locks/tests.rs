@@ -71,6 +71,8 @@ impl Model {
             metadata: BTreeMap::new(),
             proclamation: Bytes::new(),
             holds: Vec::new(),
+            address: String::new(),
+            yield_request: None,
             format: records::FORMAT,
             create_revision: revision,
             mod_revision: revision,

@@ -59,6 +59,13 @@ impl Records for Claims {
             session.map(str::to_owned)
         };
         let ending: BTreeSet<String> = changes.iter().filter_map(ends).collect();
+        // Named as the claim is shown.
+        let forced = |path: &str| {
+            let mark = |(key, change): &(&str, &Change)| {
+                change.put.is_some() && key.strip_prefix("forced/") == Some(path)
+            };
+            changes.iter().any(mark)
+        };
         let mut ended = BTreeSet::new();
         let mut touched = false;
         self.gone.clear();
@@ -77,7 +84,9 @@ impl Records for Claims {
                         continue;
                     }
                     if let Some((path, session)) = self.leave(key) {
-                        let cause = if ended.contains(&session) {
+                        let cause = if forced(&path) {
+                            DeleteCause::Forced
+                        } else if ended.contains(&session) {
                             DeleteCause::SessionClosed
                         } else if ending.contains(&session) {
                             DeleteCause::Expired

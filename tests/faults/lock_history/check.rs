@@ -1,0 +1,274 @@
+//! Did locks keep what they promise? For each lock, in the order of the store:
+//!
+//! - whoever was told to hold it had the oldest claim at that revision, so that holds are disjoint
+//!   and follow the queue among those who are still in it;
+//! - tokens rise from grant to grant, none is granted to two, and each is that of its claim;
+//! - each version of the counter counts one more than the one before, and was written under the
+//!   token of whoever held the lock at that moment;
+//! - each increment that was acknowledged made exactly the version that was told, no other one made
+//!   two, and what was refused, or made with a token known to be stale, made none. So the counter
+//!   ends at the number of increments that were made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::history::{Event, Outcome};
+
+/// Below the era in a token: the revision at which its claim was made.
+const REVISION: i64 = (1 << 40) - 1;
+
+/// One broken promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    pub kind: Kind,
+    pub lock: String,
+    /// What is wrong, in a sentence.
+    pub says: String,
+}
+
+/// Which promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Two held the lock at once.
+    DoubleGrant,
+    /// Somebody held it before it was its turn.
+    Order,
+    /// A token that did not rise, or that two had.
+    Token,
+    /// A grant of a claim that was not there.
+    Invented,
+    /// The counter does not count one more, or its versions do not.
+    Count,
+    /// It was counted without the lock.
+    Unfenced,
+    /// An increment that was acknowledged is not there, or not as it was told.
+    Lost,
+    /// One that was refused or stale is there, or one is there twice.
+    Undead,
+}
+
+/// What a history amounts to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// What clients were answered, all in all.
+    pub operations: usize,
+    pub grants: usize,
+    pub increments: usize,
+    /// Increments of which clients do not know whether they were made.
+    pub unknown: usize,
+    pub stale: usize,
+}
+
+/// What is known of one lock.
+#[derive(Default)]
+struct Lock<'a> {
+    /// By token: when the claim was made and when it was gone.
+    claims: BTreeMap<i64, (i64, Option<i64>)>,
+    /// The revision, the token, the client.
+    grants: Vec<(i64, i64, usize)>,
+    /// The revision, version, count, token and operation.
+    counted: Vec<(i64, i64, i64, i64, u64)>,
+    increments: Vec<&'a Event>,
+}
+
+/// Checks a history.
+pub fn check(events: &[Event]) -> Result<Summary, Vec<Violation>> {
+    let mut locks: BTreeMap<&str, Lock<'_>> = BTreeMap::new();
+    let mut summary = Summary::default();
+    for event in events {
+        match event {
+            Event::Queued {
+                revision,
+                lock,
+                token,
+            } => {
+                let claims = &mut locks.entry(lock).or_default().claims;
+                claims.insert(*token, (*revision, None));
+            }
+            Event::Left {
+                revision,
+                lock,
+                token,
+            } => {
+                let claims = &mut locks.entry(lock).or_default().claims;
+                if let Some((_, left)) = claims.get_mut(token) {
+                    *left = Some(*revision);
+                }
+            }
+            Event::Counted {
+                revision,
+                lock,
+                version,
+                count,
+                token,
+                operation,
+            } => {
+                let counted = (*revision, *version, *count, *token, *operation);
+                locks.entry(lock).or_default().counted.push(counted);
+            }
+            Event::Granted {
+                client,
+                lock,
+                token,
+                revision,
+            } => {
+                summary.operations += 1;
+                summary.grants += 1;
+                let grants = &mut locks.entry(lock).or_default().grants;
+                grants.push((*revision, *token, *client));
+            }
+            Event::Released { .. } => summary.operations += 1,
+            Event::Increment {
+                lock,
+                stale,
+                outcome,
+                ..
+            } => {
+                summary.operations += 1;
+                summary.unknown += usize::from(*outcome == Outcome::Unknown);
+                summary.stale += usize::from(*stale);
+                locks.entry(lock).or_default().increments.push(event);
+            }
+        }
+    }
+    let mut violations = Vec::new();
+    for (name, lock) in &mut locks {
+        let mut found = Vec::new();
+        lock.check_claims(&mut found);
+        lock.check_grants(&mut found);
+        lock.check_counter(&mut found);
+        lock.check_increments(&mut found);
+        summary.increments += lock.counted.len();
+        violations.extend(found.into_iter().map(|(kind, says)| Violation {
+            kind,
+            lock: (*name).to_owned(),
+            says,
+        }));
+    }
+    match violations.is_empty() {
+        true => Ok(summary),
+        false => Err(violations),
+    }
+}
+
+// === impl Lock ===
+
+impl Lock<'_> {
+    /// Says whether a claim was there at a revision.
+    fn was_there(&self, token: i64, revision: i64) -> bool {
+        let claim = self.claims.get(&token);
+        claim.is_some_and(|(from, to)| *from <= revision && to.is_none_or(|to| revision < to))
+    }
+
+    /// The oldest claim that was there at a revision.
+    fn oldest(&self, revision: i64) -> Option<i64> {
+        let mut tokens = self.claims.keys().copied();
+        tokens.find(|token| self.was_there(*token, revision))
+    }
+
+    fn check_claims(&self, found: &mut Vec<(Kind, String)>) {
+        for (token, (queued, _)) in &self.claims {
+            if token & REVISION != *queued {
+                let says = format!("token {token} is of a claim that was made at {queued}");
+                found.push((Kind::Token, says));
+            }
+        }
+    }
+
+    fn check_grants(&mut self, found: &mut Vec<(Kind, String)>) {
+        self.grants.sort_unstable();
+        let mut holders: BTreeMap<i64, usize> = BTreeMap::new();
+        let mut last: Option<i64> = None;
+        for (revision, token, client) in &self.grants {
+            if let Some(other) = holders.insert(*token, *client) {
+                if other != *client {
+                    let says = format!("token {token} was granted to {other} and to {client}");
+                    found.push((Kind::Token, says));
+                }
+                continue;
+            }
+            if !self.was_there(*token, *revision) {
+                let says = format!("{token} was granted at {revision}, when it was not there");
+                found.push((Kind::Invented, says));
+            }
+            if let Some(oldest) = self.oldest(*revision).filter(|oldest| oldest < token) {
+                let holds = holders.contains_key(&oldest);
+                let kind = if holds {
+                    Kind::DoubleGrant
+                } else {
+                    Kind::Order
+                };
+                let says = format!("{token} was granted at {revision}, before {oldest} was gone");
+                found.push((kind, says));
+            }
+            if let Some(last) = last.filter(|last| last >= token) {
+                let says = format!("{token} was granted at {revision}, after {last}");
+                found.push((Kind::Token, says));
+            }
+            last = Some(*token);
+        }
+    }
+
+    fn check_counter(&mut self, found: &mut Vec<(Kind, String)>) {
+        self.counted.sort_unstable();
+        let mut before: Option<(i64, i64)> = None;
+        let mut operations = BTreeSet::new();
+        for (revision, version, count, token, operation) in &self.counted {
+            let expected = before.map_or((1, 1), |(version, count)| (version + 1, count + 1));
+            if (*version, *count) != expected {
+                let says = format!("version {version} counts {count}, not {expected:?}");
+                found.push((Kind::Count, says));
+            }
+            before = Some((*version, *count));
+            if self.oldest(*revision) != Some(*token) {
+                let says = format!("version {version} was written by {token}, which did not hold");
+                found.push((Kind::Unfenced, says));
+            }
+            if !operations.insert(*operation) {
+                let says = format!("operation {operation} was made twice");
+                found.push((Kind::Undead, says));
+            }
+        }
+    }
+
+    fn check_increments(&self, found: &mut Vec<(Kind, String)>) {
+        let made: BTreeMap<u64, i64> = self
+            .counted
+            .iter()
+            .map(|(_, version, _, _, operation)| (*operation, *version))
+            .collect();
+        for event in &self.increments {
+            let Event::Increment {
+                operation,
+                stale,
+                outcome,
+                ..
+            } = event
+            else {
+                continue;
+            };
+            match (outcome, made.get(operation)) {
+                (Outcome::Accepted(told), made) if made != Some(told) => {
+                    found.push((Kind::Lost, format!("{event} made {made:?}")));
+                }
+                (Outcome::Refused, Some(version)) => {
+                    found.push((Kind::Undead, format!("{event} made {version}")));
+                }
+                _ => {}
+            }
+            let accepted = matches!(outcome, Outcome::Accepted(_));
+            if *stale && (made.contains_key(operation) || accepted) {
+                let says = format!("{event} was not refused");
+                found.push((Kind::Undead, says));
+            }
+        }
+        let known = self.increments.iter().filter_map(|event| match event {
+            Event::Increment { operation, .. } => Some(*operation),
+            _ => None,
+        });
+        let known: BTreeSet<u64> = known.collect();
+        for operation in made.keys().filter(|operation| !known.contains(operation)) {
+            let says = format!("nobody asked for operation {operation}");
+            found.push((Kind::Undead, says));
+        }
+    }
+}
