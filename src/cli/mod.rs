@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Restore(isolate::Restore),
     Overlay(overlay::Overlay),
     #[command(subcommand)]
-    Config(config::Config),
+    Config(Box<config::Config>),
     #[command(subcommand)]
     Audit(audit::Audit),
     Lock(lock::Lock),
