@@ -1,5 +1,6 @@
 //! The command line: the built binary against a real server.
 
+mod audit;
 mod configs;
 mod decisions;
 mod drains;

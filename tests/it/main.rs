@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod audit;
 mod checks;
 mod cli;
 mod client;

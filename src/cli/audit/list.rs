@@ -18,7 +18,7 @@ use crate::cli::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  stanchion audit list\n  stanchion audit list --key db/host\n  \
-                  stanchion audit list --actor jo --since 2h -n 1000"
+                  stanchion audit list --by jo --since 2h --limit 1000"
 )]
 pub(crate) struct List {
     /// Only changes of this key
@@ -46,7 +46,7 @@ pub(crate) struct List {
     until: Option<Duration>,
 
     /// At most so many
-    #[arg(short = 'n', long, default_value_t = 100, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 100, value_name = "NUMBER")]
     limit: usize,
 
     #[command(flatten)]

@@ -14,6 +14,10 @@ use stanchion::store::{
 pub trait Overlay: Send + Sync + 'static {
     fn inner(&self) -> &Arc<dyn Store>;
 
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        self.inner().range(request).await
+    }
+
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
         self.inner().txn(txn).await
     }
@@ -45,7 +49,7 @@ impl<O> Deref for Overlaid<O> {
 #[async_trait]
 impl<O: Overlay> Store for Overlaid<O> {
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
-        self.0.inner().range(request).await
+        self.0.range(request).await
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {

@@ -15,10 +15,10 @@ use stanchion::{
     },
 };
 use stanchion_client::proto::{
-    config_service_client::ConfigServiceClient, election_service_client::ElectionServiceClient,
-    lock_service_client::LockServiceClient, operator_service_client::OperatorServiceClient,
-    registry_service_client::RegistryServiceClient, server_service_client::ServerServiceClient,
-    session_service_client::SessionServiceClient,
+    audit_service_client::AuditServiceClient, config_service_client::ConfigServiceClient,
+    election_service_client::ElectionServiceClient, lock_service_client::LockServiceClient,
+    operator_service_client::OperatorServiceClient, registry_service_client::RegistryServiceClient,
+    server_service_client::ServerServiceClient, session_service_client::SessionServiceClient,
 };
 use tonic::{
     Code, Status,
@@ -198,6 +198,10 @@ impl Server {
 
     pub fn registry(&self) -> RegistryServiceClient<Channel> {
         RegistryServiceClient::new(self.channel())
+    }
+
+    pub fn audits(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel())
     }
 
     pub fn configs(&self) -> ConfigServiceClient<Channel> {
