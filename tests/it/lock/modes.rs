@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use stanchion_client::proto::{
     EventType, Guard, LockClaim, LockMode, LockPermits, PutConfigRequest, WatchLockRequest,
-    watch_lock_response::Message,
+    WatchLockResponse, watch_lock_response::Message,
 };
-use tonic::Code;
+use tonic::{Code, Streaming};
 
 use super::*;
 use crate::support::{
@@ -296,17 +296,11 @@ const ROUNDS: usize = 3;
 
 /// Follows every revision of a lock's queue until it is free after `claims` of them, and asserts of
 /// each that its holders go together.
-async fn follow(server: &Server, name: &str, claims: usize, fits: fn(&[&LockClaim]) -> bool) {
-    let request = WatchLockRequest {
-        lock: name.into(),
-        ..Default::default()
-    };
-    let mut stream = server
-        .locks()
-        .watch_lock(request)
-        .await
-        .unwrap()
-        .into_inner();
+async fn follow(
+    mut stream: Streaming<WatchLockResponse>,
+    claims: usize,
+    fits: fn(&[&LockClaim]) -> bool,
+) {
     let mut shown = BTreeMap::new();
     let mut seen = 0;
     let mut first = 0;
@@ -348,6 +342,13 @@ async fn storm(
         backend.server().await,
         backend.server().await,
     ];
+    // Open before anybody claims the lock, so that all is told as a change.
+    let request = WatchLockRequest {
+        lock: "l".into(),
+        ..Default::default()
+    };
+    let stream = servers[0].locks().watch_lock(request).await.unwrap();
+    let follow = follow(stream.into_inner(), CLIENTS * ROUNDS, fits);
     let mut calls = Vec::new();
     for index in 0..CLIENTS {
         let server = &servers[index % servers.len()];
@@ -370,7 +371,6 @@ async fn storm(
             }
         });
     }
-    let follow = follow(&servers[0], "l", CLIENTS * ROUNDS, fits);
     tokio::join!(follow, futures_util::future::join_all(calls));
     assert!(lock(&servers[1], "l").await.holder.is_none());
 }
