@@ -43,12 +43,8 @@ impl ConfigHandler {
                 entry(&mut fields, &at, &namespace, change)
             });
             // Each says what is wrong with it.
-            entries.fold(Some(Vec::new()), |entries, entry| {
-                entries.zip(entry).map(|(mut entries, entry)| {
-                    entries.push(entry);
-                    entries
-                })
-            })
+            let entries: Vec<_> = entries.collect();
+            entries.into_iter().collect()
         });
         let entries = fields.give(entries)?;
         let paths: Vec<ConfigPath> = entries.iter().map(|entry| entry.path.clone()).collect();

@@ -117,6 +117,7 @@ async fn a_place_is_given_up_although_its_owner_was_asked_meanwhile(backend: Bac
     // It comes to hold the lock after its call broke off.
     cut.abort();
     assert!(cut.await.unwrap_err().is_cancelled());
+    tokio::time::sleep(backend.settings().domain.waiter_keep / 4).await;
     assert!(release_token(&server, "l", &first, token).await);
     assert!(ask(&server, "l", "please").await.requested);
     eventually("the place to be given up", || async {
