@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(parsed[1].change, Some(Change::Delete(ConfigDelete {})));
         let rollback = ConfigRollback { version: 3 };
         assert_eq!(parsed[2].change, Some(Change::Rollback(rollback)));
-        assert!(matches!(&parsed[3].change, Some(Change::Put(put)) if put.content == &b"\xff"[..]));
+        assert!(matches!(&parsed[3].change, Some(Change::Put(put)) if put.content == b"\xff"[..]));
         assert_eq!(parsed[4].change, None);
     }
 

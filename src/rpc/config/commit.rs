@@ -43,8 +43,8 @@ impl ConfigHandler {
                 entry(&mut fields, &at, &namespace, change)
             });
             // Each says what is wrong with it.
-            let entries: Vec<_> = entries.collect();
-            entries.into_iter().collect()
+            let entries: Vec<Option<Entry>> = entries.collect();
+            entries.into_iter().collect::<Option<Vec<_>>>()
         });
         let entries = fields.give(entries)?;
         let paths: Vec<ConfigPath> = entries.iter().map(|entry| entry.path.clone()).collect();

@@ -60,8 +60,8 @@ async fn a_bound_config_follows_its_changes_by_its_content_type(backend: Backend
     let bind = client.config().bind::<Limits>("shop/limits");
     let mut live = bind.start().await.unwrap();
     assert_eq!(live.get()["a"], 1);
-    let (told, mut heard) = mpsc::unbounded_channel();
-    let callback = live.on_change(move |now| told.send(now.value["a"]).unwrap());
+    let (told, mut heard) = mpsc::channel(16);
+    let callback = live.on_change(move |now| told.try_send(now.value["a"]).unwrap());
 
     put(&client, ContentType::Yaml, "a: 2").await;
     shows(&mut live, "YAML", |now| now.value["a"] == 2).await;

@@ -343,11 +343,11 @@ async fn storm(
         backend.server().await,
     ];
     // Open before anybody claims the lock, so that all is told as a change.
-    let request = WatchLockRequest {
+    let watch = WatchLockRequest {
         lock: "l".into(),
         ..Default::default()
     };
-    let stream = servers[0].locks().watch_lock(request).await.unwrap();
+    let stream = servers[0].locks().watch_lock(watch).await.unwrap();
     let follow = follow(stream.into_inner(), CLIENTS * ROUNDS, fits);
     let mut calls = Vec::new();
     for index in 0..CLIENTS {
