@@ -3,6 +3,7 @@
 mod change;
 mod changes;
 mod commit;
+mod draft;
 mod edit;
 mod folder;
 mod import;
@@ -10,6 +11,7 @@ mod item;
 mod plan;
 mod react;
 mod read;
+mod release;
 mod show;
 mod transfer;
 mod watch;
@@ -35,6 +37,10 @@ pub(crate) enum Config {
     Plan(transfer::Plans),
     Apply(transfer::Apply),
     Commit(commit::Commit),
+    #[command(subcommand)]
+    Draft(draft::Draft),
+    #[command(subcommand)]
+    Release(release::Release),
 }
 
 /// Conditions and notes of a change.
@@ -95,6 +101,8 @@ impl Config {
             Self::Plan(command) => command.run().await,
             Self::Apply(command) => command.run().await,
             Self::Commit(command) => command.run().await,
+            Self::Draft(command) => command.run().await,
+            Self::Release(command) => command.run().await,
         }
     }
 
@@ -113,6 +121,8 @@ impl Config {
             Self::Plan(command) => &command.connection,
             Self::Apply(command) => &command.connection,
             Self::Commit(command) => &command.connection,
+            Self::Draft(command) => command.connection(),
+            Self::Release(command) => command.connection(),
         }
     }
 }

@@ -56,6 +56,12 @@ pub enum Error {
         /// SHA-256 of what is there; `None`: nothing is.
         found: Option<[u8; 32]>,
     },
+    /// Config items of a release are not as expected.
+    #[error("{} configs are not as expected, {} first", keys.len(), keys.first().map_or("", String::as_str))]
+    ConfigsChanged {
+        /// Which.
+        keys: Vec<String>,
+    },
     /// The lock is still held by another when the wait ends.
     #[error("lock {name} is held by {holder}")]
     LockHeld {
@@ -238,6 +244,10 @@ pub enum Resource {
     Config,
     /// A version of a config item.
     ConfigVersion,
+    /// The draft of a config item, `namespace/key`.
+    ConfigDraft,
+    /// A release, `namespace/name`.
+    Release,
     /// A service, `namespace/service`.
     Service,
     /// A namespace.
@@ -261,6 +271,17 @@ impl Error {
         Self::Invalid {
             field: field.into(),
             description: description.to_string(),
+        }
+    }
+
+    /// Says within which field the one is that breaks a rule.
+    pub fn within(self, outer: &str) -> Self {
+        match self {
+            Self::Invalid { field, description } => Self::Invalid {
+                field: format!("{outer}{field}").into(),
+                description,
+            },
+            error => error,
         }
     }
 
@@ -309,6 +330,8 @@ impl std::fmt::Display for Resource {
             Self::Instance => "instance",
             Self::Config => "config",
             Self::ConfigVersion => "config version",
+            Self::ConfigDraft => "config draft",
+            Self::Release => "release",
             Self::Service => "service",
             Self::Namespace => "namespace",
         })

@@ -23,12 +23,17 @@
 //!   cfg/<namespace>/<key…>//<version>    a version of a config item, immutable
 //!   audit/<namespace>/<random>           what is remembered of a deed, not sealed yet
 //!   seal/<namespace>/<number>            a stretch of what is, the newest first
+//!   draft/<namespace>/<key…>             what an item is to say once it is published
+//!   release/<namespace>/<release>        configs that were published together, immutable
+//!   released/<namespace>/<time>.<random> the same without its items, newest first
 //! ```
 //!
 //! `<waiter>` is `<session>.<hash of the request id>`. Names have no `/` and config keys no empty
 //! segment, so no key is a prefix of another's room and `//` ends a config key.
 
 mod paths;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -39,7 +44,7 @@ use super::{
     session_id::SessionId,
 };
 
-pub use self::paths::{ConfigPath, InstanceKey, QueueKind, QueuePath, ServiceKey};
+pub use self::paths::{ConfigPath, InstanceKey, QueueKind, QueuePath, ReleasePath, ServiceKey};
 
 /// The keys under one root.
 #[derive(Debug, Clone)]
@@ -186,6 +191,41 @@ impl Keyspace {
     pub fn parse_config_version(&self, key: &[u8]) -> Option<i64> {
         let text = std::str::from_utf8(key).ok()?;
         i64::from_str_radix(text.rsplit_once("//")?.1, 16).ok()
+    }
+
+    /// The draft of a config item.
+    pub fn draft(&self, path: &ConfigPath) -> Bytes {
+        self.at("history/draft/", &path.path())
+    }
+
+    /// The config key at the end of the key of a draft.
+    pub fn parse_draft(&self, namespace: &Namespace, key: &[u8]) -> Option<ConfigKey> {
+        let room = self.at("history/draft/", &format!("{namespace}/"));
+        let key = std::str::from_utf8(key.strip_prefix(&room[..])?).ok()?;
+        ConfigKey::parse(key).ok()
+    }
+
+    /// The drafts of a namespace whose key begins with `prefix`.
+    pub fn drafts(&self, namespace: &Namespace, prefix: &str) -> KeyRange {
+        KeyRange::prefix(self.at("history/draft/", &format!("{namespace}/{prefix}")))
+    }
+
+    /// A release.
+    pub fn release(&self, path: &ReleasePath) -> Bytes {
+        self.at("history/release/", &path.path())
+    }
+
+    /// Where a release is listed: later ones come first.
+    pub fn released(&self, namespace: &Namespace, time: SystemTime, random: u32) -> Bytes {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        let place = format!("{namespace}/{:016x}.{random:08x}", u64::MAX - micros);
+        self.at("history/released/", &place)
+    }
+
+    /// Where the releases of a namespace are listed.
+    pub fn releases(&self, namespace: &Namespace) -> KeyRange {
+        KeyRange::prefix(self.at("history/released/", &format!("{namespace}/")))
     }
 
     /// What is remembered of a deed.

@@ -95,6 +95,8 @@ names! {
     /// The key of a config item: at most 512 bytes, segments of `[A-Za-z0-9._:@-]` separated by
     /// `/`.
     ConfigKey: check_config_key;
+    /// The name of a release: 1–253 bytes of `[A-Za-z0-9._:@-]`.
+    ReleaseName: check_name;
     /// Free text that names something: at most 253 bytes without control characters; may be empty.
     Label: check_label;
 }

@@ -87,7 +87,7 @@ impl Core {
     }
 
     /// Makes sure that a guard holds.
-    async fn require(&self, guard: Option<&Guard>) -> Result<(), Error> {
+    pub(super) async fn require(&self, guard: Option<&Guard>) -> Result<(), Error> {
         if guard.is_some() {
             self.commit(guard, Txn::new()).await?;
         }

@@ -21,6 +21,9 @@ const DOMAIN: &str = "stanchion";
 /// When a call refused for a passing reason may be repeated.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// How many of many things an error names: headers have their bounds.
+const NAMED: usize = 10;
+
 /// What the table says of one error.
 struct Row {
     code: Code,
@@ -162,11 +165,21 @@ fn row(error: &Error) -> Row {
                 Resource::ConfigVersion => R::ConfigVersionNotFound,
                 Resource::Service => R::ServiceNotFound,
                 Resource::Namespace => R::NamespaceNotFound,
+                Resource::ConfigDraft => R::ConfigDraftNotFound,
+                Resource::Release => R::ReleaseNotFound,
             },
         )
         .with("name", name),
-        Error::AlreadyExists { name, holder, .. } => {
-            Row::new(Code::AlreadyExists, R::InstanceAlreadyExists)
+        Error::AlreadyExists {
+            resource,
+            name,
+            holder,
+        } => {
+            let reason = match resource {
+                Resource::Release => R::ReleaseAlreadyExists,
+                _ => R::InstanceAlreadyExists,
+            };
+            Row::new(Code::AlreadyExists, reason)
                 .with("name", name)
                 .with("holder", holder)
         }
@@ -189,6 +202,12 @@ fn row(error: &Error) -> Row {
             Row::new(Code::Aborted, R::ChecksumMismatch)
                 .with("expected_sha256", page::hex(expected))
                 .with("current_sha256", found)
+        }
+        Error::ConfigsChanged { keys } => {
+            let first: Vec<&str> = keys.iter().map(String::as_str).take(NAMED).collect();
+            Row::new(Code::Aborted, R::ConfigsChanged)
+                .with("keys", first.join(" "))
+                .with("count", keys.len())
         }
         Error::Conflict { name } => Row::new(Code::Aborted, R::Conflict).with("name", name),
         Error::LockHeld { name, holder } => Row::new(Code::FailedPrecondition, R::LockHeld)

@@ -9,6 +9,7 @@ mod keep;
 mod live;
 mod origin;
 mod place;
+mod release;
 mod snapshot;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -1,6 +1,9 @@
 //! Changes of several configs, from flags or a file.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::Args;
@@ -9,6 +12,7 @@ use stanchion_client::proto::{
     ConfigChange, ConfigDelete, ConfigPut, ConfigRollback, ContentType, config_change::Change,
 };
 
+use super::item::guess;
 use crate::cli::{failure::Failure, parse};
 
 /// What to change, and what to expect.
@@ -48,10 +52,8 @@ impl ChangeArgs {
     pub(crate) async fn read(self) -> Result<Vec<ConfigChange>, Failure> {
         let mut changes = Vec::new();
         if let Some(path) = self.file {
-            let read = tokio::fs::read(&path).await;
+            let bytes = read_file(&path).await?;
             let name = path.display();
-            let bytes =
-                read.map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
             let parsed = parse_list(&bytes);
             changes = parsed.map_err(|error| Failure::usage(format!("{name}: {error}")))?;
         }
@@ -63,12 +65,11 @@ impl ChangeArgs {
             set(&mut changes, key, Change::Put(put))?;
         }
         for (key, path) in self.files {
-            let content = tokio::fs::read(&path).await;
-            let content =
-                content.map_err(|error| Failure::usage(format!("cannot read {path}: {error}")))?;
+            let path = PathBuf::from(path);
+            let content = read_file(&path).await?;
             let put = ConfigPut {
+                content_type: guess(&path.to_string_lossy(), &content).into(),
                 content: content.into(),
-                content_type: type_of_name(&path).into(),
                 ..ConfigPut::default()
             };
             set(&mut changes, key, Change::Put(put))?;
@@ -175,15 +176,10 @@ fn named(name: String) -> Result<ContentType, String> {
     ContentType::from_str_name(&full).ok_or_else(|| format!("`{name}` is no content type"))
 }
 
-fn type_of_name(path: &str) -> ContentType {
-    match path.rsplit_once('.').map(|(_, extension)| extension) {
-        Some("json") => ContentType::Json,
-        Some("yaml" | "yml") => ContentType::Yaml,
-        Some("toml") => ContentType::Toml,
-        Some("properties") => ContentType::Properties,
-        Some("xml") => ContentType::Xml,
-        _ => ContentType::Text,
-    }
+/// What a file says.
+pub(super) async fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    let read = tokio::fs::read(path).await;
+    read.map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))
 }
 
 fn number(text: &str) -> Result<(String, i64), String> {

@@ -23,6 +23,7 @@ pub(super) fn config(config: &Config, with_content: bool) -> Value {
         "operation": operation(config.operation()),
         "rollback_of": rollback_of(config.rollback_of),
         "revision": config.revision,
+        "release": release(&config.release),
     });
     if with_content {
         add_content(&mut value, &config.content);
@@ -47,6 +48,7 @@ pub(super) fn version(version: &ConfigVersion, with_content: bool) -> Value {
         "operation": operation(version.operation()),
         "rollback_of": rollback_of(version.rollback_of),
         "revision": version.revision,
+        "release": release(&version.release),
     });
     if with_content {
         add_content(&mut value, &version.content);
@@ -66,7 +68,11 @@ fn rollback_of(version: i64) -> Option<i64> {
     (version != 0).then_some(version)
 }
 
-fn add_content(value: &mut Value, content: &[u8]) {
+fn release(name: &str) -> Option<&str> {
+    (!name.is_empty()).then_some(name)
+}
+
+pub(super) fn add_content(value: &mut Value, content: &[u8]) {
     match std::str::from_utf8(content) {
         Ok(text) => value["content"] = text.into(),
         Err(_) => value["content_base64"] = BASE64_STANDARD.encode(content).into(),

@@ -2,7 +2,15 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::domain::{audit::Caller, guard::Guard, keyspace::ConfigPath, names::Label};
+use crate::{
+    domain::{
+        audit::Caller,
+        guard::Guard,
+        keyspace::{ConfigPath, ReleasePath},
+        names::{Label, ReleaseName},
+    },
+    store::Revision,
+};
 
 use super::{Body, Operation};
 
@@ -64,6 +72,15 @@ pub struct Entry {
     pub expected: Expected,
     /// What is to become of it; `None`: it only has to be as expected.
     pub change: Option<Change>,
+    /// The draft that says what is to become of it.
+    pub draft: Option<DraftRef>,
+}
+
+/// A draft that is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DraftRef {
+    /// The revision that last put it; `0`: any will do.
+    pub revision: Revision,
 }
 
 /// Changes that happen together or not at all.
@@ -72,8 +89,20 @@ pub(super) struct Order {
     /// No two of one item.
     pub(super) entries: Vec<Entry>,
     pub(super) terms: Terms,
+    /// Tells a repetition from another request under the same id.
+    pub(super) digest: [u8; 32],
     /// Whether the request lists its changes, however many: errors say which they mean.
     pub(super) listed: bool,
+    /// The release that they are.
+    pub(super) release: Option<Publication>,
+}
+
+/// What is to be published.
+#[derive(Debug, Clone)]
+pub(super) struct Publication {
+    pub(super) path: ReleasePath,
+    /// The release that it rolls back.
+    pub(super) rollback_of: Option<ReleaseName>,
 }
 
 // === impl Change ===
@@ -93,33 +122,52 @@ impl Change {
 impl Order {
     /// The change of one item.
     pub(super) fn single(mutation: Mutation, change: Change) -> Self {
+        let entries = vec![Entry {
+            path: mutation.path,
+            expected: mutation.expected,
+            change: Some(change),
+            draft: None,
+        }];
         Self {
-            entries: vec![Entry {
-                path: mutation.path,
-                expected: mutation.expected,
-                change: Some(change),
-            }],
-            terms: mutation.terms,
             listed: false,
+            ..Self::listed(entries, mutation.terms)
         }
     }
 
-    /// SHA-256 over what is asked for. The guard is not part of it: who repeats a request may hold
-    /// the lock under another token by then.
-    pub(super) fn digest(&self) -> [u8; 32] {
-        let mut parts = Parts(Sha256::new());
-        for entry in &self.entries {
-            parts.add(entry.path.path().as_bytes());
-            parts.expected(&entry.expected);
-            match &entry.change {
-                None => parts.add(b"expect"),
-                Some(change) => parts.change(change),
-            }
+    /// Changes of several items.
+    pub(super) fn listed(entries: Vec<Entry>, terms: Terms) -> Self {
+        Self {
+            digest: digest(&entries, &terms, &[]),
+            entries,
+            terms,
+            listed: true,
+            release: None,
         }
-        parts.add(self.terms.actor.as_str().as_bytes());
-        parts.add(self.terms.comment.as_bytes());
-        parts.0.finalize().into()
     }
+}
+
+/// SHA-256 over what is asked for. The guard is not part of it: who repeats a request may hold the
+/// lock under another token by then.
+pub(super) fn digest(entries: &[Entry], terms: &Terms, more: &[&[u8]]) -> [u8; 32] {
+    let mut parts = Parts(Sha256::new());
+    for entry in entries {
+        parts.add(entry.path.path().as_bytes());
+        parts.expected(&entry.expected);
+        if let Some(draft) = entry.draft {
+            parts.add(b"draft");
+            parts.add(&draft.revision.to_be_bytes());
+        }
+        match &entry.change {
+            None => parts.add(b"expect"),
+            Some(change) => parts.change(change),
+        }
+    }
+    parts.add(terms.actor.as_str().as_bytes());
+    parts.add(terms.comment.as_bytes());
+    for part in more {
+        parts.add(part);
+    }
+    parts.0.finalize().into()
 }
 
 /// A digest of a list of parts.
@@ -185,6 +233,7 @@ mod tests {
                 checksum: None,
             },
             change,
+            draft: None,
         }
     }
 
@@ -196,12 +245,7 @@ mod tests {
                 comment: comment.into(),
                 ..Terms::default()
             };
-            Order {
-                entries,
-                terms,
-                listed: true,
-            }
-            .digest()
+            digest(&entries, &terms, &[])
         };
         let put = |label: &str, value: &str, description: &str| {
             Some(Change::Put(Body {

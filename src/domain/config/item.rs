@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, time::SystemTime};
 use bytes::Bytes;
 
 use crate::{
-    domain::{keyspace::ConfigPath, names::Label, watch::WireForm},
+    domain::{
+        keyspace::ConfigPath,
+        names::{Label, ReleaseName},
+        watch::WireForm,
+    },
     store::Revision,
 };
 
@@ -69,6 +73,8 @@ pub struct ConfigVersion {
     pub deleted: bool,
     /// The request that made it.
     pub request_id: String,
+    /// The release that made it.
+    pub release: Option<ReleaseName>,
     /// The revision that made it.
     pub revision: Revision,
 }
@@ -102,6 +108,8 @@ pub enum Operation {
     Delete,
     /// A rollback.
     Rollback,
+    /// A release.
+    Release,
 }
 
 /// A request that a head remembers, to recognise its repetition.

@@ -4,9 +4,11 @@
 //! which nobody ever rewrites, and an entry of the audit ([`write`]).
 
 mod change;
+mod draft;
 mod history;
 mod item;
 mod prefix;
+mod release;
 mod selection;
 mod write;
 
@@ -22,10 +24,12 @@ use super::{
 };
 
 pub use self::{
-    change::{Change, Entry, Expected, Mutation, Terms},
+    change::{Change, DraftRef, Entry, Expected, Mutation, Terms},
+    draft::{Draft, Drafts, DraftsPage, PutDraft},
     history::{Versions, VersionsPage},
     item::{Body, ConfigHead, ConfigVersion, ContentType, Operation, RequestRecord},
     prefix::ConfigPrefix,
+    release::{Publish, Release, ReleaseItem, Releases, RollbackRelease},
     selection::ConfigSelection,
     write::{Committed, Deleted, Outcome, Written},
 };

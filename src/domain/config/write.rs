@@ -5,7 +5,7 @@
 //! as expected, nothing is to be done) is decided only on what the store itself has said during the
 //! call.
 
-mod many;
+pub(super) mod many;
 mod plan;
 mod seen;
 mod single;
@@ -15,14 +15,15 @@ use std::time::Duration;
 
 use crate::{
     cache::Freshness,
-    domain::Error,
+    domain::{Error, error::Resource},
     store::{KeyRange, RangeRequest, Revision},
 };
 
-use super::{ConfigVersion, Configs, change::Order};
+use super::{ConfigVersion, Configs, Release, change::Order};
 
+pub(super) use self::seen::Seen;
 pub use self::single::{Deleted, Written};
-use self::{seen::Seen, transaction::Attempt};
+use self::transaction::Attempt;
 
 /// How often a change is made anew after losing to another one.
 const ATTEMPTS: u32 = 64;
@@ -40,6 +41,8 @@ pub struct Committed {
     pub outcomes: Vec<Outcome>,
     /// The revision at which that was so.
     pub revision: Revision,
+    /// The release that they are; `None` if they are none, or were repeated.
+    pub(super) release: Option<Release>,
 }
 
 /// What became of one item.
@@ -95,14 +98,16 @@ impl Configs {
         planned: Vec<Option<ConfigVersion>>,
         seen: &mut [Seen],
     ) -> Result<Option<Committed>, Error> {
-        let attempt = Attempt::new(&self.core, order, seen, &planned)?;
+        let now = self.core.clock.system_time();
+        let mut attempt = Attempt::new(&self.core, order, seen, &planned, now)?;
         let guard = order.terms.guard.as_ref();
         let response = match self.core.commit(guard, attempt.txn.clone()).await {
             Ok(response) => response,
             Err(error @ Error::GuardFailed { .. }) => {
                 // The lock may have gone between the first sending and the second.
                 let written = self.own_revision(&attempt).await?;
-                return Ok(Some(done(written.ok_or(error)?, planned, seen)));
+                let written = written.ok_or(error)?;
+                return Ok(Some(done(written, planned, seen, attempt.release.take())));
             }
             Err(error) => return Err(error),
         };
@@ -113,15 +118,23 @@ impl Configs {
             } else {
                 response.revision
             };
-            let mut done = done(written, planned, seen);
+            let mut done = done(written, planned, seen, attempt.release.take());
             done.revision = response.revision;
             return Ok(Some(done));
         }
         let own = response.found(order.entries.len());
-        if let Some(own) = own.filter(|own| attempt.is_own(Some(own))) {
+        if let Some(own) = own.filter(|own| attempt.is_own(own)) {
             let limit = self.core.settings.read_your_writes;
             self.core.cache.reached(own.create_revision, limit).await;
-            return Ok(Some(done(own.create_revision, planned, seen)));
+            let written = own.create_revision;
+            return Ok(Some(done(written, planned, seen, attempt.release.take())));
+        }
+        if let Some(release) = attempt.release.filter(|_| own.is_some()) {
+            return Err(Error::AlreadyExists {
+                resource: Resource::Release,
+                name: release.path.path(),
+                holder: "another request".into(),
+            });
         }
         let mut unread = Vec::new();
         for (at, (entry, seen)) in order.entries.iter().zip(&mut *seen).enumerate() {
@@ -146,7 +159,7 @@ impl Configs {
         let keys = KeyRange::key(key.clone());
         let found = self.core.store.range(RangeRequest::new(keys)).await;
         let found = found.map_err(|error| Error::CommitUnknown(error.to_string()))?;
-        let own = found.kvs.first().filter(|own| attempt.is_own(Some(own)));
+        let own = found.kvs.first().filter(|own| attempt.is_own(own));
         Ok(own.map(|own| own.create_revision))
     }
 
@@ -160,12 +173,11 @@ impl Configs {
         }
         // They may have been seen before the others: then they are told of by an older state.
         self.look_again(order, seen, forgetful).await?;
-        let digest = order.digest();
         let mut outcomes = Vec::new();
         let mut revision = 0;
         for (entry, seen) in order.entries.iter().zip(&*seen) {
             let record = seen.remembers(request_id);
-            if record.is_some_and(|record| record.digest != digest) {
+            if record.is_some_and(|record| record.digest != order.digest) {
                 let description = "was used for another request on this key";
                 return Err(Error::invalid("request_id", description));
             }
@@ -189,12 +201,18 @@ impl Configs {
             committed: true,
             outcomes,
             revision,
+            release: None,
         }))
     }
 }
 
 /// What has become of items that are as planned now, and were as seen before.
-fn done(revision: Revision, planned: Vec<Option<ConfigVersion>>, seen: &[Seen]) -> Committed {
+fn done(
+    revision: Revision,
+    planned: Vec<Option<ConfigVersion>>,
+    seen: &[Seen],
+    release: Option<Release>,
+) -> Committed {
     let outcomes = planned
         .into_iter()
         .zip(seen)
@@ -213,6 +231,10 @@ fn done(revision: Revision, planned: Vec<Option<ConfigVersion>>, seen: &[Seen]) 
         committed: true,
         outcomes: outcomes.collect(),
         revision,
+        release: release.map(|release| Release {
+            revision,
+            ..release
+        }),
     }
 }
 
@@ -229,6 +251,7 @@ fn refused(order: &Order, seen: Vec<Seen>) -> Committed {
         committed: false,
         outcomes: outcomes.collect(),
         revision,
+        release: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::domain::names::{ConfigKey, InstanceId, Namespace, QueueName, ServiceName};
+use crate::domain::names::{ConfigKey, InstanceId, Namespace, QueueName, ReleaseName, ServiceName};
 
 /// A service within its namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +31,15 @@ pub struct ConfigPath {
     pub namespace: Namespace,
     /// The key.
     pub key: ConfigKey,
+}
+
+/// A release within its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReleasePath {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The release.
+    pub name: ReleaseName,
 }
 
 /// What the first in a queue has.
@@ -105,6 +114,15 @@ impl ConfigPath {
     /// `namespace/key`.
     pub fn path(&self) -> String {
         format!("{}/{}", self.namespace, self.key)
+    }
+}
+
+// === impl ReleasePath ===
+
+impl ReleasePath {
+    /// `namespace/name`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
     }
 }
 

@@ -12,7 +12,11 @@ use crate::{
     store::KeyValue,
 };
 
-use super::{DecodeError, FORMAT, decode, encode, label, time};
+use super::{
+    DecodeError, FORMAT, decode, encode, label,
+    release::{release_name, text_of},
+    time,
+};
 
 /// Reads the head of a config item.
 pub fn config_head(path: ConfigPath, kv: &KeyValue) -> Result<ConfigHead, DecodeError> {
@@ -41,6 +45,7 @@ pub fn config_head(path: ConfigPath, kv: &KeyValue) -> Result<ConfigHead, Decode
             rollback_of: record.rollback_of,
             deleted: record.deleted,
             request_id: record.request_id,
+            release: release_name(&record.release, "release")?,
             revision: kv.mod_revision,
         },
         format: record.format,
@@ -79,6 +84,7 @@ pub fn encode_config_head(head: &ConfigHead) -> Bytes {
         deleted: current.deleted,
         requests: head.requests.iter().map(request).collect(),
         request_id: current.request_id.clone(),
+        release: text_of(current.release.as_ref()),
         create_revision: head.create_revision,
     })
 }
@@ -106,6 +112,7 @@ pub fn config_version(kv: &KeyValue) -> Result<ConfigVersion, DecodeError> {
         rollback_of: record.rollback_of,
         deleted: record.deleted,
         request_id: record.request_id,
+        release: release_name(&record.release, "release")?,
         revision: kv.create_revision,
     })
 }
@@ -128,6 +135,7 @@ pub fn encode_config_version(version: &ConfigVersion) -> Bytes {
         rollback_of: version.rollback_of,
         deleted: version.deleted,
         request_id: version.request_id.clone(),
+        release: text_of(version.release.as_ref()),
     })
 }
 
@@ -140,12 +148,12 @@ fn request(record: wire::ConfigRequest) -> Result<RequestRecord, DecodeError> {
     })
 }
 
-fn sha256(bytes: &[u8], field: &'static str) -> Result<[u8; 32], DecodeError> {
+pub(super) fn sha256(bytes: &[u8], field: &'static str) -> Result<[u8; 32], DecodeError> {
     bytes.try_into().map_err(|_| DecodeError::Field(field))
 }
 
 /// A type of the future is bytes to us.
-fn content_type(wire: wire::ContentType) -> ContentType {
+pub(super) fn content_type(wire: wire::ContentType) -> ContentType {
     match wire {
         wire::ContentType::Text => ContentType::Text,
         wire::ContentType::Json => ContentType::Json,
@@ -157,7 +165,7 @@ fn content_type(wire: wire::ContentType) -> ContentType {
     }
 }
 
-fn wire_content_type(content_type: ContentType) -> wire::ContentType {
+pub(super) fn wire_content_type(content_type: ContentType) -> wire::ContentType {
     match content_type {
         ContentType::Text => wire::ContentType::Text,
         ContentType::Json => wire::ContentType::Json,
@@ -174,6 +182,7 @@ fn operation(wire: wire::ConfigOperation) -> Result<Operation, DecodeError> {
         wire::ConfigOperation::Put => Ok(Operation::Put),
         wire::ConfigOperation::Delete => Ok(Operation::Delete),
         wire::ConfigOperation::Rollback => Ok(Operation::Rollback),
+        wire::ConfigOperation::Release => Ok(Operation::Release),
         wire::ConfigOperation::Unspecified => Err(DecodeError::Field("operation")),
     }
 }
@@ -183,5 +192,6 @@ fn wire_operation(operation: Operation) -> wire::ConfigOperation {
         Operation::Put => wire::ConfigOperation::Put,
         Operation::Delete => wire::ConfigOperation::Delete,
         Operation::Rollback => wire::ConfigOperation::Rollback,
+        Operation::Release => wire::ConfigOperation::Release,
     }
 }

@@ -6,10 +6,12 @@
 mod audit;
 mod check;
 mod config;
+mod draft;
 mod health;
 mod instance;
 mod lock;
 mod operator;
+mod release;
 mod removed;
 mod service;
 mod session;
@@ -35,10 +37,12 @@ use crate::{
 pub use self::{
     audit::{audit_entry, audit_seal, encode_audit_entry, encode_audit_seal, is_newer_audit},
     config::{config_head, config_version, encode_config_head, encode_config_version},
+    draft::{draft, encode_draft},
     health::{encode_findings, findings},
     instance::{encode_instance, instance},
     lock::{encode_forced_release, encode_waiter, forced_release, same_call, waiter},
     operator::{encode_operator, operator},
+    release::{encode_release, release},
     removed::{drain_ack, encode_drain_ack, encode_tombstone, tombstone},
     service::{encode_namespace, encode_service, namespace, service},
     session::{encode_session, session},

@@ -1,15 +1,15 @@
 //! Changes of several configs at once.
 
 use stanchion_client::proto::{
-    CommitConfigsRequest, CommitConfigsResponse, ConfigChange, ConfigChangeResult, ConfigPut,
-    config_change,
+    CommitConfigsRequest, CommitConfigsResponse, ConfigChange, ConfigChangeResult, ConfigFromDraft,
+    ConfigPut, config_change,
 };
 use tonic::Status;
 
 use crate::{
     domain::{
         audit::Caller,
-        config::{Body, Change, Entry, Expected, Outcome, Terms},
+        config::{Body, Change, DraftRef, Entry, Expected, Outcome, Terms},
         keyspace::ConfigPath,
         names::{ConfigKey, Namespace},
     },
@@ -36,16 +36,7 @@ impl ConfigHandler {
             comment: fields.comment(request.comment),
             validate_only: request.validate_only,
         };
-        let entries = namespace.and_then(|namespace| {
-            let numbered = request.changes.into_iter().enumerate();
-            let entries = numbered.map(|(at, change)| {
-                let at = format!("changes[{at}]");
-                entry(&mut fields, &at, &namespace, change)
-            });
-            // Each says what is wrong with it.
-            let entries: Vec<Option<Entry>> = entries.collect();
-            entries.into_iter().collect::<Option<Vec<_>>>()
-        });
+        let entries = entries(&mut fields, namespace, request.changes);
         let entries = fields.give(entries)?;
         let paths: Vec<ConfigPath> = entries.iter().map(|entry| entry.path.clone()).collect();
         let done = self.configs.commit(entries, terms).await;
@@ -61,6 +52,23 @@ impl ConfigHandler {
     }
 }
 
+/// The changes that a request lists.
+pub(super) fn entries(
+    fields: &mut Violations,
+    namespace: Option<Namespace>,
+    changes: Vec<ConfigChange>,
+) -> Option<Vec<Entry>> {
+    let namespace = namespace?;
+    let numbered = changes.into_iter().enumerate();
+    let entries = numbered.map(|(at, change)| {
+        let at = format!("changes[{at}]");
+        entry(fields, &at, &namespace, change)
+    });
+    // First all of them, because each says what is wrong with it.
+    let entries: Vec<Option<Entry>> = entries.collect();
+    entries.into_iter().collect()
+}
+
 fn entry(
     fields: &mut Violations,
     at: &str,
@@ -72,12 +80,22 @@ fn entry(
     let version = decode::expected_version(fields, &field, wire.expected_version, 0);
     let field = format!("{at}.expected_sha256");
     let checksum = decode::checksum(fields, &field, &wire.expected_sha256);
-    let change = wire.change.map(|wire| match wire {
-        config_change::Change::Put(put) => Change::Put(body(fields, &format!("{at}.put"), put)),
-        config_change::Change::Delete(_) => Change::Delete,
+    let mut draft = None;
+    let change = wire.change.and_then(|wire| match wire {
+        config_change::Change::Put(put) => {
+            Some(Change::Put(body(fields, &format!("{at}.put."), put)))
+        }
+        config_change::Change::Delete(_) => Some(Change::Delete),
         config_change::Change::Rollback(to) => {
             decode::positive(fields, &format!("{at}.rollback.version"), to.version);
-            Change::Rollback(to.version)
+            Some(Change::Rollback(to.version))
+        }
+        config_change::Change::Draft(ConfigFromDraft { revision }) => {
+            if revision < 0 {
+                fields.add(format!("{at}.draft.revision"), "must not be negative");
+            }
+            draft = Some(DraftRef { revision });
+            None
         }
     });
     Some(Entry {
@@ -87,16 +105,18 @@ fn entry(
         },
         expected: Expected { version, checksum },
         change,
+        draft,
     })
 }
 
-fn body(fields: &mut Violations, at: &str, put: ConfigPut) -> Body {
-    let content_type = format!("{at}.content_type");
+/// What a config is to say; `at` is where in the request, with a point.
+pub(super) fn body(fields: &mut Violations, at: &str, put: ConfigPut) -> Body {
+    let content_type = format!("{at}content_type");
     Body {
         content: put.content,
         content_type: decode::content_type(fields, &content_type, put.content_type),
-        labels: decode::labels(fields, &format!("{at}.labels"), put.labels),
-        description: decode::description(fields, &format!("{at}.description"), put.description),
+        labels: decode::labels(fields, &format!("{at}labels"), put.labels),
+        description: decode::description(fields, &format!("{at}description"), put.description),
     }
 }
 

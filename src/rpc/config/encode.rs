@@ -9,6 +9,7 @@ use crate::{
     domain::{
         config::{ConfigHead, ConfigVersion, ContentType, Operation, Written},
         keyspace::ConfigPath,
+        names::ReleaseName,
     },
     rpc::page,
 };
@@ -40,6 +41,7 @@ pub(super) fn config(path: &ConfigPath, version: &ConfigVersion, content: bool) 
         operation: version.operation,
         rollback_of: version.rollback_of,
         revision: version.revision,
+        release: version.release,
     }
 }
 
@@ -73,10 +75,16 @@ pub(super) fn config_version(
         operation: wire_operation(version.operation).into(),
         rollback_of: version.rollback_of,
         revision: version.revision,
+        release: name_of(version.release.as_ref()),
     }
 }
 
-fn wire_content_type(content_type: ContentType) -> proto::ContentType {
+/// The name of a release, or nothing.
+pub(super) fn name_of(release: Option<&ReleaseName>) -> String {
+    release.map_or(String::new(), ReleaseName::to_string)
+}
+
+pub(super) fn wire_content_type(content_type: ContentType) -> proto::ContentType {
     match content_type {
         ContentType::Text => proto::ContentType::Text,
         ContentType::Json => proto::ContentType::Json,
@@ -93,5 +101,6 @@ fn wire_operation(operation: Operation) -> proto::ConfigOperation {
         Operation::Put => proto::ConfigOperation::Put,
         Operation::Delete => proto::ConfigOperation::Delete,
         Operation::Rollback => proto::ConfigOperation::Rollback,
+        Operation::Release => proto::ConfigOperation::Release,
     }
 }

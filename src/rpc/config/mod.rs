@@ -2,15 +2,21 @@
 
 mod commit;
 mod decode;
+mod draft;
 mod encode;
+mod release;
 
 use prost::Message;
 use stanchion_client::proto::{
     CommitConfigsRequest, CommitConfigsResponse, Config, DeleteConfigRequest, DeleteConfigResponse,
-    GetConfigRequest, GetConfigResponse, GetConfigVersionRequest, GetConfigVersionResponse,
-    ListConfigVersionsRequest, ListConfigVersionsResponse, ListConfigsRequest, ListConfigsResponse,
-    PutConfigRequest, PutConfigResponse, RollbackConfigRequest, RollbackConfigResponse,
-    WatchConfigsRequest, WatchConfigsResponse,
+    DiscardDraftRequest, DiscardDraftResponse, GetConfigRequest, GetConfigResponse,
+    GetConfigVersionRequest, GetConfigVersionResponse, GetDraftRequest, GetDraftResponse,
+    GetReleaseRequest, GetReleaseResponse, ListConfigVersionsRequest, ListConfigVersionsResponse,
+    ListConfigsRequest, ListConfigsResponse, ListDraftsRequest, ListDraftsResponse,
+    ListReleasesRequest, ListReleasesResponse, PublishReleaseRequest, PublishReleaseResponse,
+    PutConfigRequest, PutConfigResponse, PutDraftRequest, PutDraftResponse, RollbackConfigRequest,
+    RollbackConfigResponse, RollbackReleaseRequest, RollbackReleaseResponse, WatchConfigsRequest,
+    WatchConfigsResponse,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -198,6 +204,73 @@ impl ConfigService for ConfigHandler {
         self.commit(request.into_inner(), caller)
             .await
             .map(Response::new)
+    }
+
+    async fn put_draft(
+        &self,
+        request: Request<PutDraftRequest>,
+    ) -> Result<Response<PutDraftResponse>, Status> {
+        let caller = convert::caller(&request);
+        let answer = ConfigHandler::put_draft(self, request.into_inner(), caller).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn get_draft(
+        &self,
+        request: Request<GetDraftRequest>,
+    ) -> Result<Response<GetDraftResponse>, Status> {
+        let answer = self.draft(request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn list_drafts(
+        &self,
+        request: Request<ListDraftsRequest>,
+    ) -> Result<Response<ListDraftsResponse>, Status> {
+        let answer = self.drafts(request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn discard_draft(
+        &self,
+        request: Request<DiscardDraftRequest>,
+    ) -> Result<Response<DiscardDraftResponse>, Status> {
+        let answer = ConfigHandler::discard_draft(self, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn publish_release(
+        &self,
+        request: Request<PublishReleaseRequest>,
+    ) -> Result<Response<PublishReleaseResponse>, Status> {
+        let caller = convert::caller(&request);
+        let answer = self.publish(request.into_inner(), caller).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn get_release(
+        &self,
+        request: Request<GetReleaseRequest>,
+    ) -> Result<Response<GetReleaseResponse>, Status> {
+        let answer = self.release(request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn list_releases(
+        &self,
+        request: Request<ListReleasesRequest>,
+    ) -> Result<Response<ListReleasesResponse>, Status> {
+        let answer = self.releases(request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn rollback_release(
+        &self,
+        request: Request<RollbackReleaseRequest>,
+    ) -> Result<Response<RollbackReleaseResponse>, Status> {
+        let caller = convert::caller(&request);
+        let answer = self.roll_back(request.into_inner(), caller).await?;
+        Ok(Response::new(answer))
     }
 
     async fn watch_configs(

@@ -40,6 +40,7 @@ pub fn config_stored(path: &str, head: store::ConfigHead, revision: i64) -> Opti
         operation: head.operation,
         rollback_of: head.rollback_of,
         revision,
+        release: head.release,
     };
     (!head.deleted).then(|| format!("{config:?}"))
 }

@@ -72,3 +72,68 @@ async fn a_followed_config_tells_every_change_on_a_line() {
     shell.text("config delete shop/limit").await;
     assert_eq!(next().await["type"], "deleted");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_configs_are_changed_at_once_or_not_at_all() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    let done = "config commit --expect shop/stock=0 --put shop/stock=7 --put shop/sold=0";
+    let answer = shell.json(done).await;
+    assert_eq!(
+        (&answer["committed"], &answer["results"][1]["version"]),
+        (&true.into(), &1.into())
+    );
+    assert_eq!(shell.code(done).await, 4);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let changes = r#"[{"key": "shop/stock", "content": "6", "expected_version": 1},
+                      {"key": "shop/sold", "delete": true}]"#;
+    std::fs::write(file.path(), changes).unwrap();
+    let commit = format!("config commit --file {}", file.path().display());
+    shell.json(&format!("{commit} --validate-only")).await;
+    assert_eq!(shell.text("config get shop/stock").await, "7");
+    shell.text(&commit).await;
+    assert_eq!(shell.text("config get shop/stock").await, "6");
+    assert_eq!(shell.code("config get shop/sold").await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drafts_are_released_and_a_release_is_rolled_back() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    shell.text("config put shop/limit 100").await;
+    shell.text("config draft put shop/limit 200 -m sale").await;
+    shell.text("config draft put shop/banner sale").await;
+    assert_eq!(shell.text("config draft get shop/limit").await, "200");
+    assert_eq!(shell.text("config get shop/limit").await, "100");
+    let drafts = shell.json("config draft list shop/").await;
+    assert_eq!(drafts["drafts"][1]["base_version"], 1);
+    let release = shell
+        .json("config release publish sale-1 --drafts -m summer")
+        .await;
+    assert_eq!(release["item_count"], 2);
+    assert_eq!(shell.text("config get shop/limit").await, "200");
+    assert_eq!(shell.code("config draft get shop/limit").await, 3);
+    assert_eq!(shell.code("config draft discard shop/limit").await, 3);
+    assert_eq!(shell.json("config release show sale-1").await, release);
+    // Whoever made a draft of what others have changed since is told.
+    shell.text("config draft put shop/banner again").await;
+    shell.text("config put shop/banner other").await;
+    assert_eq!(
+        shell.code("config release publish sale-2 --drafts").await,
+        4
+    );
+    assert_eq!(shell.code("config release rollback sale-1").await, 4);
+    shell
+        .text("config release publish sale-2 --drafts --force")
+        .await;
+    shell
+        .text("config release rollback sale-1 --force --as sale-off")
+        .await;
+    assert_eq!(shell.text("config get shop/limit").await, "100");
+    assert_eq!(shell.code("config get shop/banner").await, 3);
+    let releases = shell.json("config release list").await;
+    assert_eq!(releases["releases"][0]["name"], "sale-off");
+    assert_eq!(releases["releases"][0]["rollback_of"], "sale-1");
+}

@@ -364,21 +364,21 @@ async fn commits_through_three_replicas_are_made_on_what_is_there(backend: Backe
     }
 }
 
-fn request(changes: impl IntoIterator<Item = ConfigChange>) -> CommitConfigsRequest {
+pub(super) fn request(changes: impl IntoIterator<Item = ConfigChange>) -> CommitConfigsRequest {
     CommitConfigsRequest {
         changes: changes.into_iter().collect(),
         ..CommitConfigsRequest::default()
     }
 }
 
-fn only(key: &str) -> ConfigChange {
+pub(super) fn only(key: &str) -> ConfigChange {
     ConfigChange {
         key: key.into(),
         ..ConfigChange::default()
     }
 }
 
-fn write(key: &str, content: &str) -> ConfigChange {
+pub(super) fn write(key: &str, content: &str) -> ConfigChange {
     ConfigChange {
         change: Some(Change::Put(ConfigPut {
             content: content.to_owned().into(),
@@ -388,21 +388,21 @@ fn write(key: &str, content: &str) -> ConfigChange {
     }
 }
 
-fn remove(key: &str) -> ConfigChange {
+pub(super) fn remove(key: &str) -> ConfigChange {
     ConfigChange {
         change: Some(Change::Delete(ConfigDelete {})),
         ..only(key)
     }
 }
 
-fn revert(key: &str, version: i64) -> ConfigChange {
+pub(super) fn revert(key: &str, version: i64) -> ConfigChange {
     ConfigChange {
         change: Some(Change::Rollback(ConfigRollback { version })),
         ..only(key)
     }
 }
 
-fn expecting(version: i64, change: ConfigChange) -> ConfigChange {
+pub(super) fn expecting(version: i64, change: ConfigChange) -> ConfigChange {
     ConfigChange {
         expected_version: Some(version),
         ..change
@@ -421,7 +421,7 @@ fn sha256(content: &str) -> String {
 }
 
 impl Server {
-    async fn try_commit(
+    pub(super) async fn try_commit(
         &self,
         request: CommitConfigsRequest,
     ) -> Result<CommitConfigsResponse, Status> {

@@ -8,6 +8,7 @@ mod follower;
 mod history;
 mod lost_answers;
 mod records;
+mod releases;
 mod repeats;
 mod watch;
 mod writes;

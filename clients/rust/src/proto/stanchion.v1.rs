@@ -152,6 +152,17 @@ pub enum ErrorReason {
     /// `RESOURCE_EXHAUSTED`: the reentrant owner acquired the lock as often as it
     /// may without releasing it (64). Nothing was changed. Release some.
     TooManyHolds = 142,
+    /// `ABORTED`: configs of the release are not as expected; `metadata` has their
+    /// `count`, and in `keys` the first ten, separated by blanks. Nothing was
+    /// changed. Read them again, then retry.
+    ConfigsChanged = 121,
+    /// `ALREADY_EXISTS`: another request published a release under that name. Use
+    /// another name.
+    ReleaseAlreadyExists = 122,
+    /// `NOT_FOUND`: no such release. Stop.
+    ReleaseNotFound = 123,
+    /// `NOT_FOUND`: the config has no draft. Stop.
+    ConfigDraftNotFound = 124,
     /// `FAILED_PRECONDITION`: another candidate leads the election, and the caller
     /// did not want to wait longer. Wait, then retry.
     LedByAnother = 148,
@@ -222,6 +233,10 @@ impl ErrorReason {
             Self::PermitsDiffer => "ERROR_REASON_PERMITS_DIFFER",
             Self::ClaimDiffers => "ERROR_REASON_CLAIM_DIFFERS",
             Self::TooManyHolds => "ERROR_REASON_TOO_MANY_HOLDS",
+            Self::ConfigsChanged => "ERROR_REASON_CONFIGS_CHANGED",
+            Self::ReleaseAlreadyExists => "ERROR_REASON_RELEASE_ALREADY_EXISTS",
+            Self::ReleaseNotFound => "ERROR_REASON_RELEASE_NOT_FOUND",
+            Self::ConfigDraftNotFound => "ERROR_REASON_CONFIG_DRAFT_NOT_FOUND",
             Self::LedByAnother => "ERROR_REASON_LED_BY_ANOTHER",
             Self::NotLeader => "ERROR_REASON_NOT_LEADER",
             Self::ChecksumMismatch => "ERROR_REASON_CHECKSUM_MISMATCH",
@@ -279,6 +294,10 @@ impl ErrorReason {
             "ERROR_REASON_PERMITS_DIFFER" => Some(Self::PermitsDiffer),
             "ERROR_REASON_CLAIM_DIFFERS" => Some(Self::ClaimDiffers),
             "ERROR_REASON_TOO_MANY_HOLDS" => Some(Self::TooManyHolds),
+            "ERROR_REASON_CONFIGS_CHANGED" => Some(Self::ConfigsChanged),
+            "ERROR_REASON_RELEASE_ALREADY_EXISTS" => Some(Self::ReleaseAlreadyExists),
+            "ERROR_REASON_RELEASE_NOT_FOUND" => Some(Self::ReleaseNotFound),
+            "ERROR_REASON_CONFIG_DRAFT_NOT_FOUND" => Some(Self::ConfigDraftNotFound),
             "ERROR_REASON_LED_BY_ANOTHER" => Some(Self::LedByAnother),
             "ERROR_REASON_NOT_LEADER" => Some(Self::NotLeader),
             "ERROR_REASON_CHECKSUM_MISMATCH" => Some(Self::ChecksumMismatch),
@@ -1120,6 +1139,9 @@ pub struct Config {
     /// Output only. Store revision of the last change.
     #[prost(int64, tag = "15")]
     pub revision: i64,
+    /// Output only. Name of the release that made the version. Empty if none did.
+    #[prost(string, tag = "16")]
+    pub release: ::prost::alloc::string::String,
 }
 /// One version of a config. Never changes.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1174,6 +1196,9 @@ pub struct ConfigVersion {
     /// Output only. Store revision at which the version was made.
     #[prost(int64, tag = "15")]
     pub revision: i64,
+    /// Output only. Name of the release that made the version. Empty if none did.
+    #[prost(string, tag = "16")]
+    pub release: ::prost::alloc::string::String,
 }
 /// Says what a content is written in. Values may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1240,6 +1265,8 @@ pub enum ConfigOperation {
     Delete = 2,
     /// By a rollback.
     Rollback = 3,
+    /// By a release, whether it wrote, deleted or rolled back.
+    Release = 4,
 }
 impl ConfigOperation {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1252,6 +1279,7 @@ impl ConfigOperation {
             Self::Put => "CONFIG_OPERATION_PUT",
             Self::Delete => "CONFIG_OPERATION_DELETE",
             Self::Rollback => "CONFIG_OPERATION_ROLLBACK",
+            Self::Release => "CONFIG_OPERATION_RELEASE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1261,6 +1289,7 @@ impl ConfigOperation {
             "CONFIG_OPERATION_PUT" => Some(Self::Put),
             "CONFIG_OPERATION_DELETE" => Some(Self::Delete),
             "CONFIG_OPERATION_ROLLBACK" => Some(Self::Rollback),
+            "CONFIG_OPERATION_RELEASE" => Some(Self::Release),
             _ => None,
         }
     }
@@ -1310,7 +1339,7 @@ pub struct ConfigChange {
     pub expected_sha256: ::prost::alloc::string::String,
     /// What to do. Nothing means that the config only has to be as expected; then
     /// something must be.
-    #[prost(oneof = "config_change::Change", tags = "4, 5, 6")]
+    #[prost(oneof = "config_change::Change", tags = "4, 5, 6, 7")]
     pub change: ::core::option::Option<config_change::Change>,
 }
 /// Nested message and enum types in `ConfigChange`.
@@ -1328,6 +1357,10 @@ pub mod config_change {
         /// Optional. Returns to an earlier version, like `RollbackConfig`.
         #[prost(message, tag = "6")]
         Rollback(super::ConfigRollback),
+        /// Optional. Takes what the draft of the key says, which goes with it. Only
+        /// in a release.
+        #[prost(message, tag = "7")]
+        Draft(super::ConfigFromDraft),
     }
 }
 /// What a config is to say.
@@ -1359,6 +1392,13 @@ pub struct ConfigRollback {
     /// Required. Number of the version; positive.
     #[prost(int64, tag = "1")]
     pub version: i64,
+}
+/// Takes what a draft says.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigFromDraft {
+    /// Optional. Revision the draft must have; not negative. Zero means any.
+    #[prost(int64, tag = "1")]
+    pub revision: i64,
 }
 /// Answers `CommitConfigs`.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1395,6 +1435,373 @@ pub struct ConfigChangeResult {
     /// Unset if it is absent or deleted.
     #[prost(message, optional, tag = "5")]
     pub config: ::core::option::Option<Config>,
+}
+/// What a config is to say once it is published.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConfigDraft {
+    /// Output only. Namespace of the key.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Key.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Output only. Version the config had when the draft was put, as far as the
+    /// replica knew. Zero if there was none. As `expected_version` it makes sure
+    /// that nobody has changed the config since.
+    #[prost(int64, tag = "5")]
+    pub base_version: i64,
+    /// Output only. Who put it, as said by the `actor` of the request; not
+    /// verified.
+    #[prost(string, tag = "6")]
+    pub author: ::prost::alloc::string::String,
+    /// Output only. Why it was put.
+    #[prost(string, tag = "7")]
+    pub comment: ::prost::alloc::string::String,
+    /// Output only. When it was put.
+    #[prost(message, optional, tag = "8")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Store revision that last put it.
+    #[prost(int64, tag = "9")]
+    pub revision: i64,
+    /// What is to become of the config.
+    #[prost(oneof = "config_draft::Change", tags = "3, 4")]
+    pub change: ::core::option::Option<config_draft::Change>,
+}
+/// Nested message and enum types in `ConfigDraft`.
+pub mod config_draft {
+    /// What is to become of the config.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Change {
+        /// Output only. It says this.
+        #[prost(message, tag = "3")]
+        Put(super::ConfigPut),
+        /// Output only. It is deleted.
+        #[prost(message, tag = "4")]
+        Delete(super::ConfigDelete),
+    }
+}
+/// Asks to put a draft.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PutDraftRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Key.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Optional. Revision the draft must have now; zero means that there must be
+    /// none. Unset means not checked.
+    #[prost(int64, optional, tag = "5")]
+    pub expected_revision: ::core::option::Option<i64>,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
+    /// call safe to repeat. Empty means none.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. Puts only while a lock is held.
+    #[prost(message, optional, tag = "7")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who asks, at most 253 bytes; kept as the author, not verified.
+    #[prost(string, tag = "8")]
+    pub actor: ::prost::alloc::string::String,
+    /// Optional. Why, at most 1 KiB.
+    #[prost(string, tag = "9")]
+    pub comment: ::prost::alloc::string::String,
+    /// Optional. Says what would be put, and puts nothing.
+    #[prost(bool, tag = "10")]
+    pub validate_only: bool,
+    /// What is to become of the config. Required.
+    #[prost(oneof = "put_draft_request::Change", tags = "3, 4")]
+    pub change: ::core::option::Option<put_draft_request::Change>,
+}
+/// Nested message and enum types in `PutDraftRequest`.
+pub mod put_draft_request {
+    /// What is to become of the config. Required.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Change {
+        /// Optional. It says this.
+        #[prost(message, tag = "3")]
+        Put(super::ConfigPut),
+        /// Optional. It is deleted.
+        #[prost(message, tag = "4")]
+        Delete(super::ConfigDelete),
+    }
+}
+/// Answers `PutDraft`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PutDraftResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The draft, without its content.
+    #[prost(message, optional, tag = "2")]
+    pub draft: ::core::option::Option<ConfigDraft>,
+    /// Output only. Whether nothing had to be written.
+    #[prost(bool, tag = "3")]
+    pub unchanged: bool,
+}
+/// Asks for a draft.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetDraftRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Key.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+}
+/// Answers `GetDraft`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetDraftResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The draft, with its content.
+    #[prost(message, optional, tag = "2")]
+    pub draft: ::core::option::Option<ConfigDraft>,
+}
+/// Asks for drafts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDraftsRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Optional. What keys begin with, whole segments or not. Empty means all.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// Optional. Most drafts a page may hold; 0 to 1 000, default 100, larger
+    /// means 1 000. A page also ends at about 1 MiB.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// Optional. `next_page_token` of the page before, with the same prefix. Never
+    /// expires. Empty means the first page.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// Answers `ListDrafts`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDraftsResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The drafts, ordered by key, without contents.
+    #[prost(message, repeated, tag = "2")]
+    pub drafts: ::prost::alloc::vec::Vec<ConfigDraft>,
+    /// Output only. Asks for the next page. Empty on the last one.
+    #[prost(string, tag = "3")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks to throw a draft away.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiscardDraftRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Key.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Optional. Revision the draft must have now; positive. Unset means not
+    /// checked.
+    #[prost(int64, optional, tag = "3")]
+    pub expected_revision: ::core::option::Option<i64>,
+    /// Optional. Discards only while a lock is held.
+    #[prost(message, optional, tag = "4")]
+    pub guard: ::core::option::Option<Guard>,
+}
+/// Answers `DiscardDraft`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiscardDraftResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this call discarded it; false if there was none.
+    #[prost(bool, tag = "2")]
+    pub discarded: bool,
+}
+/// Changes of configs that were published together, under a name. Never changes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Release {
+    /// Output only. Namespace.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Name, unique in the namespace.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Output only. What it is for.
+    #[prost(string, tag = "3")]
+    pub comment: ::prost::alloc::string::String,
+    /// Output only. Who published it, as said by the `actor` of the request; not
+    /// verified.
+    #[prost(string, tag = "4")]
+    pub author: ::prost::alloc::string::String,
+    /// Output only. When it was published.
+    #[prost(message, optional, tag = "5")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Store revision at which it was published.
+    #[prost(int64, tag = "6")]
+    pub revision: i64,
+    /// Output only. Release that it rolled back. Empty if none.
+    #[prost(string, tag = "7")]
+    pub rollback_of: ::prost::alloc::string::String,
+    /// Output only. Number of its items.
+    #[prost(int32, tag = "8")]
+    pub item_count: i32,
+    /// Output only. What it did, in the order of the request. Empty in lists.
+    #[prost(message, repeated, tag = "9")]
+    pub items: ::prost::alloc::vec::Vec<ReleaseItem>,
+}
+/// What a release did to a config.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseItem {
+    /// Output only. Key.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// Output only. Version it made, or found to be as wanted. Zero if it found
+    /// nothing to delete in a key without history.
+    #[prost(int64, tag = "2")]
+    pub version: i64,
+    /// Output only. Version that was current before. Zero if there was no config.
+    #[prost(int64, tag = "3")]
+    pub previous_version: i64,
+    /// Output only. Whether the config was deleted.
+    #[prost(bool, tag = "4")]
+    pub deleted: bool,
+    /// Output only. Whether nothing had to be written for it.
+    #[prost(bool, tag = "5")]
+    pub unchanged: bool,
+}
+/// Asks to publish a release.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PublishReleaseRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the release: 1 to 253 bytes of `A-Za-z0-9._:@-`, not `.`
+    /// or `..`.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Required. 1 to 100 changes and expectations, no two of one key. What is
+    /// written may have 512 KiB of content in all.
+    #[prost(message, repeated, tag = "3")]
+    pub changes: ::prost::alloc::vec::Vec<ConfigChange>,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
+    /// call safe to repeat. Empty means none.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. Publishes only while a lock is held.
+    #[prost(message, optional, tag = "5")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who asks, at most 253 bytes; kept as the author, not verified.
+    #[prost(string, tag = "6")]
+    pub actor: ::prost::alloc::string::String,
+    /// Optional. What the release is for, at most 1 KiB.
+    #[prost(string, tag = "7")]
+    pub comment: ::prost::alloc::string::String,
+    /// Optional. Says what would come of it, and changes nothing. What would be
+    /// written has no revision yet.
+    #[prost(bool, tag = "8")]
+    pub validate_only: bool,
+}
+/// Answers `PublishRelease`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PublishReleaseResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The release.
+    #[prost(message, optional, tag = "2")]
+    pub release: ::core::option::Option<Release>,
+}
+/// Asks for a release.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetReleaseRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+/// Answers `GetRelease`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetReleaseResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The release.
+    #[prost(message, optional, tag = "2")]
+    pub release: ::core::option::Option<Release>,
+}
+/// Asks for releases.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListReleasesRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Optional. Most releases a page may hold; 0 to 1 000, default 100, larger
+    /// means 1 000.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// Optional. `next_page_token` of the page before. Never expires. Empty means
+    /// the first page.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// Answers `ListReleases`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListReleasesResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The releases, newest first, without items.
+    #[prost(message, repeated, tag = "2")]
+    pub releases: ::prost::alloc::vec::Vec<Release>,
+    /// Output only. Asks for the next page. Empty on the last one.
+    #[prost(string, tag = "3")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks to roll a release back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackReleaseRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Release to roll back.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Optional. Name of the new release. Empty means the old name and
+    /// `.rollback`.
+    #[prost(string, tag = "3")]
+    pub new_name: ::prost::alloc::string::String,
+    /// Optional. Whether to restore also what has changed since the release.
+    #[prost(bool, tag = "4")]
+    pub force: bool,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
+    /// call safe to repeat. Empty means none.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. Publishes only while a lock is held.
+    #[prost(message, optional, tag = "6")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who asks, at most 253 bytes; kept as the author, not verified.
+    #[prost(string, tag = "7")]
+    pub actor: ::prost::alloc::string::String,
+    /// Optional. What the release is for, at most 1 KiB.
+    #[prost(string, tag = "8")]
+    pub comment: ::prost::alloc::string::String,
+    /// Optional. Says what would come of it, and changes nothing. What would be
+    /// written has no revision yet.
+    #[prost(bool, tag = "9")]
+    pub validate_only: bool,
+}
+/// Answers `RollbackRelease`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RollbackReleaseResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The new release.
+    #[prost(message, optional, tag = "2")]
+    pub release: ::core::option::Option<Release>,
 }
 /// Asks to write a config.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2089,6 +2496,242 @@ pub mod config_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("stanchion.v1.ConfigService", "CommitConfigs"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Keeps what a config is to say, without effect until a release publishes it.
+        /// A key has one draft. Writing the same again changes nothing and answers
+        /// `unchanged`. Idempotent per `request_id` while the draft is as the request
+        /// made it.
+        ///
+        /// Errors: `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`).
+        pub async fn put_draft(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutDraftRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutDraftResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/PutDraft",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ConfigService", "PutDraft"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads a draft. Reads the store.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_DRAFT_NOT_FOUND`).
+        pub async fn get_draft(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetDraftRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetDraftResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/GetDraft",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ConfigService", "GetDraft"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists drafts, ordered by key. Reads the store.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`).
+        pub async fn list_drafts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDraftsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDraftsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/ListDrafts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ConfigService", "ListDrafts"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Throws a draft away. Safe to repeat: discarding one that is gone changes
+        /// nothing and succeeds.
+        ///
+        /// Errors: `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`).
+        pub async fn discard_draft(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DiscardDraftRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DiscardDraftResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/DiscardDraft",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ConfigService", "DiscardDraft"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Publishes up to 100 configs under one name, from drafts or as the request
+        /// says: all of it in one transaction, at one revision and as one delta to
+        /// watchers, or nothing. Drafts that it publishes are gone then, unless they
+        /// were put anew meanwhile. Idempotent per `request_id`: repeating the call
+        /// returns the release that was made.
+        ///
+        /// Errors: `ABORTED` (`ERROR_REASON_CONFIGS_CHANGED`,
+        /// `ERROR_REASON_REVISION_MISMATCH` of a draft); `ALREADY_EXISTS`
+        /// (`ERROR_REASON_RELEASE_ALREADY_EXISTS`); `NOT_FOUND`
+        /// (`ERROR_REASON_CONFIG_DRAFT_NOT_FOUND`,
+        /// `ERROR_REASON_CONFIG_VERSION_NOT_FOUND`).
+        pub async fn publish_release(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PublishReleaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PublishReleaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/PublishRelease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ConfigService", "PublishRelease"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads a release. Reads the store.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_RELEASE_NOT_FOUND`).
+        pub async fn get_release(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetReleaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetReleaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/GetRelease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ConfigService", "GetRelease"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists releases without their items, newest first by the clocks of the
+        /// replicas that made them. Reads the store.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`).
+        pub async fn list_releases(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListReleasesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListReleasesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/ListReleases",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ConfigService", "ListReleases"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Restores what each config said before a release, as a new release: all of
+        /// it in one transaction, or nothing if a config has changed since. What the
+        /// release did not change is left alone. Idempotent like `PublishRelease`.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_RELEASE_NOT_FOUND`,
+        /// `ERROR_REASON_CONFIG_VERSION_NOT_FOUND` if the history that is needed was
+        /// pruned); `ABORTED` (`ERROR_REASON_CONFIGS_CHANGED`); `ALREADY_EXISTS`
+        /// (`ERROR_REASON_RELEASE_ALREADY_EXISTS`).
+        pub async fn rollback_release(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackReleaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackReleaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/RollbackRelease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.ConfigService", "RollbackRelease"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Watches one config, those below a prefix, or a set: a snapshot, then every

@@ -25,17 +25,16 @@ impl Configs {
     /// [`Error::Invalid`] for none, too many or too large changes, and for two of one item.
     pub async fn commit(&self, entries: Vec<Entry>, terms: Terms) -> Result<Committed, Error> {
         check(&entries)?;
-        self.write(&Order {
-            entries,
-            terms,
-            listed: true,
-        })
-        .await
+        if let Some(at) = entries.iter().position(|entry| entry.draft.is_some()) {
+            let field = format!("changes[{at}].draft");
+            return Err(Error::invalid(field, "can only be published in a release"));
+        }
+        self.write(&Order::listed(entries, terms)).await
     }
 }
 
 /// Refuses what could not be one transaction.
-fn check(entries: &[Entry]) -> Result<(), Error> {
+pub(in super::super) fn check(entries: &[Entry]) -> Result<(), Error> {
     let count = entries.len();
     if count == 0 || count > MAX_ENTRIES {
         let description = format!("must have 1 to {MAX_ENTRIES} entries, has {count}");
@@ -47,7 +46,7 @@ fn check(entries: &[Entry]) -> Result<(), Error> {
             let field = format!("changes[{at}].key");
             return Err(Error::invalid(field, "is that of another change"));
         }
-        if entry.change.is_none() && entry.expected == Default::default() {
+        if entry.change.is_none() && entry.draft.is_none() && entry.expected == Default::default() {
             let description = "says neither what to do nor what to expect";
             return Err(Error::invalid(format!("changes[{at}]"), description));
         }

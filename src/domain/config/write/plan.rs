@@ -12,7 +12,7 @@ use crate::{
 
 use super::{
     super::{
-        Body, ConfigVersion, Configs,
+        Body, ConfigVersion, Configs, Operation,
         change::{Change, Entry, Order},
         history,
     },
@@ -32,7 +32,10 @@ impl Configs {
         let plans = order.entries.iter().zip(seen).enumerate();
         let plans = plans.map(|(at, (entry, seen))| async move {
             let planned = self.version_after(order, entry, seen, now).await;
-            planned.map_err(|error| order.of_entry(at, error))
+            planned.map_err(|error| match order.listed {
+                true => error.within(&format!("changes[{at}].put.")),
+                false => error,
+            })
         });
         let planned = try_join_all(plans).await?;
         let limit = self.core.settings.max_commit_bytes;
@@ -88,7 +91,14 @@ impl Configs {
             actor: terms.actor.clone(),
             comment: terms.comment.clone(),
             create_time: now,
-            operation: change.operation(),
+            operation: match &order.release {
+                Some(_) => Operation::Release,
+                None => change.operation(),
+            },
+            release: order
+                .release
+                .as_ref()
+                .map(|release| release.path.name.clone()),
             rollback_of: source.unwrap_or(0),
             deleted,
             request_id,
@@ -96,7 +106,8 @@ impl Configs {
         }))
     }
 
-    fn check(&self, body: &Body) -> Result<(), Error> {
+    /// Refuses what may not be written.
+    pub(in super::super) fn check(&self, body: &Body) -> Result<(), Error> {
         let (limit, size) = (self.core.settings.max_config_bytes, body.content.len());
         if size > limit {
             let description = format!("must be at most {limit} bytes, is {size}");
@@ -117,21 +128,6 @@ impl Configs {
         match source.deleted {
             true => Err(history::missing(&entry.path, version)),
             false => Ok(source.body),
-        }
-    }
-}
-
-// === impl Order ===
-
-impl Order {
-    /// Says of which entry an error speaks.
-    fn of_entry(&self, at: usize, error: Error) -> Error {
-        match error {
-            Error::Invalid { field, description } if self.listed => Error::Invalid {
-                field: format!("changes[{at}].put.{field}").into(),
-                description,
-            },
-            error => error,
         }
     }
 }

@@ -19,7 +19,7 @@ use super::super::{
 const LOOKS: usize = 8;
 
 /// An item as it was seen.
-pub(super) struct Seen {
+pub(in super::super) struct Seen {
     /// What was there.
     pub(super) head: Option<Arc<ConfigHead>>,
     /// The newest version that is kept.
@@ -115,8 +115,13 @@ impl Seen {
     }
 
     /// The version that it has, that of a deletion included.
-    pub(super) fn current(&self) -> Option<ConfigVersion> {
+    pub(in super::super) fn current(&self) -> Option<ConfigVersion> {
         self.head.as_ref().map(|head| head.current.clone())
+    }
+
+    /// The version that readers see; `0`: none.
+    pub(in super::super) fn visible_version(&self) -> i64 {
+        self.head.as_ref().map_or(0, |head| head.visible_version())
     }
 
     pub(super) fn remembers(&self, request_id: &str) -> Option<&RequestRecord> {

@@ -6,6 +6,8 @@
 //! outlived their head are both compared. Then head, version and audit entry are
 //! written, of all items or none.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 
 use crate::{
@@ -24,7 +26,7 @@ use crate::{
 
 use super::{
     super::{
-        ConfigHead, ConfigVersion, Operation, RequestRecord,
+        ConfigHead, ConfigVersion, Operation, Release, RequestRecord,
         change::{Entry, Order},
     },
     seen::Seen,
@@ -35,14 +37,17 @@ const REQUESTS: usize = 16;
 /// Up to how many items are read whole where a transaction fails. Of more only the revisions are:
 /// all contents together might be more than a message holds.
 const READ_WHOLE: usize = 8;
-/// How many operations fit beside each other, inside a guard.
-const WIDTH: usize = MAX_TXN_OPERATIONS - guard::COMPARES;
+/// How many steps are put beside each other. That leaves room for a guard around and for
+/// transactions inside.
+const WIDTH: usize = MAX_TXN_OPERATIONS - guard::COMPARES - 8;
 
 /// A transaction, and by what it recognises its own work.
 pub(super) struct Attempt {
     pub(super) txn: Txn,
-    /// Where the first version of those it writes goes, and the record; `None`: it writes nothing.
+    /// A record that it writes, of a key that nobody else writes twice; `None`: it writes nothing.
     pub(super) own: Option<(Bytes, Bytes)>,
+    /// The release that it publishes.
+    pub(super) release: Option<Release>,
     /// Whether the heads are read with their contents where it fails.
     pub(super) reads_whole: bool,
 }
@@ -57,6 +62,7 @@ impl Attempt {
         order: &Order,
         seen: &[Seen],
         planned: &[Option<ConfigVersion>],
+        now: SystemTime,
     ) -> Result<Self, Error> {
         let keys = &core.keys;
         let entries = || order.entries.iter().zip(seen);
@@ -64,6 +70,7 @@ impl Attempt {
         let mut attempt = Self {
             txn: Txn::new(),
             own: None,
+            release: order.published(seen, planned, now),
             reads_whole,
         };
         for (entry, seen) in entries() {
@@ -72,26 +79,36 @@ impl Attempt {
             attempt.txn.compares.extend(as_seen(keys, entry, seen));
             attempt.txn.failure.push(Step::Range(read));
         }
+        let mut writes = Vec::new();
+        if let Some(release) = &attempt.release {
+            let key = keys.release(&release.path);
+            let record = records::encode_release(release);
+            attempt.txn.compares.push(Compare::absent(key.clone()));
+            let record_of = Step::put(key.clone(), record.clone());
+            writes.push(vec![listing(keys, release), record_of]);
+            attempt.own = Some((key, record));
+        }
         if order.terms.validate_only {
+            attempt.own = None;
             return Ok(attempt);
         }
-        let digest = order.digest();
-        let mut writes = Vec::new();
         for ((entry, seen), version) in entries().zip(planned) {
-            let Some(version) = version else { continue };
-            let key = keys.config_version(&entry.path, version.version);
-            let record = records::encode_config_version(version);
-            let head = head(entry, seen, version, order.remembered(entry, digest));
-            writes.push(vec![
-                Step::put(keys.config(&entry.path), records::encode_config_head(&head)),
-                Step::put(key.clone(), record.clone()),
-                core.audit(
-                    &entry.path.namespace,
-                    &remembered(core, order, entry, seen, version),
-                ),
-            ]);
-            attempt.own.get_or_insert((key, record));
+            let mut steps = Vec::new();
+            if let Some(version) = version {
+                let key = keys.config_version(&entry.path, version.version);
+                let record = records::encode_config_version(version);
+                let head = head(entry, seen, version, order.remembered(entry));
+                let head = records::encode_config_head(&head);
+                let audit = remembered(core, order, entry, seen, version);
+                steps.push(Step::put(keys.config(&entry.path), head));
+                steps.push(Step::put(key.clone(), record.clone()));
+                steps.push(core.audit(&entry.path.namespace, &audit));
+                attempt.own.get_or_insert((key, record));
+            }
+            steps.extend(published_draft(keys, entry));
+            writes.push(steps);
         }
+        writes.retain(|steps| !steps.is_empty());
         if let Some((key, _)) = &attempt.own {
             attempt.txn.failure.push(Step::get(key.clone()));
         }
@@ -100,15 +117,13 @@ impl Attempt {
         Ok(attempt)
     }
 
-    /// What a failed transaction found of each item.
+    /// Whether what was found is what it wrote.
     ///
     /// An answer can get lost and the transaction be sent again, to find its own work. No other
     /// version has the same bytes.
-    pub(super) fn is_own(&self, found: Option<&KeyValue>) -> bool {
-        match (&self.own, found) {
-            (Some((_, record)), Some(found)) => found.value == *record,
-            _ => false,
-        }
+    pub(super) fn is_own(&self, found: &KeyValue) -> bool {
+        let own = self.own.as_ref();
+        own.is_some_and(|(_, record)| found.value == *record)
     }
 
     /// What it writes is bounded, but for names and notes.
@@ -125,13 +140,13 @@ impl Attempt {
 // === impl Order ===
 
 impl Order {
-    fn remembered(&self, entry: &Entry, digest: [u8; 32]) -> Option<RequestRecord> {
+    fn remembered(&self, entry: &Entry) -> Option<RequestRecord> {
         let change = entry.change.as_ref()?;
         (!self.terms.request_id.is_empty()).then(|| RequestRecord {
             request_id: self.terms.request_id.clone(),
             version: 0,
             operation: change.operation(),
-            digest,
+            digest: self.digest,
         })
     }
 }
@@ -161,6 +176,10 @@ fn remembered(
             Operation::Put => AuditOperation::PutConfig,
             Operation::Delete => AuditOperation::DeleteConfig,
             Operation::Rollback => AuditOperation::RollbackConfig,
+            // The version names its release.
+            Operation::Release if version.deleted => AuditOperation::DeleteConfig,
+            Operation::Release if version.rollback_of > 0 => AuditOperation::RollbackConfig,
+            Operation::Release => AuditOperation::PutConfig,
         },
         subject: entry.path.key.to_string(),
         version: version.version,
@@ -198,6 +217,27 @@ fn head(
         mod_revision: 0,
         wire: WireForm::default(),
     }
+}
+
+/// Where a release is listed: without what it did.
+fn listing(keys: &Keyspace, release: &Release) -> Step {
+    let namespace = &release.path.namespace;
+    let key = keys.released(namespace, release.create_time, rand::random());
+    let listed = Release {
+        items: Vec::new(),
+        ..release.clone()
+    };
+    Step::put(key, records::encode_release(&listed))
+}
+
+/// A draft goes when it is published, unless it is another one by now.
+fn published_draft(keys: &Keyspace, entry: &Entry) -> Option<Step> {
+    let draft = entry.draft?;
+    let key = keys.draft(&entry.path);
+    let gone = Txn::new()
+        .when(Compare::mod_revision(key.clone(), draft.revision))
+        .then(Step::delete(key));
+    Some(Step::Txn(gone))
 }
 
 /// Steps that fit as they are, or those of each item in a transaction inside.
