@@ -20,8 +20,8 @@ use crate::{
         Error,
         keyspace::{QueueKind, QueuePath},
         lock::{
-            Acquire, Claim, ClaimsOf, HeldLocks, LockMode, LockQueue, Locks, Permits, Release,
-            Wait, Which, YieldRequest,
+            Acquire, Claim, ClaimsOf, HeldLocks, LISTED_HOLDERS, LockMode, LockQueue, Locks,
+            Permits, Release, Wait, Which, YieldRequest,
         },
         names::{MAX_NAME, QueueName},
     },
@@ -36,8 +36,6 @@ use crate::{
 
 /// The most entries of a claim's metadata.
 pub(super) const MAX_METADATA: usize = 64;
-/// How many holders a list shows of each lock.
-const LISTED_HOLDERS: usize = 16;
 /// The most bytes of a claim's metadata.
 pub(super) const MAX_METADATA_BYTES: usize = 4096;
 

@@ -12,18 +12,16 @@ use crate::{
     drain::Drain,
     election::Election,
     endpoints::Endpoints,
-    error::{Error, Result},
+    error::Result,
     lock::LockRequest,
     operator::Operator,
     options::{Options, SessionOptions},
     pages::{self, PAGE},
     proto::{
-        self, DeregisterInstanceRequest, DrainInstanceRequest, GetLockRequest,
-        GetServerInfoRequest, GetServerInfoResponse, InstanceView, ListElectionsRequest,
-        ListInstancesRequest, ListInstancesResponse, ListLocksRequest, ListServicesRequest,
-        ListSessionsRequest, ListSubscribersRequest, ListSubscribersResponse, Lock,
+        DeregisterInstanceRequest, DrainInstanceRequest, GetServerInfoRequest,
+        GetServerInfoResponse, InstanceView, ListInstancesRequest, ListInstancesResponse,
+        ListServicesRequest, ListSessionsRequest, ListSubscribersRequest, ListSubscribersResponse,
         ReleaseBrakeRequest, Service, Session as SessionInfo,
-        election_service_client::ElectionServiceClient, lock_service_client::LockServiceClient,
         operator_service_client::OperatorServiceClient,
         registry_service_client::RegistryServiceClient, server_service_client::ServerServiceClient,
         session_service_client::SessionServiceClient,
@@ -270,58 +268,6 @@ impl Client {
     /// An election, to stand for or to observe: `election("scheduler").campaign()`.
     pub fn election(&self, election: &str) -> Election {
         Election::new(self.clone(), election)
-    }
-
-    /// Reads the elections whose name begins with `prefix`, without those who wait, all pages.
-    pub async fn elections(&self, prefix: &str) -> Result<Vec<proto::Election>> {
-        pages::all(move |page_token| async move {
-            let request = ListElectionsRequest {
-                namespace: self.namespace().into(),
-                prefix: prefix.into(),
-                page_size: PAGE,
-                page_token,
-                ..Default::default()
-            };
-            let page = self
-                .caller()
-                .call(request, ElectionServiceClient::list_elections)
-                .await?;
-            Ok((page.elections, page.next_page_token))
-        })
-        .await
-    }
-
-    /// Reads a lock with its waiters.
-    pub async fn get_lock(&self, lock: &str) -> Result<Lock> {
-        let request = GetLockRequest {
-            namespace: self.namespace().into(),
-            lock: lock.into(),
-            ..Default::default()
-        };
-        let answer = self
-            .caller()
-            .call(request, LockServiceClient::get_lock)
-            .await?;
-        answer.lock.ok_or_else(|| Error::contract("lock"))
-    }
-
-    /// Reads the claimed locks whose name begins with `prefix`, without waiters, all pages.
-    pub async fn locks(&self, prefix: &str) -> Result<Vec<Lock>> {
-        pages::all(move |page_token| async move {
-            let request = ListLocksRequest {
-                namespace: self.namespace().into(),
-                prefix: prefix.into(),
-                page_size: PAGE,
-                page_token,
-                ..Default::default()
-            };
-            let page = self
-                .caller()
-                .call(request, LockServiceClient::list_locks)
-                .await?;
-            Ok((page.locks, page.next_page_token))
-        })
-        .await
     }
 
     /// Reads the live sessions, of one `client_id` if it is not empty, all pages.

@@ -12,8 +12,9 @@ use crate::{
     Client,
     duration::to_wire,
     error::{Error, Result},
+    pages::{self, PAGE},
     proto::{
-        self, CampaignRequest, GetLeaderRequest, Guard, ObserveLeaderRequest,
+        self, CampaignRequest, GetLeaderRequest, Guard, ListElectionsRequest, ObserveLeaderRequest,
         campaign_request::Wait, election_service_client::ElectionServiceClient,
     },
     queue::{self, Held, Place, Queue},
@@ -146,6 +147,34 @@ impl Election {
         };
         let campaigning = caller.call_with(patience, request, ElectionServiceClient::campaign);
         let answer = place.take(campaigning).await?;
-        Ok(Leadership::new(Held::new(place, answer.term, events)?))
+        Ok(Leadership::new(Held::new(
+            place,
+            answer.term,
+            None,
+            events,
+        )?))
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Reads the elections whose name begins with `prefix`, without those who wait, all pages.
+    pub async fn elections(&self, prefix: &str) -> Result<Vec<proto::Election>> {
+        pages::all(move |page_token| async move {
+            let request = ListElectionsRequest {
+                namespace: self.namespace().into(),
+                prefix: prefix.into(),
+                page_size: PAGE,
+                page_token,
+                ..Default::default()
+            };
+            let page = self
+                .caller()
+                .call(request, ElectionServiceClient::list_elections)
+                .await?;
+            Ok((page.elections, page.next_page_token))
+        })
+        .await
     }
 }

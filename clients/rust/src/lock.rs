@@ -155,7 +155,8 @@ impl LockRequest {
         };
         let acquiring = caller.call_with(patience, request, LockServiceClient::acquire_lock);
         let answer = place.take(acquiring).await?;
-        let held = Held::new(place, answer.fencing_token, events)?;
+        let asked = answer.claim.and_then(|claim| claim.yield_request);
+        let held = Held::new(place, answer.fencing_token, asked, events)?;
         Ok(LockGuard::new(held))
     }
 }

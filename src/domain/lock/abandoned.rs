@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{Core, error::Error, keyspace::QueuePath, records},
-    store::{Compare, KeyRange, Operation, Relation, Target, Txn, TxnResponse},
+    store::{self, Compare, KeyRange, KeyValue, Operation, Relation, Target, Txn, TxnResponse},
 };
 
 use super::{
@@ -141,7 +141,7 @@ impl Abandoned {
     async fn delete(&self, left: &Left) -> Result<Deletion, Error> {
         if let Some((lock, call)) = &left.hold {
             let mine = |hold: &Hold| hold.call == *call;
-            let gone = reentrant::leave(&self.core, lock, &left.key, None, mine).await?;
+            let gone = reentrant::leave(&self.core, lock, &left.key, None, mine, |_| {}).await?;
             return Ok(match gone.value {
                 true => Deletion::Done,
                 false => Deletion::NotFound,
@@ -237,6 +237,12 @@ impl Pending {
     pub(super) fn is_mine(&self) -> Option<Compare> {
         self.left.as_ref().map(|left| wrote(&left.key, &left.value))
     }
+
+    /// Whether what is there is still the call's, though somebody may have added to it.
+    pub(super) fn made(&self, found: &KeyValue) -> bool {
+        let left = self.left.as_ref();
+        left.is_some_and(|left| records::same_call(&found.value, &left.value))
+    }
 }
 
 impl Drop for Pending {
@@ -254,7 +260,8 @@ impl Drop for Pending {
 /// Says whether trying again may help.
 fn may_pass(error: &Error) -> bool {
     match error {
-        Error::Store(error) => error.is_transient(),
+        // One of several holds is given up by a write, for which there may be room later.
+        Error::Store(error) => error.is_transient() || matches!(error, store::Error::Full { .. }),
         Error::CommitUnknown(_) | Error::Conflict { .. } | Error::NotReady | Error::Behind(_) => {
             true
         }

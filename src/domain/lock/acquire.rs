@@ -158,7 +158,7 @@ impl Locks {
         let limit = self.core.settings.max_waiters;
         // The store itself says whether nobody is there at all.
         let alone = request.wait == Wait::No && request.mode == LockMode::Exclusive;
-        // One more waits if anybody is there, so that the holder is not counted.
+        // The first one is not counted; others are, whether they hold it or wait.
         if !alone && queue.is_some_and(|queue| queue.claims.len() > limit) {
             return Err(Error::TooManyWaiters {
                 queue: lock.clone(),

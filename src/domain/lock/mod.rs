@@ -44,7 +44,7 @@ pub use self::{
         Wait as DeadlockWait, YieldRequest, Yielding, deadlocks,
     },
     proclaim::{MAX_PROCLAMATION, Proclaim},
-    queue::{Claim, Closed, LockQueue, MAX_ERA, Place, Standing, Waiter},
+    queue::{Claim, Closed, LISTED_HOLDERS, LockQueue, MAX_ERA, Place, Standing, Waiter},
     reentrant::{Hold, MAX_HOLDS},
     release::{Release, Released, Which},
     selection::{ClaimsOf, HeldLocks},

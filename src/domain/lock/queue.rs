@@ -22,6 +22,8 @@ use super::{
 
 /// How far the era stands above the create-revision in a fencing token.
 const ERA_SHIFT: u32 = 40;
+/// How many holders of a lock lists show.
+pub const LISTED_HOLDERS: usize = 16;
 /// The largest era whose tokens are positive.
 pub const MAX_ERA: i64 = (1 << (63 - ERA_SHIFT)) - 1;
 

@@ -13,7 +13,7 @@ use crate::{
     store::{Compare, Operation, Txn},
 };
 
-use super::{Waiter, release::find_key};
+use super::{Claim, Waiter, release::find_key};
 
 /// How many requests may hold a lock for one owner: all stand in one record.
 pub const MAX_HOLDS: usize = 64;
@@ -58,14 +58,15 @@ pub(super) fn joined(
     Ok(holds)
 }
 
-/// Takes a hold away, and the place with the last one; says whether it was there. Only as long as
-/// others are left is there something to write.
+/// Takes a hold away, and the place with the last one, of which `last` hears before; says whether it
+/// was there. Only as long as others are left is there something to write.
 pub(super) async fn leave(
     core: &Core,
     lock: &QueuePath,
     key: &Bytes,
     guard: Option<&Guard>,
     mine: impl Fn(&Hold) -> bool,
+    last: impl Fn(&Claim),
 ) -> Result<Revised<bool>, Error> {
     let decide = |view: &View| {
         let Some(claim) = find_key(view, lock, key) else {
@@ -79,6 +80,7 @@ pub(super) async fn leave(
         }
         let txn = Txn::new().when(Compare::mod_revision(key.clone(), seen.mod_revision));
         if others.is_empty() {
+            last(&claim);
             return Ok(Step::Send(txn.then(Operation::delete(key.clone())), true));
         }
         records::writable(format!("a place in {lock}"), seen.format)?;

@@ -115,7 +115,9 @@ impl Locks {
         let identity = reentrant::identity(release.reentrant.as_deref(), request_id);
         let key = self.core.keys.waiter(&release.lock, &session, &identity);
         let claim = find_key(&view, &release.lock, &key);
-        if let Some(claim) = claim.as_ref().filter(|claim| claim.waiter.holds.len() <= 1) {
+        if release.reentrant.is_none()
+            && let Some(claim) = &claim
+        {
             self.leaving(claim);
         }
         let guard = release.guard.as_ref();
@@ -159,7 +161,8 @@ impl Locks {
         key: &Bytes,
     ) -> Result<Released, Error> {
         let mine = |hold: &Hold| hold.request_id == request_id;
-        let left = reentrant::leave(&self.core, &release.lock, key, guard, mine).await?;
+        let last = |claim: &Claim| self.leaving(claim);
+        let left = reentrant::leave(&self.core, &release.lock, key, guard, mine, last).await?;
         Ok(Released {
             released: left.value,
             revision: left.revision,
@@ -172,9 +175,7 @@ impl Locks {
         release: &Release,
         revision: Revision,
     ) -> Result<Released, Error> {
-        if release.guard.is_some() {
-            self.core.commit(release.guard.as_ref(), Txn::new()).await?;
-        }
+        self.core.require(release.guard.as_ref()).await?;
         Ok(Released {
             released: false,
             revision,

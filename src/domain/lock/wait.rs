@@ -13,7 +13,7 @@ use crate::{
         records,
         state::View,
     },
-    store::{Compare, KeyValue, Operation, OperationResponse, Revision, Txn},
+    store::{self, Compare, KeyValue, Operation, OperationResponse, Revision, Txn},
 };
 
 use super::{
@@ -176,7 +176,12 @@ impl Locks {
         let key = ticket.place.key.clone();
         if let Some(call) = ticket.pending.hold() {
             let mine = |hold: &Hold| hold.call == call;
-            let left = reentrant::leave(&self.core, &request.lock, &key, None, mine).await?;
+            let left = reentrant::leave(&self.core, &request.lock, &key, None, mine, |_| {}).await;
+            if let Err(Error::Store(store::Error::Full { .. })) = left {
+                // It is given up as soon as there is room.
+                return Err(self.not_granted(&request.lock, view.revision).await);
+            }
+            let left = left?;
             ticket.pending.settled();
             return Err(match left.value {
                 true => self.not_granted(&request.lock, left.revision).await,
@@ -204,8 +209,8 @@ impl Locks {
                 return Err(Error::LocksClosed);
             }
         }
-        ticket.pending.settled();
         if let Some(kv) = response.found(0) {
+            ticket.pending.settled();
             return Ok(Granted {
                 claim: Arc::new(Claim::held(request.lock.clone(), read(kv)?)),
                 revision: response.revision,
@@ -213,8 +218,18 @@ impl Locks {
         }
         let there = match response.responses.first() {
             // Deleted by us, or taken up by another call of the request, which waits on.
-            Some(OperationResponse::Txn(inner)) => inner.succeeded || inner.found(0).is_some(),
-            _ => false,
+            Some(OperationResponse::Txn(inner)) => {
+                let found = inner.found(0);
+                // Asked to yield meanwhile, it is given up all the same.
+                if !found.is_some_and(|found| ticket.pending.made(found)) {
+                    ticket.pending.settled();
+                }
+                inner.succeeded || found.is_some()
+            }
+            _ => {
+                ticket.pending.settled();
+                false
+            }
         };
         if there {
             return Err(self.not_granted(&request.lock, response.revision).await);

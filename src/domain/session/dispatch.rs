@@ -97,6 +97,12 @@ impl Sessions {
             for loss in loss::of_session(session, before, after, &cause) {
                 self.notices.tell(loss);
             }
+            let known: Vec<_> = loss::all_wanted(session, before).collect();
+            for wanted in loss::all_wanted(session, after) {
+                if !known.contains(&wanted) {
+                    self.notices.tell(wanted);
+                }
+            }
         }
     }
 

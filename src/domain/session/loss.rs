@@ -160,7 +160,9 @@ pub(super) fn of_session(
                 let place = holder.waiter.place();
                 let queue = after.queue(path);
                 let kept = queue.is_some_and(|queue| queue.claims.contains_key(&place));
-                (!kept).then(|| of_lock(holder, cause.clone()))
+                let forced = (path.clone(), holder.waiter.fencing_token());
+                let forced = after.forced.get(&forced).cloned().map(LockLost::Forced);
+                (!kept).then(|| of_lock(holder, forced.unwrap_or_else(|| cause.clone())))
             }
         })
         .collect()

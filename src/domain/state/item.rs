@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     domain::{
         config::ConfigHead,
-        lock::{Claim, LockQueue},
+        lock::{Claim, LISTED_HOLDERS, LockQueue},
         registry::{
             DrainAck, Findings, Instance, InstanceSpec, Operator, Service, ServiceSettings,
             Tombstone,
@@ -147,7 +147,7 @@ impl Item {
             }
             // In lists, which show who holds it.
             Self::Lock(queue) => {
-                let holders = queue.claims.values().take_while(|claim| claim.held);
+                let holders = queue.holders().take(LISTED_HOLDERS);
                 64 + holders.map(|claim| claim_weight(claim)).sum::<usize>()
             }
             Self::Claim(claim) | Self::Leader(claim) => claim_weight(claim),

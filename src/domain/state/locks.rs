@@ -139,7 +139,9 @@ pub(super) fn settle(
         let key = Bytes::from(path.path());
         let forced = state.forced.clone();
         let why = |claim: &Claim| {
-            if forced.contains_key(&(claim.lock.clone(), claim.waiter.fencing_token())) {
+            if !forced.is_empty()
+                && forced.contains_key(&(claim.lock.clone(), claim.waiter.fencing_token()))
+            {
                 Cause::Forced
             } else if touched.closed.contains(&claim.waiter.key) {
                 Cause::SessionClosed

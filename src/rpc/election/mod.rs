@@ -154,12 +154,12 @@ impl ElectionService for ElectionHandler {
         let path = decode::path(&mut violations, &request.namespace, &request.election);
         let freshness = violations.freshness(request.consistency, 0);
         let min_interval = violations.min_interval(request.min_interval);
-        // What the first message shows is at least as new as this.
-        let view = self.read(freshness).await?;
-        let start = violations.start(request.start, &view.state.epoch.name());
+        let start = violations.start(request.start, &self.context.header.epoch());
         let selection = LeaderOf {
             election: violations.give(path)?,
         };
+        // What the first message shows is at least as new as this.
+        self.read(freshness).await?;
         let settings = &self.context.settings.watch;
         let leader = |leader: &Arc<Claim>| encode::candidate(leader);
         let terms = watch::Terms::new(start, min_interval);

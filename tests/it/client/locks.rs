@@ -149,7 +149,9 @@ async fn a_waiter_keeps_its_place_when_its_replica_stops(backend: Backend) {
 async fn a_guard_learns_that_its_session_is_gone(backend: Backend) {
     let server = backend.server().await;
     let client = client(&[&server]);
-    let guard = client.lock("job").acquire().await.unwrap();
+    // Longer than a clock counts is for ever.
+    let guard = client.lock("job").acquire_timeout(Duration::MAX);
+    let guard = guard.await.unwrap();
     let request = CloseSessionRequest {
         session_id: client.session().await.unwrap().id().to_owned(),
         guard: None,

@@ -64,12 +64,7 @@ impl Leadership {
     /// Does `work` as long as this surely leads. When the lead is lost, `work` is dropped where it
     /// stands.
     pub async fn run<T>(&self, work: impl Future<Output = T>) -> Result<T, LockLoss> {
-        tokio::select! {
-            // What is lost must not go on for another step.
-            biased;
-            loss = self.lost() => Err(loss),
-            done = work => Ok(done),
-        }
+        self.held.run(work).await
     }
 
     /// Replaces what the leader proclaims; at most 4 KiB. Fails with `NOT_LEADER` once the term is

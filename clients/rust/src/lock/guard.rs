@@ -58,6 +58,12 @@ impl LockGuard {
         self.held.lost().await
     }
 
+    /// Does `work` as long as the lock is surely held. When it is lost, `work` is dropped where it
+    /// stands.
+    pub async fn run<T>(&self, work: impl Future<Output = T>) -> Result<T, LockLoss> {
+        self.held.run(work).await
+    }
+
     /// Completes when somebody asks that the lock be given up, with who and why; at once if it was
     /// asked before. It stays held until it is released. Never completes once the lock is lost
     /// without having been asked for.

@@ -4,10 +4,11 @@ use super::{LockRequest, LockServiceClient};
 use crate::{
     Client,
     error::{Error, Result},
+    pages::{self, PAGE},
     proto::{
         CheckFencingTokenRequest, Consistency, FindDeadlocksRequest, FindDeadlocksResponse,
-        ForceReleaseLockRequest, ForceReleaseLockResponse, RequestYieldRequest,
-        RequestYieldResponse,
+        ForceReleaseLockRequest, ForceReleaseLockResponse, GetLockRequest, ListLocksRequest, Lock,
+        RequestYieldRequest, RequestYieldResponse,
     },
 };
 
@@ -19,12 +20,8 @@ impl LockRequest {
     /// `LOCK_NOT_HELD`.
     pub async fn run<T, F: Future<Output = T>>(self, work: impl FnOnce(i64) -> F) -> Result<T> {
         let guard = self.acquire().await?;
-        let done = tokio::select! {
-            // Work that is done when the lock is lost was done under it.
-            biased;
-            done = work(guard.fencing_token()) => done,
-            loss = guard.lost() => return Err(Error::lock_lost(guard.name(), loss)),
-        };
+        let done = guard.run(work(guard.fencing_token())).await;
+        let done = done.map_err(|loss| Error::lock_lost(guard.name(), loss))?;
         let name = guard.name().to_owned();
         if let Err(error) = guard.release().await {
             // Dropping it tries once more, and at last it ends with the session.
@@ -44,6 +41,39 @@ impl Client {
         work: impl FnOnce(i64) -> F,
     ) -> Result<T> {
         self.lock(lock).run(work).await
+    }
+
+    /// Reads a lock with its waiters.
+    pub async fn get_lock(&self, lock: &str) -> Result<Lock> {
+        let request = GetLockRequest {
+            namespace: self.namespace().into(),
+            lock: lock.into(),
+            ..Default::default()
+        };
+        let answer = self
+            .caller()
+            .call(request, LockServiceClient::get_lock)
+            .await?;
+        answer.lock.ok_or_else(|| Error::contract("lock"))
+    }
+
+    /// Reads the claimed locks whose name begins with `prefix`, without waiters, all pages.
+    pub async fn locks(&self, prefix: &str) -> Result<Vec<Lock>> {
+        pages::all(move |page_token| async move {
+            let request = ListLocksRequest {
+                namespace: self.namespace().into(),
+                prefix: prefix.into(),
+                page_size: PAGE,
+                page_token,
+                ..Default::default()
+            };
+            let page = self
+                .caller()
+                .call(request, LockServiceClient::list_locks)
+                .await?;
+            Ok((page.locks, page.next_page_token))
+        })
+        .await
     }
 
     /// Asks whether a lock is held with a token right now. The answer is advice: it may be old when

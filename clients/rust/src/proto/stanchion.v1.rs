@@ -2470,7 +2470,8 @@ pub mod config_service_client {
         ///
         /// Idempotent per `request_id` among the last 16 requests of each key:
         /// repeating the call returns the first answer, and another request under the
-        /// same id is refused. A call that changed nothing is not remembered.
+        /// same id is refused. Of configs that it did not change the repeated answer
+        /// says what is there by then. A call that changed nothing is not remembered.
         ///
         /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_VERSION_NOT_FOUND`) if there is
         /// no version to roll back to, or if it is a deletion.
@@ -3734,7 +3735,7 @@ pub struct RequestYieldRequest {
     #[prost(string, tag = "2")]
     pub lock: ::prost::alloc::string::String,
     /// Optional. Token of the holder that is meant; not negative. Zero means
-    /// whoever holds the lock.
+    /// whoever holds the lock, of several the first that has not been asked yet.
     #[prost(int64, tag = "3")]
     pub fencing_token: i64,
     /// Optional. Who asks, at most 253 bytes; not verified, shown to the holder.
@@ -4333,7 +4334,8 @@ pub mod lock_service_client {
     /// A lock is held by one owner, by any number of readers, or by as many as its
     /// permits go round, as each claim says. Whoever comes first holds it; who comes
     /// later holds it too if everybody before does and the claims go together. Nobody
-    /// is let in past one who waits: readers that come behind a writer wait, and a
+    /// is let in past one who waits, and 1 000 (a setting) may claim a lock besides
+    /// the first one, holding it or waiting: readers that come behind a writer wait, and a
     /// claim of many permits is not overtaken by small ones.
     ///
     /// A lock is advice unless what it protects checks the fencing token: a holder
@@ -4450,8 +4452,8 @@ pub mod lock_service_client {
         /// than by others, (`ERROR_REASON_CLAIM_DIFFERS`) if the same request claimed
         /// the lock in another mode;
         /// `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_WAITERS`,
-        /// `ERROR_REASON_TOO_MANY_HOLDS`, `ERROR_REASON_SESSION_FULL`); `UNAVAILABLE` (`ERROR_REASON_LOCKS_CLOSED`)
-        /// if the wait ends before locks are granted again after a loss of data.
+        /// `ERROR_REASON_TOO_MANY_HOLDS`, `ERROR_REASON_SESSION_FULL`); `UNAVAILABLE`
+        /// (`ERROR_REASON_LOCKS_CLOSED`) if the wait ends before locks are granted again after a loss of data.
         pub async fn acquire_lock(
             &mut self,
             request: impl tonic::IntoRequest<super::AcquireLockRequest>,
@@ -7536,8 +7538,9 @@ pub mod operator_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Takes back all that was set for a namespace that has nothing in it: no
-        /// instance, service settings, decision about an instance, config or lock. Safe
-        /// to repeat: if nothing was set, that succeeds.
+        /// instance, service settings, decision about an instance, config, lock or
+        /// election. Drafts and releases do not count. Safe to repeat: if nothing was
+        /// set, that succeeds.
         ///
         /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_NAMESPACE_NOT_EMPTY`);
         /// `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`).

@@ -1,4 +1,4 @@
-//! What is held by the first in a queue, and how its loss is found out.
+//! What is held at the head of a queue, and how its loss is found out.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     session::{AbortOnDrop, Ended, Session, SessionEvent, SessionEvents},
 };
 
-/// A place that is the first one. Given up when dropped, in the background.
+/// A place that holds what one queues for. Given up when dropped, in the background.
 #[derive(Debug)]
 pub(crate) struct Held {
     place: Place,
@@ -49,14 +49,19 @@ struct LossWatcher {
 // === impl Held ===
 
 impl Held {
-    /// A place that the server said is the first one. The `events` of the session have been heard
-    /// since before it was asked.
-    pub(crate) fn new(place: Place, token: i64, events: SessionEvents) -> Result<Self> {
+    /// A place that the server said holds, and what it was asked by then. The `events` of the
+    /// session have been heard since before the server was asked.
+    pub(crate) fn new(
+        place: Place,
+        token: i64,
+        asked: Option<YieldRequest>,
+        events: SessionEvents,
+    ) -> Result<Self> {
         if token <= 0 {
             return Err(Error::contract("fencing_token"));
         }
         let (tell, lost) = watch::channel(None);
-        let (ask, asked) = watch::channel(None);
+        let (ask, asked) = watch::channel(asked);
         let watcher = LossWatcher {
             caller: place.caller.clone(),
             session: place.session.clone(),
@@ -119,6 +124,16 @@ impl Held {
             Ok(loss) => loss.unwrap_or(LockLoss::NotSurelyHeld),
             // The watcher is gone without a word: nobody looks after what is held.
             Err(_) => LockLoss::NotSurelyHeld,
+        }
+    }
+
+    /// Does `work` as long as this is surely held; then it is dropped where it stands.
+    pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> Result<T, LockLoss> {
+        tokio::select! {
+            // What is lost must not go on for another step.
+            biased;
+            loss = self.lost() => Err(loss),
+            done = work => Ok(done),
         }
     }
 

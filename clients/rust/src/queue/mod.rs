@@ -1,5 +1,4 @@
-//! What locks and elections share: a place in a queue on the server, and what is held once it is
-//! the first one.
+//! What locks and elections share: a place in a queue on the server, and what it holds.
 
 mod held;
 mod place;
@@ -29,13 +28,14 @@ impl Queue {
     }
 }
 
-/// How long a call goes on that waits in a queue for `timeout`, or for ever, from now; and until
-/// when the server is to wait.
+/// How long a call goes on that may wait at the server for `timeout`, or for ever, from now; and
+/// until when the server is to wait.
 pub(crate) fn patience(caller: &Caller, timeout: Option<Duration>) -> (Patience, Option<Instant>) {
-    let until = timeout.map(|timeout| Instant::now() + timeout);
+    // Longer than the clock can count is for ever.
+    let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let patience = Patience {
         // The server ends the wait; the rest is for the way there and back.
-        deadline: until.map(|until| until + caller.options.call_timeout),
+        deadline: until.and_then(|until| until.checked_add(caller.options.call_timeout)),
         waits_until: until,
         attempts: match timeout {
             Some(timeout) if timeout.is_zero() => caller.options.attempts,

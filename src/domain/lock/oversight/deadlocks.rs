@@ -55,23 +55,21 @@ pub fn deadlocks(state: &State, limit: usize) -> (Vec<Deadlock>, bool) {
     (found, false)
 }
 
-/// Who waits for whom in one queue. Threads of one session wait for each other all the time.
-fn waits_in(queue: &LockQueue) -> Vec<Wait> {
-    let (holders, waiters): (Vec<_>, Vec<_>) = queue.claims.values().partition(|claim| claim.held);
-    // Of several holders the first one is told.
-    let Some(first) = holders.first() else {
-        return Vec::new();
-    };
-    let holds: HashSet<_> = holders.iter().map(|claim| claim.waiter.session).collect();
-    let others = waiters
-        .into_iter()
-        .filter(|waiter| !holds.contains(&waiter.waiter.session));
-    others
-        .map(|waiter| Wait {
+/// Who waits for whom in one queue: each who waits for each who holds, but for threads of one
+/// session, which wait for each other all the time. Whoever waits also waits for those before it,
+/// who wait for the same holders.
+fn waits_in(queue: &LockQueue) -> impl Iterator<Item = Wait> {
+    let waiters = queue.claims.values().filter(|claim| !claim.held);
+    waiters.flat_map(|waiter| {
+        let session = waiter.waiter.session;
+        let others = queue
+            .holders()
+            .filter(move |holder| holder.waiter.session != session);
+        others.map(|holder| Wait {
             waiter: waiter.clone(),
-            holder: Arc::clone(first),
+            holder: holder.clone(),
         })
-        .collect()
+    })
 }
 
 /// Takes out the waits for sessions that wait for nothing, until none is left.
@@ -150,10 +148,29 @@ mod tests {
         state
     }
 
+    /// Has the first of the claims on a lock hold it together.
+    fn share(state: &mut State, name: &str, holders: usize) {
+        let mut queue = LockQueue::clone(&state.locks[name.as_bytes()]);
+        for claim in queue.claims.clone().into_iter().take(holders) {
+            let (place, claim) = claim;
+            let held = Claim {
+                held: true,
+                ..Claim::clone(&claim)
+            };
+            queue.claims.insert(place, Arc::new(held));
+        }
+        let path = Bytes::copy_from_slice(name.as_bytes());
+        state.locks.insert(path, Arc::new(queue));
+    }
+
     /// The rings, as sets of what is waited for.
     fn found(locks: &[(&str, &[usize])]) -> Vec<Vec<String>> {
         let sessions: Vec<_> = (0..10).map(|_| SessionId::random()).collect();
-        let (found, _) = deadlocks(&state(&sessions, locks), 100);
+        rings(&state(&sessions, locks))
+    }
+
+    fn rings(state: &State) -> Vec<Vec<String>> {
+        let (found, _) = deadlocks(state, 100);
         let mut rings: Vec<Vec<String>> = found
             .iter()
             .map(|ring| {
@@ -202,6 +219,20 @@ mod tests {
             ("d/e", &[4, 5]),
         ];
         assert_eq!(found(&locks), [["d/a", "d/b"], ["d/c", "d/d"]]);
+    }
+
+    #[test]
+    fn a_ring_through_any_of_several_holders_is_found() {
+        let sessions: Vec<_> = (0..4).map(|_| SessionId::random()).collect();
+        // Two read, of whom the second waits for who waits to write.
+        let locks: [(&str, &[usize]); 2] = [("d/x", &[0, 1, 2]), ("d/y", &[2, 1])];
+        let mut reading = state(&sessions, &locks);
+        share(&mut reading, "d/x", 2);
+        assert_eq!(rings(&reading), [["d/x", "d/y"]]);
+        // Two read, and each waits to write.
+        let mut upgrading = state(&sessions, &[("d/x", &[0, 1, 0, 1])]);
+        share(&mut upgrading, "d/x", 2);
+        assert_eq!(rings(&upgrading), [["d/x", "d/x"]]);
     }
 
     #[test]

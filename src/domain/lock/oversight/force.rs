@@ -69,9 +69,7 @@ impl Locks {
         }
         let guard = force.guard.as_ref();
         let Some(claim) = claim else {
-            if guard.is_some() {
-                self.core.commit(guard, Txn::new()).await?;
-            }
+            self.core.require(guard).await?;
             return Ok(Forced {
                 released: false,
                 noted: false,

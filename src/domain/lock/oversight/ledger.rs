@@ -85,9 +85,11 @@ impl Ledger {
     pub(in crate::domain::lock) async fn follow(&self, core: &Core, shutdown: &CancellationToken) {
         let follow = async {
             loop {
+                // What came in between is told; what came before is not.
+                let begun = core.cache.view().map_or(0, |view| view.revision);
                 match core.cache.follow(&[Kind::Lock as usize]) {
                     Ok(mut follower) => {
-                        self.lock().begun = core.cache.view().map_or(0, |view| view.revision);
+                        self.lock().begun = begun;
                         while let Some(followed) = follower.next().await {
                             self.write(followed, core.clock.system_time());
                         }

@@ -66,7 +66,7 @@ impl Locks {
             request_time: self.core.clock.system_time(),
         };
         let decide = |view: &View| {
-            let Some(claim) = holder(view, &ask)? else {
+            let Some(claim) = holder(view, &ask, &asked)? else {
                 return Ok(Step::Keep(None));
             };
             let seen = &claim.waiter;
@@ -102,11 +102,22 @@ impl Locks {
     }
 }
 
-/// The holder that is meant.
-fn holder(view: &View, ask: &RequestYield) -> Result<Option<Arc<Claim>>, Error> {
+/// The holder that is meant. Of several it is the one that this call asked already, as it finds when
+/// an answer was lost, or else the first that nobody has asked: whoever asks again reaches them all.
+fn holder(
+    view: &View,
+    ask: &RequestYield,
+    asked: &YieldRequest,
+) -> Result<Option<Arc<Claim>>, Error> {
     let queue = view.state.queue(&ask.lock);
     let Some(token) = ask.fencing_token else {
-        return Ok(queue.and_then(|queue| queue.holder().cloned()));
+        let find = |request: Option<&YieldRequest>| {
+            let mut holders = queue?.holders();
+            holders.find(|claim| claim.waiter.yield_request.as_ref() == request)
+        };
+        let meant = find(Some(asked)).or_else(|| find(None));
+        let meant = meant.or_else(|| queue.and_then(|queue| queue.holder()));
+        return Ok(meant.cloned());
     };
     let claim = queue.and_then(|queue| queue.find_token(token));
     match claim.filter(|claim| claim.held) {

@@ -136,7 +136,7 @@ async fn what_is_gone_or_another_claim_is_not_touched(backend: Backend) {
     let first = take(&server, "l", &session, "r").await;
     release_token(&server, "l", &session, first).await;
     // The same request, and so the same key.
-    let second = take(&server, "l", &session, "s").await;
+    let second = take(&server, "l", &session, "r").await;
     assert!(!force(&server, "l", first).await.released);
     let there = lock(&server, "l").await.holder.unwrap();
     assert_eq!(there.fencing_token, second);

@@ -1,6 +1,10 @@
 //! Asking a holder to give its lock up.
 
-use stanchion_client::proto::{RequestYieldRequest, RequestYieldResponse};
+use std::time::Duration;
+
+use stanchion_client::proto::{
+    AcquireLockRequest, LockMode, RequestYieldRequest, RequestYieldResponse,
+};
 use tonic::Code;
 
 use super::*;
@@ -10,6 +14,7 @@ on_both_stores! {
     a_holder_is_asked_once_and_told_on_whichever_replica_it_is,
     who_comes_to_another_replica_later_is_told_what_is_asked,
     nobody_is_asked_for_a_lock_that_is_free_or_by_another_token,
+    of_several_holders_each_is_asked_in_turn,
     a_place_is_given_up_although_its_owner_was_asked_meanwhile,
 }
 
@@ -108,8 +113,30 @@ async fn nobody_is_asked_for_a_lock_that_is_free_or_by_another_token(backend: Ba
 }
 
 /// What is written into the record must not hide from its call that the place is its own.
-async fn a_place_is_given_up_although_its_owner_was_asked_meanwhile(backend: Backend) {
+async fn of_several_holders_each_is_asked_in_turn(backend: Backend) {
     let server = backend.server().await;
+    let mut tokens = Vec::new();
+    for _ in 0..3 {
+        let session = open(&server).await;
+        let request = AcquireLockRequest {
+            mode: LockMode::Shared.into(),
+            ..wanted("l", &session, "r")
+        };
+        let held = server.locks().acquire_lock(request).await.unwrap();
+        tokens.push(held.into_inner().fencing_token);
+    }
+    for token in &tokens {
+        let asked = ask(&server, "l", "please").await;
+        assert_eq!((asked.requested, asked.fencing_token), (true, *token));
+    }
+    let again = ask(&server, "l", "please").await;
+    assert_eq!((again.requested, again.fencing_token), (false, tokens[0]));
+}
+
+async fn a_place_is_given_up_although_its_owner_was_asked_meanwhile(backend: Backend) {
+    let mut settings = backend.settings();
+    settings.domain.waiter_keep = Duration::from_secs(5);
+    let server = backend.server_with(settings).await;
     let (first, second) = (open(&server).await, open(&server).await);
     let token = take(&server, "l", &first, "r").await;
     let cut = spawn(&server, wanted("l", &second, "r"));
@@ -117,7 +144,8 @@ async fn a_place_is_given_up_although_its_owner_was_asked_meanwhile(backend: Bac
     // It comes to hold the lock after its call broke off.
     cut.abort();
     assert!(cut.await.unwrap_err().is_cancelled());
-    tokio::time::sleep(backend.settings().domain.waiter_keep / 4).await;
+    // The server has noticed.
+    tokio::time::sleep(Duration::from_millis(250)).await;
     assert!(release_token(&server, "l", &first, token).await);
     assert!(ask(&server, "l", "please").await.requested);
     eventually("the place to be given up", || async {
