@@ -122,11 +122,11 @@ impl Audit {
                 }
             });
             revision = taken.await?;
-            for ((revision, id), entry) in newest.into_iter().rev() {
+            for ((written, id), entry) in newest.into_iter().rev() {
                 if filling.is_full() {
                     return Ok(filling.cut(revision));
                 }
-                filling.push(Place::Unsealed(revision, id), entry);
+                filling.push(Place::Unsealed(written, id), entry);
             }
         }
         let mut scanned = 0;

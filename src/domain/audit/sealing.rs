@@ -68,18 +68,28 @@ impl Sealing {
                 () = stop.cancelled() => return,
                 () = self.core.clock.sleep(self.core.settings.audit_seal_interval) => {}
             }
-            if let Err(error) = self.step().await {
+            if let Err(error) = self.step(&stop).await {
                 tracing::warn!(%error, "the audit is not sealed for now");
             }
         }
     }
 
-    async fn step(&mut self) -> Result<(), Error> {
+    async fn step(&mut self, stop: &CancellationToken) -> Result<(), Error> {
         let view = self.core.cache.view()?;
         if replica::rank(&self.core.replica, view.state.replicas.keys(), SUBJECT) > 0 {
             return Ok(());
         }
-        while self.core.seal_all().await? {}
+        let sealed = self.seal(stop).await;
+        // A store that is full takes no seal, but gives back the room of old ones.
+        self.prune().await.and(sealed)
+    }
+
+    async fn seal(&self, stop: &CancellationToken) -> Result<(), Error> {
+        while !stop.is_cancelled() && self.core.seal_all().await? {}
+        Ok(())
+    }
+
+    async fn prune(&mut self) -> Result<(), Error> {
         let now = self.core.clock.now();
         let Some(retention) = self.core.settings.audit_retention else {
             return Ok(());
@@ -112,8 +122,13 @@ impl Core {
         let mut more = false;
         for (namespace, oldest) in found {
             let entries = oldest.entries.into_iter().collect();
-            let whole = self.seal_namespace(&namespace, entries).await?;
-            more |= oldest.more && whole;
+            match self.seal_namespace(&namespace, entries).await {
+                Ok(whole) => more |= oldest.more && whole,
+                // Others go on: it may be the seals of this one that are damaged.
+                Err(error) => {
+                    tracing::warn!(%namespace, %error, "the audit of a namespace is not sealed for now");
+                }
+            }
         }
         Ok(more)
     }

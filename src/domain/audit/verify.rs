@@ -216,7 +216,12 @@ impl Walk<'_> {
         };
         let entry = match records::audit_entry(record) {
             Ok(entry) => entry,
-            Err(_) if records::is_newer_audit(record) => return Ok(()),
+            // What it tells of cannot be said: what follows is judged as if the audit began here.
+            Err(_) if records::is_newer_audit(record) => {
+                self.told.clear();
+                self.begin = Some(revision);
+                return Ok(());
+            }
             Err(error) => {
                 let description = format!("it is no entry: {error}");
                 return Err(fault(FaultKind::Inserted, description).into());
