@@ -274,6 +274,11 @@ impl Error {
         }
     }
 
+    /// A request id that another request on the same key has.
+    pub(super) fn reused_request() -> Self {
+        Self::invalid("request_id", "was used for another request on this key")
+    }
+
     /// Says within which field the one is that breaks a rule.
     pub fn within(self, outer: &str) -> Self {
         match self {

@@ -1,5 +1,7 @@
 //! Changing what operators decided: one record, by compare, whoever else changes it.
 
+use std::time::Duration;
+
 use crate::{
     cache::Freshness,
     store::{Revision, Txn},
@@ -7,8 +9,12 @@ use crate::{
 
 use super::{Core, error::Error, guard::Guard, state::View};
 
-/// How often others may get in between before a change gives up.
-const ROUNDS: usize = 8;
+/// How often a change is made anew after losing to another one.
+pub(super) const ATTEMPTS: u32 = 64;
+/// How many of those follow at once.
+const AT_ONCE: u32 = 4;
+/// The longest wait before each later one.
+const PAUSE: Duration = Duration::from_millis(40);
 
 /// What is to be done, given all that is seen.
 pub(super) enum Step<T> {
@@ -46,7 +52,8 @@ impl Core {
     ) -> Result<Revised<T>, Error> {
         let mut view = self.cache.view()?;
         let mut confirmed = false;
-        for _ in 0..ROUNDS {
+        for attempt in 0..ATTEMPTS {
+            self.make_way(attempt).await;
             match decide(&view) {
                 Ok(Step::Send(txn, value)) => {
                     let response = self.commit(guard, txn).await?;
@@ -84,6 +91,14 @@ impl Core {
             confirmed = true;
         }
         Err(Error::Conflict { name: name.into() })
+    }
+
+    /// Waits before another attempt: of many that lose to each other, each a little differently.
+    pub(super) async fn make_way(&self, attempt: u32) {
+        if attempt >= AT_ONCE {
+            let pause = PAUSE.mul_f64(rand::random_range(0.0..1.0));
+            self.clock.sleep(pause).await;
+        }
     }
 
     /// Makes sure that a guard holds.

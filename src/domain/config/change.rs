@@ -31,6 +31,19 @@ pub struct Terms {
     pub validate_only: bool,
 }
 
+// === impl Terms ===
+
+impl Terms {
+    /// The name of the request, or one that nobody else has: no two records about to be written may
+    /// look alike, because each recognises its own by that.
+    pub(super) fn distinct_id(&self) -> String {
+        match &self.request_id[..] {
+            "" => format!("{:032x}", rand::random::<u128>()),
+            request_id => request_id.into(),
+        }
+    }
+}
+
 /// What an item must be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Expected {

@@ -11,11 +11,9 @@ mod seen;
 mod single;
 mod transaction;
 
-use std::time::Duration;
-
 use crate::{
     cache::Freshness,
-    domain::{Error, error::Resource},
+    domain::{Error, error::Resource, revise::ATTEMPTS},
     store::{KeyRange, RangeRequest, Revision},
 };
 
@@ -24,13 +22,6 @@ use super::{ConfigVersion, Configs, Release, change::Order};
 pub(super) use self::seen::Seen;
 pub use self::single::{Deleted, Written};
 use self::transaction::Attempt;
-
-/// How often a change is made anew after losing to another one.
-const ATTEMPTS: u32 = 64;
-/// How many of those follow at once; between later ones the losers wait, each a little differently.
-const AT_ONCE: u32 = 4;
-/// The longest such wait.
-const PAUSE: Duration = Duration::from_millis(40);
 
 /// What became of changes that happen together or not at all.
 #[derive(Debug, Clone)]
@@ -63,10 +54,7 @@ impl Configs {
     pub(super) async fn write(&self, order: &Order) -> Result<Committed, Error> {
         let mut seen = self.seen_by_cache(order)?;
         for attempt in 0..ATTEMPTS {
-            if attempt >= AT_ONCE {
-                let pause = PAUSE.mul_f64(rand::random_range(0.0..1.0));
-                self.core.clock.sleep(pause).await;
-            }
+            self.core.make_way(attempt).await;
             if let Some(done) = self.repeated(order, &mut seen).await? {
                 return Ok(done);
             }
@@ -103,7 +91,7 @@ impl Configs {
         let guard = order.terms.guard.as_ref();
         let response = match self.core.commit(guard, attempt.txn.clone()).await {
             Ok(response) => response,
-            Err(error @ Error::GuardFailed { .. }) => {
+            Err(error @ Error::CommitUnknown(_)) if guard.is_some() => {
                 // The lock may have gone between the first sending and the second.
                 let written = self.own_revision(&attempt).await?;
                 let written = written.ok_or(error)?;
@@ -178,8 +166,7 @@ impl Configs {
         for (entry, seen) in order.entries.iter().zip(&*seen) {
             let record = seen.remembers(request_id);
             if record.is_some_and(|record| record.digest != order.digest) {
-                let description = "was used for another request on this key";
-                return Err(Error::invalid("request_id", description));
+                return Err(Error::reused_request());
             }
             let current = seen.head.as_ref().map(|head| &head.current);
             let version = match record {

@@ -9,14 +9,18 @@ use tonic::Status;
 use crate::{
     domain::{
         audit::Caller,
-        config::{Body, Change, DraftRef, Entry, Expected, Outcome, Terms},
+        config::{Body, Change, DraftRef, Entry, Expected, Outcome},
         keyspace::ConfigPath,
         names::{ConfigKey, Namespace},
     },
     rpc::{convert::Violations, status},
 };
 
-use super::{ConfigHandler, decode, encode};
+use super::{
+    ConfigHandler,
+    decode::{self, terms},
+    encode,
+};
 
 // === impl ConfigHandler ===
 
@@ -28,14 +32,7 @@ impl ConfigHandler {
     ) -> Result<CommitConfigsResponse, Status> {
         let mut fields = Violations::new();
         let namespace = fields.namespace(&request.namespace);
-        let terms = Terms {
-            request_id: fields.request_id(&request.request_id),
-            guard: fields.guard(request.guard, &request.namespace),
-            actor: fields.label("actor", &request.actor),
-            caller,
-            comment: fields.comment(request.comment),
-            validate_only: request.validate_only,
-        };
+        let terms = terms!(fields, request, caller);
         let entries = entries(&mut fields, namespace, request.changes);
         let entries = fields.give(entries)?;
         let paths: Vec<ConfigPath> = entries.iter().map(|entry| entry.path.clone()).collect();

@@ -8,7 +8,7 @@ use tonic::Status;
 use crate::{
     domain::{
         audit::Caller,
-        config::{ConfigPrefix, ConfigSelection, ContentType, Expected, Mutation, Terms},
+        config::{ConfigPrefix, ConfigSelection, ContentType, Expected, Mutation},
         keyspace::ConfigPath,
         names::ConfigKey,
     },
@@ -23,6 +23,21 @@ const MAX_LABELS: usize = 64;
 const MAX_LABEL_BYTES: usize = 4096;
 /// How many keys a set to watch may have.
 const MAX_KEYS: usize = 100;
+
+/// On what terms a request asks for changes: all such requests have the same fields for that.
+macro_rules! terms {
+    ($fields:ident, $request:ident, $caller:expr) => {
+        $crate::domain::config::Terms {
+            request_id: $fields.request_id(&$request.request_id),
+            guard: $fields.guard($request.guard, &$request.namespace),
+            actor: $fields.label("actor", &$request.actor),
+            caller: $caller,
+            comment: $fields.comment($request.comment),
+            validate_only: $request.validate_only,
+        }
+    };
+}
+pub(super) use terms;
 
 /// What every mutation is asked with, as it came.
 pub(super) struct Asked {
@@ -51,14 +66,7 @@ pub(super) fn mutation(
         least,
     );
     let checksum = checksum(&mut fields, "expected_sha256", &asked.expected_sha256);
-    let terms = Terms {
-        request_id: fields.request_id(&asked.request_id),
-        guard: fields.guard(asked.guard, &asked.namespace),
-        actor: fields.label("actor", &asked.actor),
-        caller: asked.caller,
-        comment: fields.comment(asked.comment),
-        validate_only: asked.validate_only,
-    };
+    let terms = terms!(fields, asked, asked.caller);
     Ok(Mutation {
         path: fields.give(path)?,
         expected: Expected { version, checksum },

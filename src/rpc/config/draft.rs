@@ -11,14 +11,18 @@ use tonic::Status;
 use crate::{
     domain::{
         audit::Caller,
-        config::{Body, ConfigPrefix, Draft, DraftsPage, PutDraft, Terms},
+        config::{Body, ConfigPrefix, Draft, DraftsPage, PutDraft},
         hash64,
         names::ConfigKey,
     },
     rpc::{convert::Violations, page, status},
 };
 
-use super::{ConfigHandler, commit, decode, encode};
+use super::{
+    ConfigHandler, commit,
+    decode::{self, terms},
+    encode,
+};
 
 // === impl ConfigHandler ===
 
@@ -41,14 +45,7 @@ impl ConfigHandler {
                 None
             }
         };
-        let terms = Terms {
-            request_id: fields.request_id(&request.request_id),
-            guard: fields.guard(request.guard, &request.namespace),
-            actor: fields.label("actor", &request.actor),
-            caller,
-            comment: fields.comment(request.comment),
-            validate_only: request.validate_only,
-        };
+        let terms = terms!(fields, request, caller);
         let put = PutDraft {
             path: fields.give(path)?,
             body,

@@ -9,7 +9,7 @@ use tonic::Status;
 use crate::{
     domain::{
         audit::Caller,
-        config::{Publish, Release, ReleaseItem, RollbackRelease, Terms},
+        config::{Publish, Release, ReleaseItem, RollbackRelease},
         hash64,
         keyspace::ReleasePath,
         names::ReleaseName,
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-use super::{ConfigHandler, commit, encode};
+use super::{ConfigHandler, commit, decode::terms, encode};
 
 // === impl ConfigHandler ===
 
@@ -32,14 +32,7 @@ impl ConfigHandler {
     ) -> Result<PublishReleaseResponse, Status> {
         let mut fields = Violations::new();
         let path = path(&mut fields, &request.namespace, &request.name);
-        let terms = Terms {
-            request_id: fields.request_id(&request.request_id),
-            guard: fields.guard(request.guard, &request.namespace),
-            actor: fields.label("actor", &request.actor),
-            caller,
-            comment: fields.comment(request.comment),
-            validate_only: request.validate_only,
-        };
+        let terms = terms!(fields, request, caller);
         let namespace = path.as_ref().map(|path| path.namespace.clone());
         let entries = commit::entries(&mut fields, namespace, request.changes);
         let (path, entries) = fields.give(path.zip(entries))?;
@@ -68,14 +61,7 @@ impl ConfigHandler {
             name => name.to_owned(),
         };
         let new_name = fields.take("new_name", ReleaseName::parse(&new_name));
-        let terms = Terms {
-            request_id: fields.request_id(&request.request_id),
-            guard: fields.guard(request.guard, &request.namespace),
-            actor: fields.label("actor", &request.actor),
-            caller,
-            comment: fields.comment(request.comment),
-            validate_only: request.validate_only,
-        };
+        let terms = terms!(fields, request, caller);
         let (path, new_name) = fields.give(path.zip(new_name))?;
         let rollback = RollbackRelease {
             path,

@@ -10,6 +10,11 @@ use stanchion::{
     clock::SystemClock,
     store::{Error, Operation, Outcome, Store, Txn, TxnResponse},
 };
+use stanchion_client::proto::{
+    AcquireLockRequest, CommitConfigsRequest, ConfigChange, ConfigFromDraft, ConfigPut, Guard,
+    OpenSessionRequest, PublishReleaseRequest, PutConfigRequest, PutDraftRequest,
+    ReleaseLockRequest, config_change, put_draft_request,
+};
 use tokio::sync::oneshot;
 
 use super::{delete, get, put, rollback};
@@ -21,6 +26,8 @@ use crate::support::{
 on_both_stores! {
     a_lost_answer_never_writes_twice,
     a_lost_answer_is_recognised_under_what_others_wrote_since,
+    a_lost_answer_is_recognised_although_the_lock_is_gone_since,
+    a_lost_answer_to_many_changes_a_draft_or_a_release_is_recognised,
 }
 
 /// Carries out transactions and loses the answers of the next ones that change a config.
@@ -48,10 +55,7 @@ impl Overlay for Lossy {
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
-        let changes_config = txn.success.iter().any(|step| match step {
-            Operation::Put { key, .. } => String::from_utf8_lossy(key).contains("/state/cfg/"),
-            _ => false,
-        });
+        let changes_config = changes_config(&txn);
         let response = self.store.txn(txn).await?;
         let lose = |left: usize| left.checked_sub(1);
         let (set, fetch) = (Ordering::SeqCst, Ordering::SeqCst);
@@ -69,6 +73,18 @@ impl Overlay for Lossy {
             outcome: Outcome::Unknown,
         })
     }
+}
+
+/// Inside of other transactions too: under a guard, and in large commits.
+fn changes_config(txn: &Txn) -> bool {
+    txn.success.iter().any(|step| match step {
+        Operation::Put { key, .. } => {
+            let key = String::from_utf8_lossy(key);
+            key.contains("/state/cfg/") || key.contains("/history/draft/")
+        }
+        Operation::Txn(inside) => changes_config(inside),
+        _ => false,
+    })
 }
 
 async fn a_lost_answer_never_writes_twice(backend: Backend) {
@@ -121,4 +137,106 @@ async fn a_lost_answer_is_recognised_under_what_others_wrote_since(backend: Back
     assert_eq!(other.version_numbers("a").await.len(), 21);
     server.stop().await;
     other.stop().await;
+}
+
+async fn a_lost_answer_is_recognised_although_the_lock_is_gone_since(backend: Backend) {
+    let lossy = Lossy::over(&backend).await;
+    let clock = Arc::new(SystemClock);
+    let server = backend
+        .server_on(lossy.clone(), backend.settings(), clock)
+        .await;
+    let open = OpenSessionRequest::default();
+    let session = server.sessions().open_session(open).await.unwrap();
+    let session_id = session.into_inner().session_id;
+    let acquire = AcquireLockRequest {
+        lock: "l".into(),
+        session_id: session_id.clone(),
+        ..Default::default()
+    };
+    let held = server.locks().acquire_lock(acquire).await.unwrap();
+    let fencing_token = held.into_inner().fencing_token;
+    let (lost, loss) = oneshot::channel();
+    *lossy.lost.lock().unwrap() = Some(lost);
+    lossy.losses.store(1, Ordering::SeqCst);
+    let mut configs = server.configs();
+    let request = PutConfigRequest {
+        guard: Some(Guard {
+            lock: "l".into(),
+            fencing_token,
+            ..Default::default()
+        }),
+        ..put("a", "mine")
+    };
+    let put = tokio::spawn(async move { configs.put_config(request).await });
+    let go_on = loss.await.unwrap();
+    let release = ReleaseLockRequest {
+        lock: "l".into(),
+        session_id,
+        ..Default::default()
+    };
+    let released = server.locks().release_lock(release).await.unwrap();
+    assert!(released.into_inner().released);
+    go_on.send(()).unwrap();
+    let written = put.await.unwrap().unwrap().into_inner();
+    assert!(!written.unchanged);
+    assert_eq!(written.config.unwrap().version, 1);
+    assert_eq!(server.version_numbers("a").await, [1]);
+    server.stop().await;
+}
+
+async fn a_lost_answer_to_many_changes_a_draft_or_a_release_is_recognised(backend: Backend) {
+    let lossy = Lossy::over(&backend).await;
+    let clock = Arc::new(SystemClock);
+    let server = backend
+        .server_on(lossy.clone(), backend.settings(), clock)
+        .await;
+    let change = |number: usize| ConfigChange {
+        key: format!("many/{number:02}"),
+        change: Some(config_change::Change::Put(ConfigPut {
+            content: "1".into(),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    lossy.losses.store(1, Ordering::SeqCst);
+    let commit = CommitConfigsRequest {
+        changes: (0..100).map(change).collect(),
+        ..Default::default()
+    };
+    let done = server.configs().commit_configs(commit).await.unwrap();
+    let done = done.into_inner();
+    assert!(done.committed && done.results.iter().all(|result| !result.unchanged));
+    assert_eq!(server.version_numbers("many/99").await, [1]);
+
+    lossy.losses.store(1, Ordering::SeqCst);
+    let draft = PutDraftRequest {
+        key: "many/00".into(),
+        change: Some(put_draft_request::Change::Put(ConfigPut {
+            content: "2".into(),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    let put = server
+        .configs()
+        .put_draft(draft)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(!put.unchanged);
+    lossy.losses.store(1, Ordering::SeqCst);
+    let publish = PublishReleaseRequest {
+        name: "r".into(),
+        changes: vec![ConfigChange {
+            key: "many/00".into(),
+            change: Some(config_change::Change::Draft(ConfigFromDraft::default())),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let published = server.configs().publish_release(publish).await.unwrap();
+    let release = published.into_inner().release.unwrap();
+    assert_eq!((release.item_count, release.items[0].version), (1, 2));
+    assert_eq!(server.version_numbers("many/00").await, [2, 1]);
+    server.stop().await;
 }

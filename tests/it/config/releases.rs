@@ -69,6 +69,13 @@ async fn a_draft_is_put_by_compare_and_once(backend: Backend) {
     assert!(!first.unchanged);
     let again = server.configs().put_draft(request.clone()).await.unwrap();
     assert_eq!(again.into_inner().draft, first.draft);
+    let other = put_draft("a", Some("2"));
+    let other = PutDraftRequest {
+        change: other.change,
+        ..request.clone()
+    };
+    let reused = server.configs().put_draft(other).await.unwrap_err();
+    assert_invalid(&reused, "request_id");
     request.request_id = String::new();
     let stale = server
         .configs()

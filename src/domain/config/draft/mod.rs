@@ -104,9 +104,14 @@ impl Configs {
         };
         let mut bytes = 0;
         loop {
-            let request = RangeRequest::new(keys.clone()).limit(SPAN);
+            // All of a page is of one moment.
+            let request = RangeRequest::new(keys.clone())
+                .limit(SPAN)
+                .at(answer.revision);
             let found = self.core.store.range(request).await.map_err(Error::Store)?;
-            answer.revision = found.revision;
+            if answer.revision == 0 {
+                answer.revision = found.revision;
+            }
             for kv in &found.kvs {
                 let key = self.core.keys.parse_draft(namespace, &kv.key);
                 let key = key.ok_or_else(|| Error::Internal("a draft has no key".into()))?;

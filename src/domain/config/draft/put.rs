@@ -44,7 +44,12 @@ impl Configs {
                 |seen: &Draft| !terms.request_id.is_empty() && seen.request_id == terms.request_id;
             let found = seen.as_ref().map_or(0, |seen| seen.revision);
             if let Some(seen) = seen.take_if(|seen| repeated(seen)) {
-                return Ok((seen, true, revision));
+                let Terms { actor, comment, .. } = terms;
+                return match (&seen.body, &seen.actor, &seen.comment) == (&put.body, actor, comment)
+                {
+                    true => Ok((seen, true, revision)),
+                    false => Err(Error::reused_request()),
+                };
             }
             Error::unless_at(put.expected_revision, found)?;
             if let Some(same) = seen.take_if(|seen| seen.body == put.body) {
@@ -122,11 +127,7 @@ impl Configs {
             actor: put.terms.actor.clone(),
             comment: put.terms.comment.clone(),
             update_time: self.core.clock.system_time(),
-            request_id: match &put.terms.request_id[..] {
-                // Not for the caller: no two drafts about to be written may look alike.
-                "" => format!("{:032x}", rand::random::<u128>()),
-                request_id => request_id.into(),
-            },
+            request_id: put.terms.distinct_id(),
             format: records::FORMAT,
             revision: 0,
         })

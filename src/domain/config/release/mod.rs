@@ -156,11 +156,7 @@ impl Order {
             actor: self.terms.actor.clone(),
             create_time: now,
             rollback_of: publication.rollback_of.clone(),
-            request_id: match &self.terms.request_id[..] {
-                // Not for the caller: no two releases about to be written may look alike.
-                "" => format!("{:032x}", rand::random::<u128>()),
-                request_id => request_id.into(),
-            },
+            request_id: self.terms.distinct_id(),
             digest: self.digest,
             item_count: items.len(),
             items,

@@ -75,13 +75,6 @@ impl Configs {
             records::writable(entry.path.path(), head.format)?;
         }
         let terms = &order.terms;
-        let request_id = if terms.request_id.is_empty() {
-            // Not for the caller: no two versions about to be written may look alike, because one
-            // recognises its own by that.
-            format!("{:032x}", rand::random::<u128>())
-        } else {
-            terms.request_id.clone()
-        };
         Ok(Some(ConfigVersion {
             version: seen.newest + 1,
             prev_version: seen.newest,
@@ -101,7 +94,7 @@ impl Configs {
                 .map(|release| release.path.name.clone()),
             rollback_of: source.unwrap_or(0),
             deleted,
-            request_id,
+            request_id: terms.distinct_id(),
             revision: 0,
         }))
     }

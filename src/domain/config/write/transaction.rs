@@ -88,10 +88,6 @@ impl Attempt {
             writes.push(vec![listing(keys, release), record_of]);
             attempt.own = Some((key, record));
         }
-        if order.terms.validate_only {
-            attempt.own = None;
-            return Ok(attempt);
-        }
         for ((entry, seen), version) in entries().zip(planned) {
             let mut steps = Vec::new();
             if let Some(version) = version {
@@ -113,7 +109,10 @@ impl Attempt {
             attempt.txn.failure.push(Step::get(key.clone()));
         }
         attempt.txn.success = beside_each_other(writes);
-        attempt.check_size()?;
+        attempt.check_size(order)?;
+        if order.terms.validate_only {
+            attempt.txn.success.clear();
+        }
         Ok(attempt)
     }
 
@@ -127,12 +126,14 @@ impl Attempt {
     }
 
     /// What it writes is bounded, but for names and notes.
-    fn check_size(&self) -> Result<(), Error> {
+    fn check_size(&self, order: &Order) -> Result<(), Error> {
+        let field = match order.listed {
+            true => "changes",
+            false => "content",
+        };
         self.txn.check_size().map_err(|error| {
-            Error::invalid(
-                "changes",
-                format!("are too much for one transaction: {error}"),
-            )
+            let description = format!("with all that goes with it is too much at once: {error}");
+            Error::invalid(field, description)
         })
     }
 }
