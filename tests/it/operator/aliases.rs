@@ -26,6 +26,7 @@ on_both_stores! {
     an_alias_into_another_namespace_needs_an_export,
     chains_and_cycles_of_aliases_are_refused,
     two_replicas_that_put_at_once_make_no_chain,
+    many_aliases_can_be_put_at_once,
     nothing_registers_under_an_alias,
     bad_aliases_are_refused_by_field,
 }
@@ -340,6 +341,23 @@ async fn an_alias_into_another_namespace_needs_an_export(backend: Backend) {
         .unwrap();
     watch.reset().await;
     assert_eq!(watch.snapshot().await.0, ["s1"]);
+    server.stop().await;
+}
+
+async fn many_aliases_can_be_put_at_once(backend: Backend) {
+    let server = backend.server().await;
+    let puts = (0..30).map(async |number| {
+        let path = format!("default/alias-{number}");
+        put(
+            &server,
+            &path,
+            alias_of(&format!("default/target-{number}")),
+        )
+        .await
+    });
+    for done in futures_util::future::join_all(puts).await {
+        done.unwrap();
+    }
     server.stop().await;
 }
 

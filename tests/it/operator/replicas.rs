@@ -45,7 +45,7 @@ async fn place(server: &Server, id: &str, zone: &str) {
     server.registry().register_instance(request).await.unwrap();
 }
 
-async fn isolate(server: &Server, id: &str, state: OperatorState) {
+async fn decide(server: &Server, id: &str, state: OperatorState) {
     let request = SetInstanceStateRequest {
         service: "web".into(),
         instance_id: id.into(),
@@ -101,7 +101,7 @@ async fn every_replica_tells_the_same_of_what_was_decided_at_another(backend: Ba
         .put_service(slow_start)
         .await
         .unwrap();
-    isolate(&servers[2], "d", OperatorState::Isolated).await;
+    decide(&servers[2], "d", OperatorState::Isolated).await;
     let overlay = SetInstanceOverlayRequest {
         service: "web".into(),
         instance_id: "b".into(),
@@ -237,8 +237,8 @@ async fn a_filtered_watch_that_moves_from_replica_to_replica_misses_no_decision(
             0 => (OperatorState::Isolated, EventType::Deleted),
             _ => (OperatorState::Active, EventType::Added),
         };
-        isolate(decides, "b", state).await;
-        isolate(decides, "a", state).await;
+        decide(decides, "b", state).await;
+        decide(decides, "a", state).await;
         watch = Moving::open(watches, Some(token)).await;
         assert_eq!(watch.event().await, ("a".to_owned(), told));
     }

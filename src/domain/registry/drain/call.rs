@@ -21,7 +21,7 @@ use crate::{
 };
 
 use crate::domain::registry::{
-    Drain, DrainAck, DrainRequest, Laggard, RemovalCause,
+    Drain, DrainAck, DrainRequest, Laggard, RemovalCause, SubscriberInfo,
     drain::{Drains, Running},
 };
 
@@ -320,11 +320,7 @@ async fn who_knows(
             }
             let mut all = Vec::new();
             loop {
-                let after = all
-                    .last()
-                    .map_or(0, |last: &crate::domain::registry::SubscriberInfo| {
-                        last.number
-                    });
+                let after = all.last().map_or(0, |last: &SubscriberInfo| last.number);
                 let page = drains.peers.subscribers(&replica, &service, after, ASKED);
                 match page.await {
                     Ok(page) => {

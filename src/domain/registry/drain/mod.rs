@@ -34,7 +34,9 @@ use crate::{
     store::{Compare, Operation, Revision, Txn, TxnResponse},
 };
 
-use crate::domain::registry::{Drain, Instance, InstanceRecord, Operator, ROUNDS};
+use crate::domain::registry::{
+    Drain, Instance, InstanceRecord, Operator, ROUNDS, decode, not_found,
+};
 
 pub use self::{
     ack::{DrainAck, Laggard},
@@ -184,7 +186,7 @@ impl Drains {
 impl DrainRequest {
     fn decide(&self, seen: &Seen, now: SystemTime) -> Verdict {
         let Some(record) = &seen.record else {
-            return Verdict::Refuse(crate::domain::registry::not_found(&self.key));
+            return Verdict::Refuse(not_found(&self.key));
         };
         if self.session.is_some() && record.session != self.session {
             return Verdict::Refuse(Error::NotOwner {
@@ -261,9 +263,7 @@ impl Seen {
     }
 
     fn read(key: &InstanceKey, response: &TxnResponse) -> Result<Self, Error> {
-        let record = response
-            .found(0)
-            .map(|kv| crate::domain::registry::decode(key.clone(), kv));
+        let record = response.found(0).map(|kv| decode(key.clone(), kv));
         let operator = response.found(1).map(|kv| {
             let name = key.path();
             records::operator(kv).map_err(|error| {

@@ -10,8 +10,8 @@ use crate::{
 };
 
 use crate::domain::registry::{
-    Findings, Instance, InstanceRecord, Observation, ROUNDS, Registration, Registry, Source,
-    health::observation::Subject,
+    Finding, Findings, Instance, InstanceRecord, Observation, ROUNDS, Registration, Registry,
+    Source, decode, health::observation::Subject, not_found,
 };
 
 /// How many different reporters an instance's findings name.
@@ -126,7 +126,7 @@ impl Registry {
             meant.is_none_or(|meant| *meant == record.registration())
         };
         let record = seen.record.as_ref().filter(meant);
-        let record = record.ok_or_else(|| crate::domain::registry::not_found(&note.key))?;
+        let record = record.ok_or_else(|| not_found(&note.key))?;
         if note.session.is_some() && record.session != note.session {
             return Err(Error::NotOwner {
                 name: note.key.path(),
@@ -146,9 +146,7 @@ impl Registry {
             return Ok((record.clone(), None));
         }
         records::writable(note.key.path(), after.format)?;
-        let reports = |finding: &&crate::domain::registry::Finding| {
-            matches!(finding.source, Source::Report { .. })
-        };
+        let reports = |finding: &&Finding| matches!(finding.source, Source::Report { .. });
         if after.findings.iter().filter(reports).count() > MAX_REPORTERS {
             return Err(Error::TooManyReporters {
                 name: note.key.path(),
@@ -183,8 +181,7 @@ impl Registry {
 
     fn looked(&self, note: &Note, response: &TxnResponse) -> Result<Seen, Error> {
         let record = response.found(0);
-        let record =
-            record.map(|kv| crate::domain::registry::decode(note.key.clone(), kv).map(Arc::new));
+        let record = record.map(|kv| decode(note.key.clone(), kv).map(Arc::new));
         let record = record.transpose()?;
         let owned = record.as_ref().is_some_and(|r| r.session == note.session);
         if note.session.is_some() && owned && response.found(2).is_none() {

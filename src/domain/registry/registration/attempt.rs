@@ -17,7 +17,7 @@ use crate::{
 };
 
 use crate::domain::registry::{
-    InstanceRecord, ROUNDS,
+    InstanceRecord, ROUNDS, decode, fence_name,
     registration::claim::{Owner, Registration, Seen, Verdict, decide},
 };
 
@@ -245,12 +245,12 @@ impl<'a> Attempt<'a> {
     }
 
     fn fence(&self, session: &SessionId) -> Bytes {
-        let name = crate::domain::registry::fence_name(&self.wanted.key, &self.wanted.request_id);
+        let name = fence_name(&self.wanted.key, &self.wanted.request_id);
         self.keys.fence(session, &name)
     }
 
     fn decode(&self, kv: &KeyValue) -> Result<Arc<InstanceRecord>, Error> {
-        crate::domain::registry::decode(self.wanted.key.clone(), kv).map(Arc::new)
+        decode(self.wanted.key.clone(), kv).map(Arc::new)
     }
 }
 

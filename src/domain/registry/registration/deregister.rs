@@ -12,7 +12,7 @@ use crate::{
     store::{self, Compare, LeaseId, Operation, Revision, Txn, TxnResponse},
 };
 
-use crate::domain::registry::{InstanceRecord, ROUNDS, Registry};
+use crate::domain::registry::{InstanceRecord, ROUNDS, Registry, decode, fence_name};
 
 /// What is to be deregistered.
 #[derive(Debug, Clone)]
@@ -99,9 +99,7 @@ impl Registry {
             }
             seen = response
                 .found(0)
-                .map(|kv| {
-                    crate::domain::registry::decode(deregistration.key.clone(), kv).map(Arc::new)
-                })
+                .map(|kv| decode(deregistration.key.clone(), kv).map(Arc::new))
                 .transpose()?;
             confirmed = true;
         }
@@ -127,8 +125,7 @@ impl Registry {
         let lease = SessionId::random().lease();
         let ttl = self.core.settings.fence_ttl;
         self.core.store.grant(lease, ttl).await?;
-        let name =
-            crate::domain::registry::fence_name(&deregistration.key, &deregistration.request_id);
+        let name = fence_name(&deregistration.key, &deregistration.request_id);
         Ok(Some(Fence {
             key: self.core.keys.fence(&session, &name),
             lease,

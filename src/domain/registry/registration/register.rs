@@ -15,7 +15,7 @@ use crate::{
 };
 
 use crate::domain::registry::{
-    Instance, InstanceRecord, InstanceSpec, Registry,
+    Instance, InstanceRecord, InstanceSpec, Registry, random_request_id,
     registration::attempt::{Attempt, Step},
     registration::backing::{Backing, Support},
     registration::claim::{Owner, Registration},
@@ -295,7 +295,7 @@ fn registration(
         None => assigned_id(index, terms, owner)?,
     };
     let request_id = match terms.request_id.as_str() {
-        "" => crate::domain::registry::random_request_id(),
+        "" => random_request_id(),
         given => given.to_owned(),
     };
     Ok(Registration {

@@ -11,7 +11,8 @@ use crate::{
 };
 
 use crate::domain::registry::{
-    HealthCheck, Instance, InstanceRecord, InstanceSpec, Port, ROUNDS, Registry,
+    HealthCheck, Instance, InstanceRecord, InstanceSpec, Port, ROUNDS, Registry, decode, not_found,
+    random_request_id,
 };
 
 /// New values; `None` leaves what is there.
@@ -78,7 +79,7 @@ impl Registry {
     /// [`Error::LeaseExpired`] if the session given is gone.
     pub async fn update(&self, mut update: Update) -> Result<Updated, Error> {
         if update.request_id.is_empty() {
-            update.request_id = crate::domain::registry::random_request_id();
+            update.request_id = random_request_id();
         }
         let key = self.core.keys.instance(&update.key);
         let reads = || {
@@ -139,7 +140,7 @@ impl Registry {
             }
             seen = response
                 .found(0)
-                .map(|kv| crate::domain::registry::decode(update.key.clone(), kv).map(Arc::new))
+                .map(|kv| decode(update.key.clone(), kv).map(Arc::new))
                 .transpose()?;
             let owned = seen.as_ref().is_some_and(|r| r.session == update.session);
             if update.session.is_some() && owned && response.found(1).is_none() {
@@ -158,7 +159,7 @@ impl Registry {
 impl Update {
     fn decide(&self, seen: Option<&Arc<InstanceRecord>>) -> Verdict {
         let Some(record) = seen else {
-            return Verdict::Refuse(crate::domain::registry::not_found(&self.key));
+            return Verdict::Refuse(not_found(&self.key));
         };
         if self.session.is_some() && record.session != self.session {
             return Verdict::Refuse(Error::NotOwner {

@@ -51,6 +51,11 @@ impl Interruptions {
         }
     }
 
+    /// Until when nothing is removed.
+    pub(super) fn until(&self) -> Instant {
+        self.hold
+    }
+
     /// When something that became suspect at `now` may be removed.
     pub(super) fn grace(&self, now: Instant) -> Instant {
         (now + self.settings.suspect_grace).max(self.hold)

@@ -27,7 +27,7 @@ use crate::{
 use super::brakes::{Brakes, Released};
 
 use crate::domain::registry::{
-    Health, Instance, RemovalCause,
+    Health, Instance, RemovalCause, Service,
     removal::departure::{CHUNK, Departure},
     removal::interruptions::{Interruptions, Look},
     removal::queue::Queue,
@@ -130,12 +130,7 @@ impl Removal {
         }
     }
 
-    fn brake(
-        &mut self,
-        path: &Bytes,
-        service: Option<&crate::domain::registry::Service>,
-        state: &State,
-    ) {
+    fn brake(&mut self, path: &Bytes, service: Option<&Service>, state: &State) {
         let now = self.core.clock.now();
         let limit = self.core.settings.brake_limit;
         let released = self.brakes.note(path, service, state, (now, limit));

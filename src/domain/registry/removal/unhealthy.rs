@@ -151,7 +151,8 @@ impl UnhealthyRemoval {
                 true => self.core.settings.brake_limit,
                 false => Duration::ZERO,
             };
-            let due = since + after + held + self.core.turn(state, &path);
+            let due = (since + after).max(self.interruptions.until());
+            let due = due + held + self.core.turn(state, &path);
             if due > now {
                 // The brake may come off any time.
                 self.queue
