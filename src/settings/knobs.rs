@@ -116,10 +116,10 @@ knobs! {
     "How often a replica reports how many of its subscribers know of a drain"
     "drain.ask_interval": Duration = domain.drain_ask_interval, 10 * MS..=MIN;
     "How often other replicas are asked for subscribers that a drain waits for"
-    "config.max_bytes": usize = domain.max_config_bytes, KIB..=MIB;
+    "config.max_bytes": usize = domain.max_config_bytes, KIB..=512 * KIB;
     "Largest content of a config item, in bytes"
-    "config.max_commit_bytes": usize = domain.max_commit_bytes, KIB..=MIB;
-    "Most content that one commit of several configs writes, in bytes"
+    "config.max_commit_bytes": usize = domain.max_commit_bytes, KIB..=512 * KIB;
+    "Most content that one commit of several configs writes, in bytes; each is written twice, and a transaction holds 1.25 MiB"
     "audit.seal_interval": Duration = domain.audit_seal_interval, 10 * MS..=HOUR;
     "How often new entries of the audit are sealed into its chain"
     "audit.retention": Option<Duration> = domain.audit_retention;

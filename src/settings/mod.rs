@@ -116,6 +116,12 @@ impl Settings {
             "config.max_bytes < rpc.max_request_bytes and rpc.max_response_bytes",
         )?;
         relation(
+            domain
+                .audit_retention
+                .is_none_or(|kept| kept >= Duration::from_secs(3600)),
+            "audit.retention >= 1h, or off",
+        )?;
+        relation(
             self.cache.idle_probe < self.rpc.store_silence,
             "cache.idle_probe < rpc.store_silence, because a quiet store is asked that often",
         )?;
