@@ -138,8 +138,17 @@ impl Child {
         Ok(status?)
     }
 
+    /// Sends a signal to the command alone: what it started may know nothing of its meaning.
+    pub(crate) fn tell(&self, signal: Signal) {
+        if let Some(pid) = self.pid()
+            && let Err(error) = kill_process(pid, signal)
+        {
+            tracing::debug!(%error, "the child did not get a signal");
+        }
+    }
+
     /// Sends a signal.
-    pub(crate) fn send(&self, signal: Signal) {
+    fn send(&self, signal: Signal) {
         // Without an id it has ended and been waited for.
         let Some(pid) = self.pid() else {
             return;

@@ -17,7 +17,7 @@ mod transfer;
 mod watch;
 
 use clap::{Args, Subcommand};
-use stanchion_client::{ChangeOptions, proto::Guard};
+use stanchion_client::{ChangeOptions, config::Commit, proto::Guard};
 
 use super::{Outcome, connection::Connection, parse};
 
@@ -148,6 +148,16 @@ impl Grounds {
             guard: self.guard.clone().or_else(|| self.led.clone()),
             comment: self.comment.clone().unwrap_or_default(),
             ..ChangeOptions::default()
+        }
+    }
+
+    /// The changes, with when they may be made and why they are.
+    fn on(&self, commit: Commit) -> Commit {
+        let ChangeOptions { guard, comment, .. } = self.options(None);
+        let commit = commit.comment(comment);
+        match guard {
+            Some(guard) => commit.guard(guard),
+            None => commit,
         }
     }
 }

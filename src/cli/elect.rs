@@ -71,11 +71,6 @@ pub(crate) struct Elect {
     pub(super) connection: Connection,
 }
 
-enum Stood {
-    Elected(Leadership),
-    Interrupted(Signal),
-}
-
 // === impl Elect ===
 
 impl Elect {
@@ -94,8 +89,8 @@ impl Elect {
     async fn run_with(&self, client: &Client) -> Outcome {
         let mut signals = Signals::catch()?;
         let leadership = match self.stand(client, &mut signals).await? {
-            Stood::Elected(leadership) => leadership,
-            Stood::Interrupted(signal) => return Ok(Exit::of_signal(signal)),
+            Ok(leadership) => leadership,
+            Err(signal) => return Ok(Exit::of_signal(signal)),
         };
         let term = leadership.term().to_string();
         let environment = [
@@ -124,7 +119,11 @@ impl Elect {
     }
 
     /// Waits to be elected, unless a signal comes first.
-    async fn stand(&self, client: &Client, signals: &mut Signals) -> Result<Stood, Failure> {
+    async fn stand(
+        &self,
+        client: &Client,
+        signals: &mut Signals,
+    ) -> Result<Result<Leadership, Signal>, Failure> {
         let candidate = self.candidate.clone();
         let election = client
             .election(&self.election)
@@ -137,15 +136,13 @@ impl Elect {
                 (false, None) => election.campaign().await,
             }
         };
-        tokio::select! {
-            elected = campaigning => match elected.map_err(Failure::from) {
-                Ok(leadership) => Ok(Stood::Elected(leadership)),
-                Err(led) if self.wait.is_some() && led.reason() == ErrorReason::LedByAnother => {
-                    Err(led.with_exit(Exit::TimedOut))
-                }
-                Err(failure) => Err(failure),
-            },
-            signal = signals.ending() => Ok(Stood::Interrupted(signal)),
-        }
+        let elected = match signals.unless_ending(campaigning).await {
+            Ok(elected) => elected.map_err(Failure::from),
+            Err(signal) => return Ok(Err(signal)),
+        };
+        elected.map(Ok).map_err(|failure| match failure.reason() {
+            ErrorReason::LedByAnother if self.wait.is_some() => failure.with_exit(Exit::TimedOut),
+            _ => failure,
+        })
     }
 }

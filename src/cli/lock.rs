@@ -74,11 +74,6 @@ pub(crate) struct Lock {
     pub(super) connection: Connection,
 }
 
-enum Acquired {
-    Held(LockGuard),
-    Interrupted(Signal),
-}
-
 // === impl Lock ===
 
 impl Lock {
@@ -97,8 +92,8 @@ impl Lock {
     async fn run_with(&self, client: &Client) -> Outcome {
         let mut signals = Signals::catch()?;
         let guard = match self.acquire(client, &mut signals).await? {
-            Acquired::Held(guard) => guard,
-            Acquired::Interrupted(signal) => return Ok(Exit::of_signal(signal)),
+            Ok(guard) => guard,
+            Err(signal) => return Ok(Exit::of_signal(signal)),
         };
         let environment = [
             ("STANCHION_LOCK", self.lock.clone()),
@@ -123,7 +118,11 @@ impl Lock {
     }
 
     /// Takes the lock, unless a signal comes first.
-    async fn acquire(&self, client: &Client, signals: &mut Signals) -> Result<Acquired, Failure> {
+    async fn acquire(
+        &self,
+        client: &Client,
+        signals: &mut Signals,
+    ) -> Result<Result<LockGuard, Signal>, Failure> {
         let mut request = client.lock(&self.lock).owner(self.owner());
         if self.shared {
             request = request.shared();
@@ -138,16 +137,14 @@ impl Lock {
                 (false, None) => request.acquire().await,
             }
         };
-        tokio::select! {
-            guard = acquiring => match guard.map_err(Failure::from) {
-                Ok(guard) => Ok(Acquired::Held(guard)),
-                Err(held) if self.wait.is_some() && held.reason() == ErrorReason::LockHeld => {
-                    Err(held.with_exit(Exit::TimedOut))
-                }
-                Err(failure) => Err(failure),
-            },
-            signal = signals.ending() => Ok(Acquired::Interrupted(signal)),
-        }
+        let held = match signals.unless_ending(acquiring).await {
+            Ok(held) => held.map_err(Failure::from),
+            Err(signal) => return Ok(Err(signal)),
+        };
+        held.map(Ok).map_err(|failure| match failure.reason() {
+            ErrorReason::LockHeld if self.wait.is_some() => failure.with_exit(Exit::TimedOut),
+            _ => failure,
+        })
     }
 
     fn owner(&self) -> String {

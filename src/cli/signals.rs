@@ -51,6 +51,17 @@ impl Signals {
             }
         }
     }
+
+    /// What comes of `work`, unless a signal that asks to end comes first.
+    pub(crate) async fn unless_ending<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Signal> {
+        tokio::select! {
+            done = work => Ok(done),
+            signal = self.ending() => Err(signal),
+        }
+    }
 }
 
 /// Whether a signal asks to end.

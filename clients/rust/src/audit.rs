@@ -3,11 +3,12 @@
 use crate::{
     Client,
     error::Result,
-    pages::PAGE,
+    pages,
     proto::{
         AuditEntry, AuditPosition, ListAuditEntriesRequest, VerifyAuditRequest,
         VerifyAuditResponse, audit_service_client::AuditServiceClient,
     },
+    queue,
 };
 
 /// The audit of a namespace. See [`Client::audit`].
@@ -29,40 +30,38 @@ impl Audit {
         filter: ListAuditEntriesRequest,
         limit: usize,
     ) -> Result<Vec<AuditEntry>> {
-        let mut entries = Vec::new();
-        let mut page_token = String::new();
-        while entries.len() < limit {
-            let missing = i32::try_from(limit - entries.len()).unwrap_or(PAGE);
+        let caller = self.client.caller();
+        pages::at_most(limit, |page_size, page_token| {
             let request = ListAuditEntriesRequest {
                 namespace: self.client.namespace().into(),
-                page_size: missing.min(PAGE),
+                page_size,
                 page_token,
                 ..filter.clone()
             };
-            let page = self
-                .client
-                .caller()
-                .call(request, AuditServiceClient::list_audit_entries)
-                .await?;
-            entries.extend(page.entries);
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                break;
+            async move {
+                let page = caller.call(request, AuditServiceClient::list_audit_entries);
+                let page = page.await?;
+                Ok((page.entries, page.next_page_token))
             }
-        }
-        Ok(entries)
+        })
+        .await
     }
 
     /// Verifies the audit, and that its chain leads through `noted`, the tip of an earlier answer.
-    /// A fault that is found is part of the answer.
+    /// A fault that is found is part of the answer. Takes as long as it takes to read all there is.
     pub async fn verify(&self, noted: Option<AuditPosition>) -> Result<VerifyAuditResponse> {
         let request = VerifyAuditRequest {
             namespace: self.client.namespace().into(),
             noted,
         };
-        self.client
-            .caller()
-            .call(request, AuditServiceClient::verify_audit)
+        let caller = self.client.caller();
+        let (patience, _) = queue::patience(caller, None);
+        caller
+            .call_with(
+                patience,
+                || request.clone(),
+                AuditServiceClient::verify_audit,
+            )
             .await
     }
 }

@@ -169,29 +169,22 @@ impl Configs {
 
     /// Lists the versions of a key, newest first, without contents: at most `limit` of them.
     pub async fn history(&self, key: &str, limit: usize) -> Result<Vec<ConfigVersion>> {
-        let mut versions = Vec::new();
-        let mut page_token = String::new();
-        while versions.len() < limit {
-            let wanted = limit - versions.len();
+        let caller = self.client.caller();
+        pages::at_most(limit, |page_size, page_token| {
             let request = ListConfigVersionsRequest {
                 namespace: self.client.namespace().into(),
                 key: key.into(),
-                page_size: i32::try_from(wanted).unwrap_or(PAGE).min(PAGE),
+                page_size,
                 page_token,
                 ..Default::default()
             };
-            let page = self
-                .client
-                .caller()
-                .call(request, ConfigServiceClient::list_config_versions)
-                .await?;
-            versions.extend(page.versions.into_iter().take(wanted));
-            if page.next_page_token.is_empty() {
-                break;
+            async move {
+                let page = caller.call(request, ConfigServiceClient::list_config_versions);
+                let page = page.await?;
+                Ok((page.versions, page.next_page_token))
             }
-            page_token = page.next_page_token;
-        }
-        Ok(versions)
+        })
+        .await
     }
 
     /// Reads one version of a key.

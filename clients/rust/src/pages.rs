@@ -23,6 +23,30 @@ where
     }
 }
 
+/// Reads a list until it has `limit` items or ends. `read` reads the page of at most so many that a
+/// token is for.
+pub(crate) async fn at_most<T, Reading>(
+    limit: usize,
+    read: impl Fn(i32, String) -> Reading,
+) -> Result<Vec<T>>
+where
+    Reading: Future<Output = Result<(Vec<T>, String)>>,
+{
+    let mut items = Vec::new();
+    let mut token = String::new();
+    while items.len() < limit {
+        let wanted = limit - items.len();
+        let size = i32::try_from(wanted).unwrap_or(PAGE).min(PAGE);
+        let (page, next) = read(size, token).await?;
+        items.extend(page.into_iter().take(wanted));
+        if next.is_empty() {
+            break;
+        }
+        token = next;
+    }
+    Ok(items)
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
@@ -39,5 +63,18 @@ mod tests {
         };
         assert_eq!(all(read).await.unwrap(), ["", "2"]);
         assert_eq!(*asked.borrow(), ["", "2"]);
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_than_is_wanted() {
+        // A server that answers more than it was asked for, without an end.
+        let asked = RefCell::new(Vec::new());
+        let read = |size: i32, token: String| {
+            asked.borrow_mut().push(size);
+            async move { Ok((vec![token; 3], "more".to_owned())) }
+        };
+        let items = at_most(4, read).await.unwrap();
+        assert_eq!(items, ["", "", "", "more"]);
+        assert_eq!(*asked.borrow(), [4, 1]);
     }
 }

@@ -9,7 +9,7 @@ use crate::cli::{Outcome, connection::Connection, exit::Exit, output};
 /// Verify that nobody altered, removed or inserted an entry of the audit
 ///
 /// Prints where the chain ends. Note that somewhere else, and pass it as --noted the next time: then
-/// a chain that was computed anew as a whole, or whose end was cut off, is found, too. Exits with 7 if
+/// a chain that was computed anew as a whole, or whose end was cut off, is found, too. Exits with 8 if
 /// something is wrong.
 #[derive(Debug, Args)]
 #[command(

@@ -18,7 +18,7 @@ use crate::cli::{failure::Failure, parse};
 /// What to change, and what to expect.
 #[derive(Debug, Args)]
 pub(crate) struct ChangeArgs {
-    /// Writes a text; may be repeated, as all of these
+    /// Writes a text, without labels and description; may be repeated, as all of these
     #[arg(long = "put", value_parser = parse::pair, value_name = "KEY=CONTENT")]
     puts: Vec<(String, String)>,
 
@@ -91,7 +91,11 @@ impl ChangeArgs {
     }
 }
 
-fn set(changes: &mut Vec<ConfigChange>, key: String, change: Change) -> Result<(), Failure> {
+pub(super) fn set(
+    changes: &mut Vec<ConfigChange>,
+    key: String,
+    change: Change,
+) -> Result<(), Failure> {
     let entry = at(changes, key);
     if entry.change.replace(change).is_some() {
         let key = &entry.key;
@@ -101,7 +105,7 @@ fn set(changes: &mut Vec<ConfigChange>, key: String, change: Change) -> Result<(
 }
 
 /// What is said of a key so far.
-fn at(changes: &mut Vec<ConfigChange>, key: String) -> &mut ConfigChange {
+pub(super) fn at(changes: &mut Vec<ConfigChange>, key: String) -> &mut ConfigChange {
     let known = changes.iter().position(|change| change.key == key);
     let known = known.unwrap_or_else(|| {
         changes.push(ConfigChange {

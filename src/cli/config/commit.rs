@@ -2,13 +2,10 @@
 
 use clap::Args;
 use serde_json::json;
-use stanchion_client::{
-    Commit as Changes,
-    proto::{CommitConfigsResponse, ConfigChangeResult, Guard},
-};
+use stanchion_client::proto::{CommitConfigsResponse, ConfigChangeResult};
 
-use super::{changes::ChangeArgs, show};
-use crate::cli::{Outcome, connection::Connection, exit::Exit, failure::Failure, output, parse};
+use super::{Grounds, changes::ChangeArgs, show};
+use crate::cli::{Outcome, connection::Connection, exit::Exit, failure::Failure, output};
 
 /// Change several configs at once, or none of them
 ///
@@ -24,13 +21,8 @@ pub(crate) struct Commit {
     #[command(flatten)]
     changes: ChangeArgs,
 
-    /// Commits only while this lock is held; the token defaults to $STANCHION_FENCING_TOKEN
-    #[arg(long, value_parser = parse::guard, value_name = "LOCK[=TOKEN]")]
-    guard: Option<Guard>,
-
-    /// Why
-    #[arg(short = 'm', long, value_name = "TEXT")]
-    comment: Option<String>,
+    #[command(flatten)]
+    grounds: Grounds,
 
     /// Says what would come of it, and changes nothing
     #[arg(long)]
@@ -45,12 +37,9 @@ pub(crate) struct Commit {
 impl Commit {
     pub(super) async fn run(self) -> Outcome {
         let configs = self.connection.client()?.config();
-        let mut commit: Changes = configs.commit().comment(self.comment.unwrap_or_default());
+        let mut commit = self.grounds.on(configs.commit());
         for change in self.changes.read().await? {
             commit = commit.with(change);
-        }
-        if let Some(guard) = self.guard {
-            commit = commit.guard(guard);
         }
         if self.validate_only {
             commit = commit.validate_only();

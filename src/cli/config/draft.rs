@@ -6,11 +6,15 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use stanchion_client::{
     ChangeOptions,
-    proto::{ConfigDraft, ConfigPut, config_draft},
+    proto::{ConfigDraft, ConfigPut, ContentType, config_draft},
 };
 
-use super::{changes::read_file, item::guess, show};
-use crate::cli::{Outcome, connection::Connection, exit::Exit, output, output::Table};
+use super::{
+    changes::read_file,
+    item::{Type, guess},
+    show,
+};
+use crate::cli::{Outcome, connection::Connection, exit::Exit, output, output::Table, parse};
 
 /// Prepare changes without effect, for a release to publish
 #[derive(Debug, Subcommand)]
@@ -44,7 +48,20 @@ pub(crate) struct Put {
     #[arg(long, conflicts_with_all = ["content", "file"])]
     delete: bool,
 
-    /// What the config is for
+    /// What the content is written in [default: what the name of the file says, else text]
+    #[arg(
+        long = "type",
+        value_enum,
+        value_name = "TYPE",
+        conflicts_with = "delete"
+    )]
+    content_type: Option<Type>,
+
+    /// A label; may be repeated. Replaces the former ones
+    #[arg(long = "label", value_parser = parse::pair, value_name = "KEY=VALUE", conflicts_with = "delete")]
+    labels: Vec<(String, String)>,
+
+    /// What the config is for. Replaces the former text
     #[arg(long, value_name = "TEXT", conflicts_with = "delete")]
     description: Option<String>,
 
@@ -134,6 +151,11 @@ impl Put {
             }),
         };
         let put = put.map(|put| ConfigPut {
+            content_type: match self.content_type {
+                Some(content_type) => ContentType::from(content_type).into(),
+                None => put.content_type,
+            },
+            labels: self.labels.into_iter().collect(),
             description: self.description.unwrap_or_default(),
             ..put
         });

@@ -85,9 +85,7 @@ impl Edit {
             }
             Err(error) => {
                 let path = draft.path.display();
-                output::note(&format!(
-                    "nothing was written; the edited text is in {path}"
-                ))?;
+                output::note(&format!("the edited text is in {path}"))?;
                 Err(error.into())
             }
         }

@@ -123,7 +123,7 @@ impl Reaction {
             Running::Nothing(signals) => Child::spawn(&self.command, environment, signals)?,
             Running::Child(child) => match self.signal {
                 Some(signal) => {
-                    child.send(signal);
+                    child.tell(signal);
                     child
                 }
                 None => {

@@ -4,10 +4,13 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use stanchion_client::{
     ChangeOptions,
-    proto::{ConfigChange, ConfigFromDraft, Release as Published, ReleaseItem, config_change},
+    proto::{ConfigFromDraft, Release as Published, ReleaseItem, config_change},
 };
 
-use super::{Grounds, changes::ChangeArgs};
+use super::{
+    Grounds,
+    changes::{ChangeArgs, at, set},
+};
 use crate::cli::{Outcome, connection::Connection, exit::Exit, output, output::Table};
 
 /// Publish changes of several configs under one name
@@ -135,13 +138,13 @@ impl Publish {
         let mut changes = self.changes.read().await?;
         if let Some(prefix) = &self.drafts {
             for draft in configs.drafts(prefix).await? {
-                let revision = draft.revision;
-                changes.push(ConfigChange {
-                    key: draft.key,
-                    expected_version: (!self.force).then_some(draft.base_version),
-                    change: Some(config_change::Change::Draft(ConfigFromDraft { revision })),
-                    ..ConfigChange::default()
-                });
+                let (key, revision) = (draft.key, draft.revision);
+                let expected = &mut at(&mut changes, key.clone()).expected_version;
+                if !self.force && expected.is_none() {
+                    *expected = Some(draft.base_version);
+                }
+                let change = config_change::Change::Draft(ConfigFromDraft { revision });
+                set(&mut changes, key, change)?;
             }
         }
         let options = ChangeOptions {

@@ -17,7 +17,8 @@ use crate::cli::{Outcome, connection::Connection, failure::Failure, output};
 ///
 /// With a command after `--` it runs that instead, from when there is a config on, and restarts it,
 /// or signals it, when a content changes. Signals are passed on. When the command ends by itself this
-/// exits as it did. A config that is deleted changes nothing.
+/// exits as it did. When the last config is deleted nothing changes; the deletion of one of several is a
+/// change.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  stanchion config watch shop/limits\n  \
                         stanchion config watch --prefix shop/ -o json\n  \

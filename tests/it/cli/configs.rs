@@ -117,6 +117,19 @@ async fn drafts_are_released_and_a_release_is_rolled_back() {
     assert_eq!(shell.code("config draft get shop/limit").await, 3);
     assert_eq!(shell.code("config draft discard shop/limit").await, 3);
     assert_eq!(shell.json("config release show sale-1").await, release);
+    // What a draft says of a config is all there is of it.
+    shell
+        .text("config draft put shop/limits {} --type json --label tier=gold --description d")
+        .await;
+    let twice = shell.code("config release publish typed --drafts --put shop/limits=1");
+    assert_eq!(twice.await, 2);
+    shell
+        .text("config release publish typed --drafts --expect shop/limits=0")
+        .await;
+    let config = shell.json("config get shop/limits").await;
+    assert_eq!(config["content_type"], "json");
+    assert_eq!(config["labels"]["tier"], "gold");
+    assert_eq!(config["description"], "d");
     // Whoever made a draft of what others have changed since is told.
     shell.text("config draft put shop/banner again").await;
     shell.text("config put shop/banner other").await;

@@ -32,7 +32,6 @@ fn options(folder: &Path) -> BindOptions {
         failover_dir: Some(folder.join("failover")),
         failover_interval: Duration::from_millis(10),
         snapshot_dir: Some(folder.join("snapshots")),
-        patience: Duration::from_millis(300),
         ..BindOptions::default()
     }
 }
@@ -202,6 +201,14 @@ async fn a_failover_file_counts_before_the_service_as_long_as_it_is_there(backen
     put(&client, ContentType::Yaml, "a: 1").await;
     let bind = client.config().bind::<Limits>("shop/limits");
     let mut live = bind.options(options(folder.path())).start().await.unwrap();
+    // One for `shop` says nothing of what is below.
+    let above = tempfile::tempdir().unwrap();
+    fs::create_dir_all(above.path().join("failover/default")).unwrap();
+    fs::write(above.path().join("failover/default/shop"), "a: 7").unwrap();
+    let bind = client.config().bind::<Limits>("shop/limits");
+    let below = bind.options(options(above.path())).start().await.unwrap();
+    assert_eq!(below.current().origin, Origin::Service);
+    assert!(below.current().problem.is_none());
 
     // In the format that the config has.
     write("a: 10");

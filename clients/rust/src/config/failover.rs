@@ -36,7 +36,7 @@ impl Failover {
     /// the config is written in as far as that is known; else its key says so.
     pub(super) fn read(&self, known: Option<ContentType>) -> io::Result<Option<Config>> {
         let file = match File::open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_none(&error) => return Ok(None),
             file => file.map_err(|error| self.named(&error))?,
         };
         // A directory on the way to another key.
@@ -80,4 +80,13 @@ impl Failover {
         let text = format!("the failover file {}: {error}", self.path.display());
         io::Error::new(error.kind(), text)
     }
+}
+
+/// Whether an error says that there is no such file: nor can there be where a file is on the way to
+/// it, or where no file can have the name.
+fn is_none(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
+    )
 }

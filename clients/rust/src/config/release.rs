@@ -136,27 +136,20 @@ impl Configs {
 
     /// Lists releases, newest first, without what they did: at most `limit` of them.
     pub async fn releases(&self, limit: usize) -> Result<Vec<Release>> {
-        let mut releases = Vec::new();
-        let mut page_token = String::new();
-        while releases.len() < limit {
-            let wanted = limit - releases.len();
+        let caller = self.client.caller();
+        pages::at_most(limit, |page_size, page_token| {
             let request = ListReleasesRequest {
                 namespace: self.client.namespace().into(),
-                page_size: i32::try_from(wanted).unwrap_or(PAGE).min(PAGE),
+                page_size,
                 page_token,
             };
-            let page = self
-                .client
-                .caller()
-                .call(request, ConfigServiceClient::list_releases)
-                .await?;
-            releases.extend(page.releases.into_iter().take(wanted));
-            if page.next_page_token.is_empty() {
-                break;
+            async move {
+                let page = caller.call(request, ConfigServiceClient::list_releases);
+                let page = page.await?;
+                Ok((page.releases, page.next_page_token))
             }
-            page_token = page.next_page_token;
-        }
-        Ok(releases)
+        })
+        .await
     }
 
     /// Restores what was before a release, as a new release: all of it, or nothing if a config has

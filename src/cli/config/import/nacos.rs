@@ -66,7 +66,11 @@ fn unpacked(export: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
             continue;
         }
         let name = file.name().map_err(fault)?.into_owned();
-        let most = left.min(MAX_CONTENT as u64 + 1);
+        let most = match &name[..] {
+            // It is about all configs, and as long as they are many.
+            METADATA | OLD_METADATA => left,
+            _ => left.min(MAX_CONTENT as u64 + 1),
+        };
         let mut content = Vec::new();
         file.take(most)
             .read_to_end(&mut content)

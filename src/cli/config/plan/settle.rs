@@ -45,11 +45,7 @@ pub(super) async fn settle(
 }
 
 fn commit(chunk: &[&Step], configs: &Configs, prefix: &str, terms: &Terms) -> Commit {
-    let options = terms.grounds.options(None);
-    let mut commit = configs.commit().comment(options.comment);
-    if let Some(guard) = options.guard {
-        commit = commit.guard(guard);
-    }
+    let mut commit = terms.grounds.on(configs.commit());
     for step in chunk {
         let key = format!("{prefix}{}", step.key);
         let (item, version) = match &step.kind {
