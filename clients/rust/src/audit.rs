@@ -2,13 +2,13 @@
 
 use crate::{
     Client,
+    call::Patience,
     error::Result,
     pages,
     proto::{
         AuditEntry, AuditPosition, ListAuditEntriesRequest, VerifyAuditRequest,
         VerifyAuditResponse, audit_service_client::AuditServiceClient,
     },
-    queue,
 };
 
 /// The audit of a namespace. See [`Client::audit`].
@@ -55,7 +55,11 @@ impl Audit {
             noted,
         };
         let caller = self.client.caller();
-        let (patience, _) = queue::patience(caller, None);
+        let patience = Patience {
+            deadline: None,
+            waits_until: None,
+            attempts: caller.attempts(),
+        };
         caller
             .call_with(
                 patience,

@@ -86,9 +86,14 @@ impl Caller {
         let patience = Patience {
             deadline: Some(now + self.options.call_timeout),
             waits_until: Some(now),
-            attempts: self.options.attempts.max(self.endpoints.len() as u32),
+            attempts: self.attempts(),
         };
         self.call_with(patience, || request.clone(), method).await
+    }
+
+    /// How often a call is tried: at each endpoint at least once.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.options.attempts.max(self.endpoints.len() as u32)
     }
 
     /// Makes a call with a patience of its own. The request is made anew for each try, because

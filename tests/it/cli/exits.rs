@@ -29,7 +29,20 @@ async fn a_server_that_is_not_there_exits_69() {
         .local_addr()
         .unwrap();
     let shell = Shell::at(address);
-    for command in ["services", "doctor", "config get a", "lock job -- true"] {
+    for command in [
+        "services",
+        "doctor",
+        "config get a",
+        "config release list",
+        "config draft list",
+        "config commit --put a=1",
+        "lock job -- true",
+        "locks deadlocks",
+        "elect job -- true",
+        "leader job",
+        "audit list",
+        "audit verify",
+    ] {
         assert_eq!(shell.code(command).await, 69, "{command}");
     }
 }
