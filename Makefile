@@ -50,7 +50,7 @@ etcds: ## The same for every etcd, old ones too, and its tools
 # `target/release/stanchion-bench --help` lists them.
 WORKLOAD ?= all
 
-bench: ## Measures against etcd and grpc-proxy (Linux): WORKLOAD=fanout, BENCH_FLAGS='--short ...'
+bench: $(if $(filter all lock hand-off,$(WORKLOAD)),target/bench/recipe) ## Measures against etcd and grpc-proxy (Linux): WORKLOAD=fanout, BENCH_FLAGS='--short ...'
 	cargo build --release -p stanchion -p stanchion-bench
 	@mkdir -p target/bench
 	ETCD="$$(tests/etcd/find)" target/release/stanchion-bench $(WORKLOAD) \
@@ -65,6 +65,9 @@ bench-peers: ## Measures against ZooKeeper (Debian's package `zookeeper`): BENCH
 bench-instructions: ## Counts instructions with valgrind, fails when one grew by 5 % (UPDATE=1 takes them)
 	cargo build --release -p stanchion-instructions
 	target/release/stanchion-instructions $(if $(UPDATE),--update)
+
+target/bench/recipe: $(wildcard benches/recipe/*)
+	cd benches/recipe && GOFLAGS=-buildvcs=false go build -trimpath -o ../../$@ .
 
 target/node/node_modules/.bin/buf:
 	@command -v npm >/dev/null || { \

@@ -22,6 +22,8 @@ pub(crate) struct Arguments {
     pub(crate) etcd: PathBuf,
     /// The Stanchion to measure.
     pub(crate) stanchion: PathBuf,
+    /// Locks over etcd's own client, to compare with.
+    pub(crate) recipe: PathBuf,
     /// Where to write the results as JSON.
     pub(crate) json: Option<PathBuf>,
     /// Where to draw the ratios.
@@ -50,6 +52,14 @@ struct Common {
         global = true
     )]
     stanchion: PathBuf,
+    /// Locks over etcd's own client, to compare with; `benches/recipe`, built.
+    #[arg(
+        long,
+        env = "RECIPE",
+        default_value = "target/bench/recipe",
+        global = true
+    )]
+    recipe: PathBuf,
     /// Also writes the results here, as JSON.
     #[arg(long, value_name = "FILE", global = true)]
     json: Option<PathBuf>,
@@ -91,6 +101,7 @@ impl Arguments {
             rounds: common.rounds.unwrap_or(default_rounds),
             etcd: common.etcd,
             stanchion: common.stanchion,
+            recipe: common.recipe,
             json: common.json,
             svg: common.svg,
             time_limit: common.time_limit,

@@ -8,7 +8,7 @@ use tokio::{
 use crate::{BenchError, sample::Metric};
 
 /// Names of etcd's metrics, and ours for how much they grew.
-const GROWING: [(&str, Metric); 5] = [
+const GROWING: [(&str, Metric); 7] = [
     (
         "etcd_mvcc_range_total",
         Metric::neither("etcd_ranges", "etcd ranges"),
@@ -29,6 +29,14 @@ const GROWING: [(&str, Metric); 5] = [
         "etcd_disk_wal_fsync_duration_seconds_count",
         Metric::neither("etcd_fsyncs", "etcd fsyncs"),
     ),
+    (
+        "etcd_mvcc_delete_total",
+        Metric::neither("etcd_deletes", "etcd deletes"),
+    ),
+    (
+        "etcd_server_proposals_applied_total",
+        Metric::neither("etcd_writes", "etcd writes"),
+    ),
 ];
 
 /// The number of watchers now.
@@ -40,6 +48,8 @@ pub(crate) const RENEWALS: Metric = GROWING[3].1;
 pub(crate) const RANGES: Metric = GROWING[0].1;
 /// Writes of the log to the disk, for goals.
 pub(crate) const FSYNCS: Metric = GROWING[4].1;
+/// Requests that went through etcd's log, transactions and leases alike, for goals.
+pub(crate) const WRITES: Metric = GROWING[6].1;
 
 /// The counters at one time, or how much they grew.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -73,6 +83,15 @@ impl EtcdCounters {
             *now -= then;
         }
         Self { growing, ..self }
+    }
+
+    /// How much they grew in two times.
+    pub(crate) fn and(self, later: Self) -> Self {
+        let mut growing = later.growing;
+        for (sum, before) in growing.iter_mut().zip(self.growing) {
+            *sum += before;
+        }
+        Self { growing, ..later }
     }
 
     /// All that grow, with their names.

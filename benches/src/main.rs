@@ -62,6 +62,7 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
     let programs = Programs {
         etcd: arguments.etcd.clone(),
         stanchion: arguments.stanchion.clone(),
+        recipe: arguments.recipe.clone(),
         cores,
     };
     let limit = Duration::from_secs(arguments.time_limit);

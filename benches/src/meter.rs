@@ -110,6 +110,18 @@ impl Usage {
         cpu.as_secs_f64() * 1e6 / self.operations as f64
     }
 
+    /// What was used in two times.
+    pub(crate) fn and(self, later: Self) -> Self {
+        Self {
+            operations: self.operations + later.operations,
+            elapsed: self.elapsed + later.elapsed,
+            server: self.server + later.server,
+            etcd: self.etcd + later.etcd,
+            generator: self.generator + later.generator,
+            counters: self.counters.and(later.counters),
+        }
+    }
+
     /// What there is to say of it.
     pub(crate) fn metrics(&self) -> [(Metric, f64); 5] {
         [

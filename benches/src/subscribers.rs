@@ -46,6 +46,8 @@ pub(crate) struct Tally {
     pub(crate) last: AtomicU64,
     /// Streams that had it.
     pub(crate) current: AtomicU64,
+    /// How late the latest of them had it, in nanoseconds.
+    latest: AtomicU64,
     /// Streams that ended although nobody asked for it.
     pub(crate) ended: AtomicU64,
     /// Why a stream ended, if one did and that is a failure.
@@ -91,6 +93,7 @@ impl Tally {
             latency: Histogram::new(),
             last: AtomicU64::new(u64::MAX),
             current: AtomicU64::new(0),
+            latest: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             tolerant: AtomicBool::new(false),
             failure: Mutex::new(None),
@@ -126,6 +129,11 @@ impl Tally {
             settled >= u64::from(streams)
         })
         .await
+    }
+
+    /// How late the stream had the value that became current last.
+    pub(crate) fn until_current(&self) -> Duration {
+        Duration::from_nanos(self.latest.load(Relaxed))
     }
 
     /// From now on counts streams that end, instead of failing.
@@ -172,9 +180,11 @@ impl Tally {
         let mut count = 0;
         let last = self.last.load(Relaxed);
         self.clock.times(message, |nanos| {
-            self.latency.record(self.clock.age(nanos, now));
+            let age = self.clock.age(nanos, now);
+            self.latency.record(age);
             count += 1;
             if nanos == last {
+                self.latest.store(age.as_nanos() as u64, Relaxed);
                 self.current.fetch_add(1, Relaxed);
             }
         });

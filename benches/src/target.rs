@@ -26,6 +26,8 @@ const WINDOW: u32 = 1024 * 1024;
 pub(crate) struct Programs {
     pub(crate) etcd: PathBuf,
     pub(crate) stanchion: PathBuf,
+    /// Takes locks as etcd's own client does.
+    pub(crate) recipe: PathBuf,
     pub(crate) cores: Cores,
 }
 

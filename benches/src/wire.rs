@@ -6,13 +6,13 @@
 use bytes::Bytes;
 use prost::Message;
 use stanchion_client::proto::{
-    PutConfigRequest, PutConfigResponse, WatchConfigsRequest, WatchStart, watch_configs_request,
-    watch_start::Position,
+    GetConfigRequest, PutConfigRequest, PutConfigResponse, WatchConfigsRequest, WatchStart,
+    watch_configs_request, watch_start::Position,
 };
 use tonic::{Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
 
 use crate::{
-    etcd::{PutRequest, PutResponse, WatchCreateRequest, WatchRequest, path},
+    etcd::{PutRequest, PutResponse, RangeRequest, WatchCreateRequest, WatchRequest, path},
     http2::{Call, Requests},
     raw::Raw,
 };
@@ -46,6 +46,51 @@ impl Dialect {
         value: Bytes,
     ) -> Result<i64, Status> {
         let garbled = |error: prost::DecodeError| Status::internal(error.to_string());
+        let (path, request) = self.put_request(key, value);
+        let answer = unary(channel, path, request.into()).await?;
+        let revision = match self {
+            Self::Etcd => {
+                let answer = PutResponse::decode(answer).map_err(garbled)?;
+                answer.header.unwrap_or_default().revision
+            }
+            Self::Stanchion => {
+                let answer = PutConfigResponse::decode(answer).map_err(garbled)?;
+                answer.header.unwrap_or_default().revision
+            }
+        };
+        Ok(revision)
+    }
+
+    /// The call that writes a value.
+    pub(crate) fn put_call(self, key: &str, value: Bytes) -> Call {
+        let (path, request) = self.put_request(key, value);
+        Call::new(path, &request, Requests::One)
+    }
+
+    /// The call that reads a value; of etcd from what the member knows, if `serializable`.
+    pub(crate) fn get_call(self, key: &str, serializable: bool) -> Call {
+        let (path, request) = match self {
+            Self::Etcd => {
+                let request = RangeRequest {
+                    key: key.into(),
+                    range_end: Vec::new(),
+                    serializable,
+                };
+                (path::RANGE, request.encode_to_vec())
+            }
+            Self::Stanchion => {
+                let request = GetConfigRequest {
+                    key: key.to_owned(),
+                    ..GetConfigRequest::default()
+                };
+                let path = "/stanchion.v1.ConfigService/GetConfig";
+                (path, request.encode_to_vec())
+            }
+        };
+        Call::new(path, &request, Requests::One)
+    }
+
+    fn put_request(self, key: &str, value: Bytes) -> (&'static str, Vec<u8>) {
         match self {
             Self::Etcd => {
                 let request = PutRequest {
@@ -53,9 +98,7 @@ impl Dialect {
                     value: value.into(),
                     lease: 0,
                 };
-                let answer = unary(channel, path::PUT, &request).await?;
-                let answer = PutResponse::decode(answer).map_err(garbled)?;
-                Ok(answer.header.unwrap_or_default().revision)
+                (path::PUT, request.encode_to_vec())
             }
             Self::Stanchion => {
                 let request = PutConfigRequest {
@@ -64,9 +107,7 @@ impl Dialect {
                     ..PutConfigRequest::default()
                 };
                 let path = "/stanchion.v1.ConfigService/PutConfig";
-                let answer = unary(channel, path, &request).await?;
-                let answer = PutConfigResponse::decode(answer).map_err(garbled)?;
-                Ok(answer.header.unwrap_or_default().revision)
+                (path, request.encode_to_vec())
             }
         }
     }
@@ -122,12 +163,7 @@ pub(crate) fn end_of(prefix: &[u8]) -> Vec<u8> {
 }
 
 /// A call with one answer.
-async fn unary(
-    channel: &Channel,
-    path: &'static str,
-    request: &impl Message,
-) -> Result<Bytes, Status> {
-    let request = Bytes::from(request.encode_to_vec());
+async fn unary(channel: &Channel, path: &'static str, request: Bytes) -> Result<Bytes, Status> {
     let mut grpc = Grpc::new(channel.clone());
     grpc.ready()
         .await

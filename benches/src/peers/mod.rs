@@ -1,7 +1,7 @@
 //! What programs would use instead: Stanchion side by side with ZooKeeper.
 //!
 //! Both get the same load from clients of the same make: 32 connections with one operation at a
-//! time for reads and registrations, and one connection for each listener. What Stanchion's etcd
+//! time for all but listening, and one connection for each listener. What Stanchion's etcd
 //! uses is counted as Stanchion's.
 //!
 //! A Java program gets faster while it runs. ZooKeeper is therefore kept under the load of each
@@ -18,13 +18,18 @@ mod zookeeper;
 
 use std::time::Duration;
 
-use self::{measure::measure, report::Report, stanchion::Stanchion, zookeeper::ZooKeeper};
+use self::{
+    measure::{WORKLOADS, measure},
+    report::Report,
+    stanchion::Stanchion,
+    zookeeper::ZooKeeper,
+};
 use crate::{BenchError, target::Programs};
 
 /// What a run is like.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
-    /// Connections for reads and registrations, with one operation at a time each.
+    /// Connections of programs that do something, with one operation at a time each.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1000))]
     connections: u32,
     /// Programs that wait for a config, with one connection each.
@@ -39,8 +44,8 @@ pub(crate) struct Options {
     /// Seconds for which each workload is measured.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=60))]
     seconds: u32,
-    /// Seconds for which ZooKeeper is warmed up, a quarter for each workload.
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(4..=600))]
+    /// Seconds for which ZooKeeper is warmed up, as long for each workload.
+    #[arg(long, default_value_t = 36, value_parser = clap::value_parser!(u32).range(6..=600))]
     warm_up: u32,
 }
 
@@ -66,7 +71,7 @@ pub(crate) async fn run(
         // A block each: one server at a time.
         {
             let site = ZooKeeper::start(programs.cores, &content).await?;
-            let warm_up = Duration::from_secs(u64::from(options.warm_up)) / 4;
+            let warm_up = Duration::from_secs(u64::from(options.warm_up)) / WORKLOADS.len() as u32;
             report.add(
                 round,
                 Peer::ZooKeeper,

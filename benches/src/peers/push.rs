@@ -77,7 +77,8 @@ impl<C: Client> Push<C> {
                 if number + 1 == writes {
                     tally.last.set(Some(due));
                 }
-                let content = content(self.epoch, due, self.content_bytes);
+                let nanos = (due - self.epoch).as_nanos() as u64;
+                let content = content(nanos, self.content_bytes);
                 self.publisher.publish(content).await?;
             }
             let all = async {
@@ -113,10 +114,10 @@ impl Tally<'_> {
     }
 }
 
-/// A content that says when it was due to be written.
-fn content(epoch: Instant, due: Instant, length: usize) -> Bytes {
+/// A content that begins with a number, such as when it was due to be written.
+pub(super) fn content(number: u64, length: usize) -> Bytes {
     let mut content = BytesMut::with_capacity(length);
-    content.put_u64((due - epoch).as_nanos() as u64);
+    content.put_u64(number);
     content.resize(length, b'.');
     content.freeze()
 }
@@ -137,7 +138,7 @@ mod tests {
     fn a_content_says_when_it_was_due() {
         let epoch = Instant::now();
         let later = epoch + Duration::from_millis(1234);
-        let content = content(epoch, later, 1024);
+        let content = content((later - epoch).as_nanos() as u64, 1024);
         assert_eq!(content.len(), 1024);
         assert_eq!(due(epoch, &content).unwrap(), later);
     }

@@ -36,6 +36,9 @@ pub(super) trait Client {
     /// Registers an instance that lives as long as the program's session.
     async fn register(&mut self, number: u64) -> Result<(), BenchError>;
 
+    /// Takes a lock that nobody else wants, and releases it.
+    async fn lock(&mut self) -> Result<(), BenchError>;
+
     /// Writes the config.
     async fn publish(&mut self, content: Bytes) -> Result<(), BenchError>;
 

@@ -7,10 +7,9 @@ use bytes::Bytes;
 use prost::Message;
 use stanchion_client::proto::{
     BatchRegisterInstancesRequest, GetConfigRequest, Instance, ListInstancesRequest,
-    ListInstancesResponse, OpenSessionRequest, OpenSessionResponse, Port, PutConfigRequest,
-    RegisterInstanceRequest, WatchConfigsRequest, WatchConfigsResponse,
-    batch_register_instances_request, register_instance_request, watch_configs_request,
-    watch_configs_response,
+    ListInstancesResponse, Port, PutConfigRequest, RegisterInstanceRequest, WatchConfigsRequest,
+    WatchConfigsResponse, batch_register_instances_request, register_instance_request,
+    watch_configs_request, watch_configs_response,
 };
 
 use super::site::{Client, INSTANCES, SERVICES, Site};
@@ -22,6 +21,7 @@ use crate::{
     workloads::{
         busy::call,
         instances::{LIST, REGISTER_BATCH, unary, undecodable},
+        locks::{acquire, open_session, release},
     },
 };
 
@@ -32,14 +32,10 @@ const GET: &str = "/stanchion.v1.ConfigService/GetConfig";
 const PUT: &str = "/stanchion.v1.ConfigService/PutConfig";
 const WATCH: &str = "/stanchion.v1.ConfigService/WatchConfigs";
 const REGISTER: &str = "/stanchion.v1.RegistryService/RegisterInstance";
-const OPEN_SESSION: &str = "/stanchion.v1.SessionService/OpenSession";
 
 /// Registrations on one session before another one is opened: few enough for the server's default
 /// limit of 1,000, many enough for the opening not to count.
 const PER_SESSION: u32 = 900;
-
-/// Longer than any run: heartbeats are not what is measured.
-const TTL_SECONDS: i64 = 600;
 
 /// A server that has what the workloads read.
 pub(super) struct Stanchion {
@@ -52,6 +48,8 @@ pub(super) struct StanchionClient {
     get: Call,
     list: Call,
     session: String,
+    /// The name of its own lock, and the session that takes it.
+    owner: Option<(String, String)>,
     /// How many more instances the session takes.
     room: u32,
     /// Contents that the watch brought and nobody took. Nothing before there is a watch.
@@ -111,6 +109,7 @@ impl Site for Stanchion {
             get: unary(GET, &get),
             list: unary(LIST, &list),
             session: String::new(),
+            owner: None,
             room: 0,
             heard: None,
         })
@@ -132,17 +131,7 @@ impl Client for StanchionClient {
 
     async fn register(&mut self, number: u64) -> Result<(), BenchError> {
         if self.room == 0 {
-            let open = OpenSessionRequest {
-                ttl: Some(prost_types::Duration {
-                    seconds: TTL_SECONDS,
-                    nanos: 0,
-                }),
-                ..OpenSessionRequest::default()
-            };
-            let opened = call(&mut self.connection, &unary(OPEN_SESSION, &open)).await?;
-            self.session = OpenSessionResponse::decode(opened)
-                .map_err(undecodable)?
-                .session_id;
+            self.session = open_session(&mut self.connection).await?;
             self.room = PER_SESSION;
         }
         self.room -= 1;
@@ -155,6 +144,19 @@ impl Client for StanchionClient {
             ..RegisterInstanceRequest::default()
         };
         call(&mut self.connection, &unary(REGISTER, &register)).await?;
+        Ok(())
+    }
+
+    async fn lock(&mut self) -> Result<(), BenchError> {
+        let (lock, session) = match &mut self.owner {
+            Some(owner) => owner,
+            none => {
+                let session = open_session(&mut self.connection).await?;
+                none.insert((format!("lock-{session}"), session))
+            }
+        };
+        let held = call(&mut self.connection, &acquire(lock, session)).await?;
+        call(&mut self.connection, &release(lock, session, &held)?).await?;
         Ok(())
     }
 

@@ -18,6 +18,8 @@
 mod bursts;
 pub(crate) mod busy;
 mod checks;
+mod config_get;
+mod config_put;
 mod connections;
 mod deliveries;
 mod fanout;
@@ -26,7 +28,9 @@ mod idle_connections;
 mod idle_memory;
 pub(crate) mod instances;
 mod linearizable;
+pub(crate) mod locks;
 mod mixed;
+mod publish;
 mod put_to_event;
 mod read_many;
 mod read_one;
@@ -40,6 +44,7 @@ mod storm;
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use futures_util::future::LocalBoxFuture;
 
+use self::locks::{hand_off, uncontended};
 use crate::{
     BenchError,
     sample::{Goal, Sample},
@@ -94,6 +99,7 @@ macro_rules! workload {
 pub(crate) fn all() -> Vec<Workload> {
     let all = &Target::ALL;
     let ours = &[Target::Stanchion];
+    let no_proxy = &[Target::Etcd, Target::Stanchion];
     vec![
         workload!(fanout, "fanout", "Many watchers of one key that is written at a fixed rate", all, &[]),
         workload!(bursts, "bursts", "Many watchers of ten keys that are written at once, over and over", all, &[]),
@@ -108,6 +114,11 @@ pub(crate) fn all() -> Vec<Workload> {
         workload!(linearizable, "linearizable", "Discovery that must not be stale", all, &[]),
         workload!(heartbeats, "heartbeats", "Sessions that are kept alive over a stream each", all, &["--sessions=3000", "--connections=15", "--seconds=5"]),
         workload!(storm, "storm", "Many clients that register at once", all, &[]),
+        workload!(publish, "publish", "A config that many programs watch: until the last one has it", no_proxy, &[]),
+        workload!(config_get, "config-get", "A config that is read over and over", all, &[]),
+        workload!(config_put, "config-put", "Writes of configs, one after the other", no_proxy, &[]),
+        workload!(uncontended, "lock", "Locks that nobody else wants, beside etcd's Go recipe", no_proxy, &[]),
+        workload!(hand_off, "hand-off", "A lock for which many wait, beside etcd's Go recipe", no_proxy, &["--turns=15"]),
         workload!(mixed, "mixed", "Reads, watches, heartbeats and writes at a fixed rate", all, &["--warm-up=2", "--seconds=6"]),
         workload!(checks, "checks", "Instances that one replica checks every 10 s", ours, &[]),
         workload!(size, "size", "Start and memory with 100,000 instances, and with none", ours, &[]),

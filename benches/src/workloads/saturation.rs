@@ -1,4 +1,4 @@
-//! One call over and over, as much as a target takes.
+//! The same work over and over, as much as a target takes.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -21,7 +21,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const BYTES: Metric = Metric::neither("bytes", "bytes");
 
 /// How much is under way.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Load {
     /// Over how many connections.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -39,13 +39,22 @@ struct Forever<'a>(&'a Call);
 
 /// Makes the call so often as the target answers.
 pub(super) async fn saturate(site: &Site, call: &Call, load: &Load) -> Result<Sample, BenchError> {
+    keep_working(site, load, |_| Forever(call)).await
+}
+
+/// Gives each connection, by its number, work that does not end.
+pub(super) async fn keep_working<W: Work>(
+    site: &Site,
+    load: &Load,
+    work: impl Fn(u32) -> W,
+) -> Result<Sample, BenchError> {
     let open = || Connection::open(site.port(), Windows::Large);
     let mut connections = try_join_all((0..load.connections).map(|_| open())).await?;
     let tally = Tally::new();
-    let calls = connections.iter_mut().map(|connection| {
-        let tally = &tally;
+    let calls = connections.iter_mut().zip(0..).map(|(connection, number)| {
+        let (tally, mut work) = (&tally, work(number));
         let in_flight = load.in_flight as usize;
-        async move { keep_busy(connection, in_flight, &mut Forever(call), tally).await }
+        async move { keep_busy(connection, in_flight, &mut work, tally).await }
     });
     let measure = async {
         sleep(WARM_UP).await;
@@ -67,6 +76,19 @@ pub(super) async fn saturate(site: &Site, call: &Call, load: &Load) -> Result<Sa
     let bytes = tally.bytes.load(Relaxed) as f64;
     sample.set(BYTES, bytes / tally.done.load(Relaxed) as f64);
     Ok(sample)
+}
+
+// === impl Load ===
+
+impl Load {
+    /// One program that does one thing after the other.
+    pub(super) fn one_at_a_time(seconds: u32) -> Self {
+        Self {
+            connections: 1,
+            in_flight: 1,
+            seconds,
+        }
+    }
 }
 
 // === impl Forever ===

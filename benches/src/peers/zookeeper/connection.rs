@@ -25,6 +25,7 @@ const PING: i32 = -2;
 /// Numbers of the operations, as in `ZooDefs.OpCode`.
 mod operation {
     pub(super) const CREATE: i32 = 1;
+    pub(super) const DELETE: i32 = 2;
     pub(super) const GET_DATA: i32 = 4;
     pub(super) const SET_DATA: i32 = 5;
     pub(super) const GET_CHILDREN: i32 = 8;
@@ -36,8 +37,12 @@ mod operation {
 pub(super) enum Lifetime {
     /// Until it is deleted.
     Persistent,
+    /// The same; a number that grows is appended to its name.
+    PersistentNumbered,
     /// As long as the session that created it.
     Ephemeral,
+    /// The same, numbered.
+    EphemeralNumbered,
 }
 
 /// A session that is open. Ends some time after this is dropped.
@@ -101,7 +106,20 @@ impl Connection {
             output.put_i32(0x1f); // all permissions
             put_string(output, "world");
             put_string(output, "anyone");
-            output.put_i32(i32::from(lifetime == Lifetime::Ephemeral));
+            output.put_i32(match lifetime {
+                Lifetime::Persistent => 0,
+                Lifetime::Ephemeral => 1,
+                Lifetime::PersistentNumbered => 2,
+                Lifetime::EphemeralNumbered => 3,
+            });
+        });
+    }
+
+    /// Queues a deletion, whatever the version of the znode is. Answered with nothing.
+    pub(super) fn delete(&mut self, path: &str) {
+        self.request(operation::DELETE, |output| {
+            put_string(output, path);
+            output.put_i32(-1);
         });
     }
 
@@ -241,6 +259,12 @@ impl Connection {
 /// The data that a read was answered with.
 pub(super) fn data(mut answer: Bytes) -> Result<Bytes, BenchError> {
     take_buffer(&mut answer)
+}
+
+/// The path that a creation was answered with.
+pub(super) fn path(mut answer: Bytes) -> Result<String, BenchError> {
+    let path = take_buffer(&mut answer)?;
+    Ok(String::from_utf8_lossy(&path).into_owned())
 }
 
 /// The names that a listing was answered with.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 pub(super) use self::server::version;
 use self::{
-    connection::{Connection, Lifetime, children, data},
+    connection::{Connection, Lifetime, children, data, path},
     server::Server,
 };
 use super::site::{Client, INSTANCES, SERVICES, Site};
@@ -20,6 +20,7 @@ use crate::{
 
 const CONFIG: &str = "/config";
 const SERVICE: &str = "/service";
+const LOCK: &str = "/lock";
 
 /// What each instance's node holds: about what a record of Curator's service discovery does.
 const RECORD: &str = r#"{"name":"service","id":"instance-0","address":"10.0.0.1","port":8080,"payload":{"version":"1.4.2","zone":"eu-1a","metadata":{"team":"payments"}},"registrationTimeUTC":1700000000000,"serviceType":"DYNAMIC"}"#;
@@ -33,6 +34,8 @@ pub(super) struct ZooKeeper {
 pub(super) struct ZooKeeperClient {
     connection: Connection,
     listens: bool,
+    /// The node of the client's lock, if it has one.
+    lock: Option<String>,
 }
 
 // === impl ZooKeeper ===
@@ -67,11 +70,26 @@ impl Site for ZooKeeper {
         Ok(ZooKeeperClient {
             connection: Connection::open(self.server.port()).await?,
             listens: false,
+            lock: None,
         })
     }
 }
 
 // === impl ZooKeeperClient ===
+
+impl ZooKeeperClient {
+    /// The node whose children claim a lock that is this client's own.
+    async fn lock_node(&mut self) -> Result<String, BenchError> {
+        if let Some(lock) = &self.lock {
+            return Ok(lock.clone());
+        }
+        self.connection
+            .create(&format!("{LOCK}-"), &[], Lifetime::PersistentNumbered);
+        let lock = path(self.connection.call().await?)?;
+        self.lock = Some(lock.clone());
+        Ok(lock)
+    }
+}
 
 impl Client for ZooKeeperClient {
     async fn get(&mut self) -> Result<(), BenchError> {
@@ -105,6 +123,22 @@ impl Client for ZooKeeperClient {
         let path = format!("{}/{number}", registry(number % SERVICES));
         self.connection
             .create(&path, RECORD.as_bytes(), Lifetime::Ephemeral);
+        self.connection.call().await?;
+        Ok(())
+    }
+
+    async fn lock(&mut self) -> Result<(), BenchError> {
+        let lock = self.lock_node().await?;
+        self.connection
+            .create(&format!("{lock}/claim-"), &[], Lifetime::EphemeralNumbered);
+        let claim = path(self.connection.call().await?)?;
+        // Whoever has the smallest number holds it.
+        self.connection.get_children(&lock);
+        let claims = children(self.connection.call().await?)?;
+        if claims.len() != 1 {
+            return Err(BenchError::failed("somebody else wants the lock"));
+        }
+        self.connection.delete(&claim);
         self.connection.call().await?;
         Ok(())
     }
