@@ -9,7 +9,7 @@
 //! | `recorder` | what watchers of the service saw, message by message |
 //! | `checker` | whether they saw what happened |
 //! | `watched` | all three of a cluster and its watchers |
-//! | `lock_history` | whether locks kept what they promise, also from the command line |
+//! | `lock_history`, `config_history` | whether locks and configs kept what they promise; `history_program` says it of records |
 //! | `scenarios` | one fault each, and what clients may see of it |
 //!
 //! Every scenario is random in its details and prints its seed and what it did when it fails;
@@ -24,6 +24,7 @@
 )]
 
 mod checker;
+mod config_history;
 mod harness;
 mod load;
 mod lock_history;

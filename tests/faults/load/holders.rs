@@ -3,6 +3,7 @@
 //! they hold the lock.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -13,19 +14,22 @@ use std::{
 use stanchion_client::{
     Client, Options, Session, SessionOptions, new_request_id,
     proto::{
-        AcquireLockRequest, GetConfigRequest, Guard, PutConfigRequest, ReleaseLockRequest,
-        acquire_lock_request::Wait, config_service_client::ConfigServiceClient,
+        AcquireLockRequest, GetConfigRequest, Guard, LockMode, LockPermits, PutConfigRequest,
+        ReleaseLockRequest, acquire_lock_request::Wait, config_service_client::ConfigServiceClient,
         lock_service_client::LockServiceClient, release_lock_request::Claim,
     },
 };
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, transport::Channel};
+use tonic::transport::Channel;
 
-use super::sessions::TTL;
+use super::{
+    asking::{Answer, ask},
+    sessions::TTL,
+};
 use crate::{
     harness::{Proxy, World},
     lock_history::{Event, Outcome},
@@ -39,6 +43,8 @@ const LOCKS: usize = 8;
 const PAUSING: usize = 4;
 /// How many turns such a client takes before it is.
 const UNTIL_PAUSE: usize = 12;
+/// How many permits a lock has that is about some.
+const PERMITS: i32 = 3;
 /// How often a holder counts before it lets go.
 const INCREMENTS: usize = 3;
 /// After how many turns a client tries to count with a token that is gone.
@@ -47,8 +53,6 @@ const UNTIL_STALE: usize = 3;
 const WAIT: Duration = Duration::from_secs(2);
 /// How long it waits for an answer.
 const ANSWER: Duration = Duration::from_secs(3);
-/// How often it asks before it gives up.
-const TRIES: usize = 12;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// All of them, busy until they are stopped.
@@ -68,16 +72,8 @@ struct Holder {
     operations: Arc<AtomicU64>,
     /// Links of its own, if it is cut off now and then.
     links: Vec<Proxy>,
-}
-
-/// How a call ended that was made until somebody answered it.
-enum Answer<T> {
-    Said(T),
-    /// `after` says whether an earlier try may have been carried out.
-    Refused {
-        after: bool,
-    },
-    Unknown,
+    /// A claim of which it does not know that it is gone: it would wait behind itself.
+    left: Mutex<Option<ReleaseLockRequest>>,
 }
 
 // === impl Holders ===
@@ -118,6 +114,7 @@ impl Holders {
                 told: told.clone(),
                 operations: operations.clone(),
                 links,
+                left: Mutex::default(),
             };
             tasks.spawn(holder.run(stop.clone()));
         }
@@ -133,6 +130,26 @@ impl Holders {
                 "only {} operations",
                 self.told.lock().unwrap().len()
             );
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits until each lock was granted once more.
+    pub async fn all_go_on(&self, within: Duration) {
+        let before = self.told.lock().unwrap().len();
+        let deadline = Instant::now() + within;
+        loop {
+            let granted: BTreeSet<String> = self.told.lock().unwrap()[before..]
+                .iter()
+                .filter_map(|event| match event {
+                    Event::Granted { lock, .. } => Some(lock.clone()),
+                    _ => None,
+                })
+                .collect();
+            if granted.len() == LOCKS {
+                return;
+            }
+            assert!(Instant::now() < deadline, "only {granted:?} go on");
             sleep(PAUSE).await;
         }
     }
@@ -163,8 +180,11 @@ impl Holder {
 
     /// One turn under the lock, if it gets there.
     async fn turn(&self, turn: usize) -> Option<()> {
+        if let Some(left) = self.left() {
+            self.release(left).await?;
+        }
         let session = self.client.session().await.ok()?;
-        let token = self.acquire(&session).await?;
+        let token = self.acquire(&session, turn).await?;
         if !self.links.is_empty() && turn.is_multiple_of(UNTIL_PAUSE) {
             self.links.iter().for_each(Proxy::black_hole);
             sleep(TTL + Duration::from_secs(2)).await;
@@ -174,20 +194,24 @@ impl Holder {
         for _ in 0..INCREMENTS {
             seen = self.increment(token, false, seen).await;
         }
-        let released = self.release(&session, token).await?;
+        let by_token = Claim::FencingToken(token);
+        self.release(self.claimed(&session, by_token)).await?;
         self.tell(Event::Released {
             client: self.number,
             lock: self.lock.clone(),
             token,
         });
-        if released && turn.is_multiple_of(UNTIL_STALE) {
+        if turn.is_multiple_of(UNTIL_STALE) {
             self.increment(token, true, None).await;
         }
         Some(())
     }
 
-    async fn acquire(&self, session: &Session) -> Option<i64> {
+    async fn acquire(&self, session: &Session, turn: usize) -> Option<i64> {
+        let (mode, permits) = self.mode(turn);
         let request = AcquireLockRequest {
+            mode: mode.into(),
+            permits,
             lock: self.lock.clone(),
             session_id: session.id().into(),
             request_id: new_request_id(),
@@ -198,8 +222,14 @@ impl Holder {
             let request = request.clone();
             async move { LockServiceClient::new(channel).acquire_lock(request).await }
         };
-        let Answer::Said(granted) = self.ask(WAIT + ANSWER, call).await else {
-            return None;
+        let granted = match ask(&self.channels, WAIT + ANSWER, call).await {
+            Answer::Said { answer, .. } => answer,
+            Answer::Refused { .. } => return None,
+            Answer::Unknown => {
+                let by_request = Claim::RequestId(request.request_id);
+                *self.left.lock().unwrap() = Some(self.claimed(session, by_request));
+                return None;
+            }
         };
         self.tell(Event::Granted {
             client: self.number,
@@ -210,22 +240,50 @@ impl Holder {
         Some(granted.fencing_token)
     }
 
-    async fn release(&self, session: &Session, token: i64) -> Option<bool> {
-        let request = ReleaseLockRequest {
+    /// How it claims the lock: two locks of four are for one alone, one is for readers too, and one
+    /// has permits.
+    fn mode(&self, turn: usize) -> (LockMode, Option<LockPermits>) {
+        let odd = (self.number / LOCKS + turn) % 2;
+        match (self.number % 4, odd) {
+            (2, 1) => (LockMode::Shared, None),
+            (3, odd) => {
+                let permits = LockPermits {
+                    count: if odd == 1 { 2 } else { 1 },
+                    total: PERMITS,
+                };
+                (LockMode::Permits, Some(permits))
+            }
+            _ => (LockMode::Exclusive, None),
+        }
+    }
+
+    fn left(&self) -> Option<ReleaseLockRequest> {
+        self.left.lock().unwrap().clone()
+    }
+
+    fn claimed(&self, session: &Session, claim: Claim) -> ReleaseLockRequest {
+        ReleaseLockRequest {
             lock: self.lock.clone(),
             session_id: session.id().into(),
-            claim: Some(Claim::FencingToken(token)),
-            guard: None,
+            claim: Some(claim),
             ..Default::default()
-        };
+        }
+    }
+
+    /// Gives a claim up, now or before the next turn.
+    async fn release(&self, claimed: ReleaseLockRequest) -> Option<()> {
+        *self.left.lock().unwrap() = Some(claimed.clone());
         let call = |channel: Channel| {
-            let request = request.clone();
+            let request = claimed.clone();
             async move { LockServiceClient::new(channel).release_lock(request).await }
         };
-        match self.ask(ANSWER, call).await {
-            // Gone it is, whoever removed it.
-            Answer::Said(_) => Some(true),
-            Answer::Refused { .. } | Answer::Unknown => None,
+        match ask(&self.channels, ANSWER, call).await {
+            // Gone it is, whoever removed it; what is not ours is gone too.
+            Answer::Said { .. } | Answer::Refused { .. } => {
+                *self.left.lock().unwrap() = None;
+                Some(())
+            }
+            Answer::Unknown => None,
         }
     }
 
@@ -257,8 +315,8 @@ impl Holder {
             let request = request.clone();
             async move { ConfigServiceClient::new(channel).put_config(request).await }
         };
-        let outcome = match self.ask(ANSWER, call).await {
-            Answer::Said(answer) => Outcome::Accepted(answer.config.unwrap().version),
+        let outcome = match ask(&self.channels, ANSWER, call).await {
+            Answer::Said { answer, .. } => Outcome::Accepted(answer.config.unwrap().version),
             Answer::Refused { after: false } => Outcome::Refused,
             Answer::Refused { after: true } | Answer::Unknown => Outcome::Unknown,
         };
@@ -286,8 +344,8 @@ impl Holder {
             let request = request.clone();
             async move { ConfigServiceClient::new(channel).get_config(request).await }
         };
-        match self.ask(ANSWER, call).await {
-            Answer::Said(answer) => {
+        match ask(&self.channels, ANSWER, call).await {
+            Answer::Said { answer, .. } => {
                 let config = answer.config.unwrap();
                 let content = String::from_utf8(config.content.to_vec()).unwrap();
                 let count = content.split(' ').next()?.parse().ok()?;
@@ -296,29 +354,6 @@ impl Holder {
             Answer::Refused { .. } => Some((0, 0)),
             Answer::Unknown => None,
         }
-    }
-
-    /// Asks one replica after the other until one answers. The request is the same each time.
-    async fn ask<T, F>(&self, patience: Duration, call: impl Fn(Channel) -> F) -> Answer<T>
-    where
-        F: Future<Output = Result<tonic::Response<T>, Status>>,
-    {
-        let mut after = false;
-        for channel in self.channels.iter().cycle().take(TRIES) {
-            let answer = timeout(patience, call(channel.clone())).await;
-            match answer {
-                Ok(Ok(answer)) => return Answer::Said(answer.into_inner()),
-                Ok(Err(status)) => match status.code() {
-                    Code::FailedPrecondition | Code::Aborted | Code::NotFound => {
-                        return Answer::Refused { after };
-                    }
-                    _ => after = true,
-                },
-                Err(_) => after = true,
-            }
-            sleep(PAUSE).await;
-        }
-        Answer::Unknown
     }
 
     fn tell(&self, event: Event) {

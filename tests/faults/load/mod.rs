@@ -1,7 +1,9 @@
 //! What clients do while faults happen, and the judgement of what they saw.
 
+mod asking;
 mod calls;
 mod canary;
+mod editors;
 mod followers;
 mod guests;
 mod history;
@@ -9,6 +11,7 @@ mod holders;
 mod judgement;
 mod leaks;
 mod locks;
+mod onlookers;
 mod reads;
 mod sessions;
 mod storm;
@@ -27,9 +30,11 @@ use self::{
     calls::Caller, canary::Canary, followers::Follower, guests::Guest, locks::Locker, reads::Reader,
 };
 pub use self::{
+    editors::{EDITED, Editors},
     holders::{COUNTERS, Holders},
     judgement::Expectations,
     leaks::Before,
+    onlookers::Onlookers,
     sessions::{Program, SERVICE},
     storm::Watchers,
     stuck::{Stuck, prepare},

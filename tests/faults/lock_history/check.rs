@@ -1,17 +1,25 @@
 //! Did locks keep what they promise? For each lock, in the order of the store:
 //!
-//! - whoever was told to hold it had the oldest claim at that revision, so that holds are disjoint
-//!   and follow the queue among those who are still in it;
-//! - tokens rise from grant to grant, none is granted to two, and each is that of its claim;
+//! - whoever was told to hold it had the oldest claim at that revision, or one that goes together
+//!   with all older ones (a writer with nobody, readers with readers, permits while there are
+//!   enough), so that holds are disjoint and follow the queue among those who are still in it;
+//! - tokens rise from grant to grant of those that do not go together, none is granted to two, and
+//!   each is that of its claim;
 //! - each version of the counter counts one more than the one before, and was written under the
-//!   token of whoever held the lock at that moment;
+//!   token of one that held the lock at that moment;
 //! - each increment that was acknowledged made exactly the version that was told, no other one made
 //!   two, and what was refused, or made with a token known to be stale, made none. So the counter
 //!   ends at the number of increments that were made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
-use super::history::{Event, Outcome};
+use super::{
+    history::{Event, Outcome},
+    queue::{Queue, together},
+};
 
 /// Below the era in a token: the revision at which its claim was made.
 const REVISION: i64 = (1 << 40) - 1;
@@ -52,6 +60,8 @@ pub struct Summary {
     /// What clients were answered, all in all.
     pub operations: usize,
     pub grants: usize,
+    /// Those of them that were told while somebody else held the lock too.
+    pub together: usize,
     pub increments: usize,
     /// Increments of which clients do not know whether they were made.
     pub unknown: usize,
@@ -61,8 +71,7 @@ pub struct Summary {
 /// What is known of one lock.
 #[derive(Default)]
 struct Lock<'a> {
-    /// By token: when the claim was made and when it was gone.
-    claims: BTreeMap<i64, (i64, Option<i64>)>,
+    queue: Queue,
     /// The revision, the token, the client.
     grants: Vec<(i64, i64, usize)>,
     /// The revision, version, count, token and operation.
@@ -80,19 +89,18 @@ pub fn check(events: &[Event]) -> Result<Summary, Vec<Violation>> {
                 revision,
                 lock,
                 token,
+                mode,
             } => {
-                let claims = &mut locks.entry(lock).or_default().claims;
-                claims.insert(*token, (*revision, None));
+                let queue = &mut locks.entry(lock).or_default().queue;
+                queue.join(*token, *revision, *mode);
             }
             Event::Left {
                 revision,
                 lock,
                 token,
             } => {
-                let claims = &mut locks.entry(lock).or_default().claims;
-                if let Some((_, left)) = claims.get_mut(token) {
-                    *left = Some(*revision);
-                }
+                let queue = &mut locks.entry(lock).or_default().queue;
+                queue.leave(*token, *revision);
             }
             Event::Counted {
                 revision,
@@ -134,7 +142,7 @@ pub fn check(events: &[Event]) -> Result<Summary, Vec<Violation>> {
     for (name, lock) in &mut locks {
         let mut found = Vec::new();
         lock.check_claims(&mut found);
-        lock.check_grants(&mut found);
+        summary.together += lock.check_grants(&mut found);
         lock.check_counter(&mut found);
         lock.check_increments(&mut found);
         summary.increments += lock.counted.len();
@@ -150,33 +158,34 @@ pub fn check(events: &[Event]) -> Result<Summary, Vec<Violation>> {
     }
 }
 
+// === impl Violation ===
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} of {}: {}", self.kind, self.lock, self.says)
+    }
+}
+
 // === impl Lock ===
 
 impl Lock<'_> {
-    /// Says whether a claim was there at a revision.
-    fn was_there(&self, token: i64, revision: i64) -> bool {
-        let claim = self.claims.get(&token);
-        claim.is_some_and(|(from, to)| *from <= revision && to.is_none_or(|to| revision < to))
-    }
-
-    /// The oldest claim that was there at a revision.
-    fn oldest(&self, revision: i64) -> Option<i64> {
-        let mut tokens = self.claims.keys().copied();
-        tokens.find(|token| self.was_there(*token, revision))
-    }
-
     fn check_claims(&self, found: &mut Vec<(Kind, String)>) {
-        for (token, (queued, _)) in &self.claims {
-            if token & REVISION != *queued {
-                let says = format!("token {token} is of a claim that was made at {queued}");
+        for (token, claim) in self.queue.claims() {
+            if token & REVISION != claim.from {
+                let says = format!(
+                    "token {token} is of a claim that was made at {}",
+                    claim.from
+                );
                 found.push((Kind::Token, says));
             }
         }
     }
 
-    fn check_grants(&mut self, found: &mut Vec<(Kind, String)>) {
+    /// Says how many were granted beside another one.
+    fn check_grants(&mut self, found: &mut Vec<(Kind, String)>) -> usize {
         self.grants.sort_unstable();
         let mut holders: BTreeMap<i64, usize> = BTreeMap::new();
+        let mut beside = 0;
         let mut last: Option<i64> = None;
         for (revision, token, client) in &self.grants {
             if let Some(other) = holders.insert(*token, *client) {
@@ -186,26 +195,43 @@ impl Lock<'_> {
                 }
                 continue;
             }
-            if !self.was_there(*token, *revision) {
+            let Some(mode) = self.queue.mode(*token) else {
+                let says = format!("{token} was granted at {revision}, and never was there");
+                found.push((Kind::Invented, says));
+                continue;
+            };
+            if !self.queue.was_there(*token, *revision) {
                 let says = format!("{token} was granted at {revision}, when it was not there");
                 found.push((Kind::Invented, says));
-            }
-            if let Some(oldest) = self.oldest(*revision).filter(|oldest| oldest < token) {
-                let holds = holders.contains_key(&oldest);
-                let kind = if holds {
-                    Kind::DoubleGrant
-                } else {
-                    Kind::Order
+            } else if !self.queue.held(*token, *revision) {
+                let before = self.queue.before(*token, *revision);
+                let mut held: Vec<_> = before
+                    .iter()
+                    .filter(|(older, _)| holders.contains_key(older))
+                    .map(|(_, mode)| *mode)
+                    .collect();
+                held.push(mode);
+                let kind = match together(&held) {
+                    true => Kind::Order,
+                    false => Kind::DoubleGrant,
                 };
-                let says = format!("{token} was granted at {revision}, before {oldest} was gone");
+                let says = format!("{token} was granted at {revision}, behind {before:?}");
                 found.push((kind, says));
+            } else {
+                beside += usize::from(!self.queue.before(*token, *revision).is_empty());
             }
-            if let Some(last) = last.filter(|last| last >= token) {
+            let goes_with = |other| {
+                self.queue
+                    .mode(other)
+                    .is_some_and(|it| together(&[it, mode]))
+            };
+            if let Some(last) = last.filter(|last| last >= token && !goes_with(*last)) {
                 let says = format!("{token} was granted at {revision}, after {last}");
                 found.push((Kind::Token, says));
             }
             last = Some(*token);
         }
+        beside
     }
 
     fn check_counter(&mut self, found: &mut Vec<(Kind, String)>) {
@@ -219,7 +245,7 @@ impl Lock<'_> {
                 found.push((Kind::Count, says));
             }
             before = Some((*version, *count));
-            if self.oldest(*revision) != Some(*token) {
+            if !self.queue.held(*token, *revision) {
                 let says = format!("version {version} was written by {token}, which did not hold");
                 found.push((Kind::Unfenced, says));
             }

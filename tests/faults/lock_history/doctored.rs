@@ -7,10 +7,10 @@ use super::{
 
 /// Three clients take turns: the second one waits, the third one leaves the queue.
 const GOOD: &str = "
-queued 10 a 10
+queued 10 a 10 exclusive
 granted 1 a 10 10
-queued 11 a 11
-queued 12 a 12
+queued 11 a 11 exclusive
+queued 12 a 12 exclusive
 counted 13 a 1 1 10 101
 increment 1 a 10 101 false accepted:1
 left 14 a 12
@@ -24,9 +24,34 @@ counted 17 a 3 3 11 104
 increment 2 a 11 104 false accepted:3
 left 18 a 11
 released 2 a 11
-queued 19 a 19
+queued 19 a 19 exclusive
 granted 3 a 19 19
 left 20 a 19
+";
+
+/// Two readers hold a lock together, a writer waits for them and a third reader for the writer; of
+/// three permits of another lock, one client has two and another one the third.
+const SHARED: &str = "
+queued 10 r 10 shared
+queued 11 r 11 shared
+granted 2 r 11 11
+granted 1 r 10 12
+counted 13 r 1 1 11 201
+increment 2 r 11 201 false accepted:1
+queued 14 r 14 exclusive
+queued 15 r 15 shared
+left 16 r 10
+left 17 r 11
+granted 3 r 14 17
+left 18 r 14
+granted 4 r 15 18
+queued 20 p 20 2/3
+queued 21 p 21 1/3
+queued 22 p 22 1/3
+granted 1 p 20 20
+granted 2 p 21 23
+left 24 p 20
+granted 3 p 22 24
 ";
 
 fn parse(text: &str) -> Vec<Event> {
@@ -37,7 +62,12 @@ fn parse(text: &str) -> Vec<Event> {
 /// What is found once some text is another one.
 #[track_caller]
 fn found(changes: &[(&str, &str)]) -> Vec<Kind> {
-    let mut text = GOOD.to_owned();
+    found_in(GOOD, changes)
+}
+
+#[track_caller]
+fn found_in(good: &str, changes: &[(&str, &str)]) -> Vec<Kind> {
+    let mut text = good.to_owned();
     for (from, to) in changes {
         assert!(text.contains(from), "there is no {from}");
         text = text.replace(from, to);
@@ -93,7 +123,7 @@ fn a_reused_token_is_found() {
     );
     // One that is not larger than the one before it.
     let reused = [
-        ("queued 19 a 19", "queued 19 a 9"),
+        ("queued 19 a 19 exclusive", "queued 19 a 9 exclusive"),
         ("granted 3 a 19 19", "granted 3 a 9 19"),
         ("left 20 a 19", "left 20 a 9"),
     ];
@@ -137,4 +167,42 @@ fn a_stale_or_refused_write_that_was_made_is_found() {
     assert_eq!(found(&stale), [Kind::Undead]);
     let twice = [("11 104", "11 101")];
     assert!(found(&twice).contains(&Kind::Undead));
+}
+
+#[test]
+fn those_that_go_together_hold_together() {
+    let summary = check(&parse(SHARED)).unwrap();
+    assert_eq!((summary.grants, summary.together), (7, 3));
+}
+
+#[test]
+fn a_reader_beside_a_writer_is_found() {
+    // A reader while the writer holds, and the writer while a reader does.
+    for (from, to) in [
+        ("granted 4 r 15 18", "granted 4 r 15 17"),
+        ("granted 3 r 14 17", "granted 3 r 14 16"),
+    ] {
+        assert_eq!(found_in(SHARED, &[(from, to)]), [Kind::DoubleGrant], "{to}");
+    }
+    // One who was taken for a reader.
+    let writer = [("queued 11 r 11 shared", "queued 11 r 11 exclusive")];
+    assert!(found_in(SHARED, &writer).contains(&Kind::Order));
+}
+
+#[test]
+fn a_reader_past_a_writer_that_waits_is_found() {
+    let past = [("granted 4 r 15 18", "granted 4 r 15 15")];
+    assert_eq!(found_in(SHARED, &past), [Kind::Order, Kind::Token]);
+    let unfenced = [("counted 13 r 1 1 11", "counted 15 r 1 1 15")];
+    assert_eq!(found_in(SHARED, &unfenced), [Kind::Unfenced]);
+}
+
+#[test]
+fn one_permit_too_many_is_found() {
+    let many = [("granted 3 p 22 24", "granted 3 p 22 23")];
+    assert_eq!(found_in(SHARED, &many), [Kind::DoubleGrant]);
+    let heavy = [("queued 21 p 21 1/3", "queued 21 p 21 2/3")];
+    assert_eq!(found_in(SHARED, &heavy), [Kind::DoubleGrant]);
+    let other = [("queued 21 p 21 1/3", "queued 21 p 21 1/4")];
+    assert_eq!(found_in(SHARED, &other), [Kind::DoubleGrant]);
 }

@@ -10,6 +10,7 @@ pub enum Event {
         revision: i64,
         lock: String,
         token: i64,
+        mode: Mode,
     },
     /// It has it no longer.
     Left {
@@ -50,6 +51,17 @@ pub enum Event {
     },
 }
 
+/// How a lock is claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// For oneself.
+    Exclusive,
+    /// Together with others that share it.
+    Shared,
+    /// So many of so many permits.
+    Permits { count: u32, total: u32 },
+}
+
 /// What a client was told of an increment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -59,6 +71,37 @@ pub enum Outcome {
     Unknown,
 }
 
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exclusive => f.write_str("exclusive"),
+            Self::Shared => f.write_str("shared"),
+            Self::Permits { count, total } => write!(f, "{count}/{total}"),
+        }
+    }
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let permits = |(count, total): (&str, &str)| {
+            Some(Self::Permits {
+                count: count.parse().ok()?,
+                total: total.parse().ok()?,
+            })
+        };
+        match word {
+            "exclusive" => Ok(Self::Exclusive),
+            "shared" => Ok(Self::Shared),
+            _ => word
+                .split_once('/')
+                .and_then(permits)
+                .ok_or_else(|| format!("{word} is no way to claim a lock")),
+        }
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -66,7 +109,8 @@ impl fmt::Display for Event {
                 revision,
                 lock,
                 token,
-            } => write!(f, "queued {revision} {lock} {token}"),
+                mode,
+            } => write!(f, "queued {revision} {lock} {token} {mode}"),
             Self::Left {
                 revision,
                 lock,
@@ -123,10 +167,11 @@ impl FromStr for Event {
         }
         let words: Vec<&str> = line.split_whitespace().collect();
         Ok(match words.as_slice() {
-            ["queued", revision, lock, token] => Self::Queued {
+            ["queued", revision, lock, token, mode] => Self::Queued {
                 revision: number(revision, line)?,
                 lock: (*lock).into(),
                 token: number(token, line)?,
+                mode: mode.parse()?,
             },
             ["left", revision, lock, token] => Self::Left {
                 revision: number(revision, line)?,

@@ -1,12 +1,13 @@
 //! Whether locks kept what they promise: a history of what the store did and what clients were
-//! told, and a checker of it. `program.rs` checks one from the command line.
+//! told, and a checker of it.
 
 mod check;
 #[cfg(test)]
 mod doctored;
 mod history;
+mod queue;
 
 pub use self::{
     check::check,
-    history::{Event, Outcome},
+    history::{Event, Mode, Outcome},
 };

@@ -4,12 +4,12 @@
 use std::{collections::HashMap, time::Duration};
 
 use prost::Message as _;
-use stanchion::proto::store::{ConfigHead, LockWaiter};
+use stanchion::proto::store::{ConfigHead, LockMode, LockWaiter};
 
 use crate::{
     harness::{Figures, Scenario, World, alone, directory},
     load::{COUNTERS, Holders},
-    lock_history::{Event, check},
+    lock_history::{Event, Mode, check},
     witness::History,
 };
 
@@ -18,6 +18,9 @@ const CLIENTS: usize = 32;
 const ERA_SHIFT: u32 = 40;
 /// How long it may take until so much has happened.
 const PATIENCE: Duration = Duration::from_secs(400);
+/// How long a lock may take until somebody else holds it: whoever left it behind may have to wait
+/// until its session ends.
+const CONVERGENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn locks_exclude_and_fence_while_members_replicas_and_clients_fail() {
@@ -55,6 +58,7 @@ async fn prove(world: &mut World, rounds: usize, operations: usize) -> Figures {
         world.start_replica(replica).await;
     }
     world.note("everything is well again");
+    holders.all_go_on(CONVERGENCE).await;
     holders.reach(operations, PATIENCE).await;
     let told = holders.stop().await;
     let witness = world.watched.take().unwrap().witness;
@@ -69,9 +73,11 @@ async fn prove(world: &mut World, rounds: usize, operations: usize) -> Figures {
     });
     assert!(summary.operations >= operations, "{summary:?}");
     assert!(summary.stale > 0 && summary.increments > 0, "{summary:?}");
+    assert!(summary.together > 0, "{summary:?}");
     let mut figures = Figures::default();
     figures.add("operations", summary.operations);
     figures.add("turns under a lock", summary.grants);
+    figures.add("turns beside another", summary.together);
     figures.add("increments made", summary.increments);
     figures.add("stale writes, all refused", summary.stale);
     figures.add("writes refused or unknown", summary.unknown);
@@ -102,6 +108,7 @@ fn stored(history: &History) -> Vec<Event> {
                             revision,
                             lock,
                             token,
+                            mode: mode(&waiter),
                         });
                     }
                     Some(_) => {}
@@ -128,4 +135,15 @@ fn stored(history: &History) -> Vec<Event> {
         }
     }
     events
+}
+
+fn mode(waiter: &LockWaiter) -> Mode {
+    match waiter.mode() {
+        LockMode::Shared => Mode::Shared,
+        LockMode::Permits => Mode::Permits {
+            count: waiter.permits,
+            total: waiter.total_permits,
+        },
+        _ => Mode::Exclusive,
+    }
 }

@@ -1,6 +1,7 @@
 //! One fault each.
 
 mod access;
+mod configs;
 mod disks;
 mod links;
 mod locks;
