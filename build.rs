@@ -8,13 +8,14 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PUBLIC: [&str; 16] = [
+const PUBLIC: [&str; 17] = [
     "stanchion/v1/audit_service.proto",
     "stanchion/v1/common.proto",
     "stanchion/v1/config.proto",
     "stanchion/v1/config_commit.proto",
     "stanchion/v1/config_draft.proto",
     "stanchion/v1/config_release.proto",
+    "stanchion/v1/config_schema.proto",
     "stanchion/v1/config_service.proto",
     "stanchion/v1/election_service.proto",
     "stanchion/v1/error_reason.proto",

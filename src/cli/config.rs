@@ -12,6 +12,7 @@ mod plan;
 mod react;
 mod read;
 mod release;
+mod schema;
 mod show;
 mod transfer;
 mod watch;
@@ -41,6 +42,8 @@ pub(crate) enum Config {
     Draft(draft::Draft),
     #[command(subcommand)]
     Release(release::Release),
+    #[command(subcommand)]
+    Schema(schema::Schema),
 }
 
 /// Conditions and notes of a change.
@@ -103,6 +106,7 @@ impl Config {
             Self::Commit(command) => command.run().await,
             Self::Draft(command) => command.run().await,
             Self::Release(command) => command.run().await,
+            Self::Schema(command) => command.run().await,
         }
     }
 
@@ -123,6 +127,7 @@ impl Config {
             Self::Commit(command) => &command.connection,
             Self::Draft(command) => command.connection(),
             Self::Release(command) => command.connection(),
+            Self::Schema(command) => command.connection(),
         }
     }
 }

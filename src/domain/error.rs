@@ -7,7 +7,12 @@ use crate::{
     store::{self, Outcome, Revision},
 };
 
-use super::{keyspace::QueuePath, namespace::Quota};
+use super::{
+    config::{self, Violation},
+    keyspace::QueuePath,
+    names::ConfigKey,
+    namespace::Quota,
+};
 
 /// Why a call did not do what was asked. Nothing is half done on any of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +24,40 @@ pub enum Error {
         field: Cow<'static, str>,
         /// What is wrong with it.
         description: String,
+    },
+    /// The content is not what its type says.
+    #[error("{field}: {reason}{}", config::place(*line, *column))]
+    Malformed {
+        /// The config item.
+        key: String,
+        /// The field of the request.
+        field: String,
+        /// The line, from 1; `0`: none in particular.
+        line: usize,
+        /// The character in it, from 1; `0`: none in particular.
+        column: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The content breaks a schema that covers its key.
+    #[error("{field}: {}", config::told(violations, *count))]
+    SchemaViolated {
+        /// The config item.
+        key: String,
+        /// The field of the request.
+        field: String,
+        /// The first violations.
+        violations: Vec<Violation>,
+        /// How many there are.
+        count: usize,
+    },
+    /// The namespace has as many schemas as it may.
+    #[error("namespace {namespace} has its {limit} schemas already")]
+    TooManySchemas {
+        /// The namespace.
+        namespace: String,
+        /// The most it may have.
+        limit: usize,
     },
     /// The thing does not exist.
     #[error("{resource} {name} does not exist")]
@@ -248,6 +287,8 @@ pub enum Resource {
     ConfigDraft,
     /// A release, `namespace/name`.
     Release,
+    /// A schema, `namespace/key` or `namespace/prefix*`.
+    ConfigSchema,
     /// A service, `namespace/service`.
     Service,
     /// A namespace.
@@ -288,6 +329,16 @@ impl Error {
             },
             error => error,
         }
+    }
+
+    /// Says of which item, and by which field, the content is that may not be written.
+    pub(super) fn of_content(mut self, item: &ConfigKey, said_by: String) -> Self {
+        if let Self::Malformed { key, field, .. } | Self::SchemaViolated { key, field, .. } =
+            &mut self
+        {
+            (*key, *field) = (item.to_string(), said_by);
+        }
+        self
     }
 
     /// Refuses a stale expectation of a revision.
@@ -337,6 +388,7 @@ impl std::fmt::Display for Resource {
             Self::ConfigVersion => "config version",
             Self::ConfigDraft => "config draft",
             Self::Release => "release",
+            Self::ConfigSchema => "config schema",
             Self::Service => "service",
             Self::Namespace => "namespace",
         })

@@ -13,6 +13,9 @@
 //!   tomb/<namespace>/<service>/<instance>            it was removed (on a short lease)
 //!   ack/<namespace>/<service>/<instance>/<replica>   who was told of its drain (on the replica's)
 //!   cfg/<namespace>/<key…>               the head of a config item
+//!   schema/<namespace>/<key…>            the schema for the content of a config item
+//!   schema/<namespace>/<prefix…>*        the schema for those of all that begin so
+//!   schema-put/<namespace>               written with each schema that is put in the namespace
 //!   lock/<namespace>/<name>/<waiter>     a place in a lock's queue (on its session's lease)
 //!   elect/<namespace>/<name>/<waiter>    a place in an election's queue (on its session's lease)
 //!   rep/<replica>                        a replica that is up (on its lease)
@@ -39,6 +42,7 @@ use bytes::Bytes;
 use crate::store::KeyRange;
 
 use super::{
+    config::SchemaPath,
     names::{ConfigKey, Namespace, ReplicaId},
     session_id::SessionId,
 };
@@ -76,6 +80,10 @@ pub enum StateKey {
     Namespace(Namespace),
     /// `cfg/…`
     Config(ConfigPath),
+    /// `schema/…`
+    Schema(SchemaPath),
+    /// `schema-put/…`
+    SchemaChange(Namespace),
     /// `lock/…` and `elect/…`: the queue and the waiter in it
     Waiter(QueuePath, Bytes),
     /// `forced/…`: the lock, and the token of the claim
@@ -162,15 +170,32 @@ impl Keyspace {
     }
 
     /// All that belongs to a namespace, its own settings and configs apart.
-    pub fn contents(&self, namespace: &Namespace) -> [KeyRange; 5] {
+    pub fn contents(&self, namespace: &Namespace) -> [KeyRange; 6] {
         let [lock, elect] = [QueueKind::Lock, QueueKind::Election].map(room_of);
-        ["state/reg/", "state/svc/", "state/op/", lock, elect]
-            .map(|room| KeyRange::prefix(self.at(room, &format!("{namespace}/"))))
+        [
+            "state/reg/",
+            "state/svc/",
+            "state/op/",
+            "state/schema/",
+            lock,
+            elect,
+        ]
+        .map(|room| KeyRange::prefix(self.at(room, &format!("{namespace}/"))))
     }
 
     /// The head of a config item.
     pub fn config(&self, path: &ConfigPath) -> Bytes {
         self.at("state/cfg/", &path.path())
+    }
+
+    /// A schema.
+    pub fn schema(&self, path: &SchemaPath) -> Bytes {
+        self.at("state/schema/", &path.path())
+    }
+
+    /// The mark that is written with each schema that is put in a namespace.
+    pub fn schema_change(&self, namespace: &Namespace) -> Bytes {
+        self.at("state/schema-put/", namespace.as_str())
     }
 
     /// All places in a queue.
@@ -232,6 +257,8 @@ impl Keyspace {
                     key: ConfigKey::parse(key).ok()?,
                 })
             }
+            "schema" => StateKey::Schema(SchemaPath::parse(path)?),
+            "schema-put" => StateKey::SchemaChange(Namespace::parse(path).ok()?),
             "lock" => waiter_in(QueueKind::Lock, path)?,
             "elect" => waiter_in(QueueKind::Election, path)?,
             "forced" => {
@@ -328,6 +355,14 @@ mod tests {
         assert_eq!(
             parse(keys.config(&config)),
             Some(StateKey::Config(config.clone()))
+        );
+        for path in ["default/db/host", "default/db/*"] {
+            let schema = SchemaPath::parse(path).unwrap();
+            assert_eq!(parse(keys.schema(&schema)), Some(StateKey::Schema(schema)));
+        }
+        assert_eq!(
+            parse(keys.schema_change(&config.namespace)),
+            Some(StateKey::SchemaChange(config.namespace.clone()))
         );
         for kind in [QueueKind::Lock, QueueKind::Election] {
             let queue = QueuePath::parse(kind, "default/nightly").unwrap();

@@ -104,6 +104,10 @@ pub struct Settings {
     pub max_config_bytes: usize,
     /// The most content that is written to several config items together, in bytes. Default 512 KiB.
     pub max_commit_bytes: usize,
+    /// The largest schema, in bytes. Default 64 KiB.
+    pub max_schema_bytes: usize,
+    /// How many schemas a namespace may have. Default 256.
+    pub max_schemas: usize,
     /// How many waiters a lock may have. Default 1 000.
     pub max_waiters: usize,
     /// How long the place of a broken blocking call is kept, at most; a third of the session's
@@ -148,6 +152,8 @@ impl Default for Settings {
             drain_ask_interval: Duration::from_millis(500),
             max_config_bytes: 64 * 1024,
             max_commit_bytes: 512 * 1024,
+            max_schema_bytes: 64 * 1024,
+            max_schemas: 256,
             max_waiters: 1000,
             waiter_keep: Duration::from_secs(3),
             fence_ttl: Duration::from_secs(60),

@@ -1,5 +1,7 @@
 //! The one table from outcomes to gRPC: code, reason, and what the caller needs to go on.
 
+mod framework;
+
 use std::{collections::HashMap, time::Duration};
 
 use stanchion_client::proto::ErrorReason;
@@ -15,6 +17,8 @@ use crate::{
     rpc::page,
     store,
 };
+
+pub use self::framework::of_framework;
 
 /// The `domain` of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "stanchion";
@@ -40,6 +44,16 @@ pub fn of(error: Error) -> Status {
         details.add_bad_request_violation(field.as_ref(), description);
     }
     match &error {
+        Error::Malformed { field, reason, .. } => {
+            details.add_bad_request_violation(field, reason);
+        }
+        Error::SchemaViolated {
+            field, violations, ..
+        } => {
+            for violation in violations {
+                details.add_bad_request_violation(field, violation.to_string());
+            }
+        }
         Error::NotFound { resource, name } => {
             details.set_resource_info(resource.to_string(), name, "", "does not exist");
         }
@@ -99,54 +113,6 @@ pub fn internal(message: &str) -> Status {
     )
 }
 
-/// What the framework said of a call that no handler saw, in the words of this table; everything
-/// else as it is.
-pub fn of_framework(status: Status) -> Status {
-    use ErrorReason as R;
-    // Whatever comes from the table has details.
-    if !status.details().is_empty() {
-        return status;
-    }
-    let message = status.message();
-    let (code, reason, message) = match status.code() {
-        Code::OutOfRange if message.contains("decoded message length") => (
-            Code::ResourceExhausted,
-            R::RequestTooLarge,
-            message.replace(
-                "Error, decoded message",
-                "the request is too large: message",
-            ),
-        ),
-        Code::ResourceExhausted if message.contains("decompressing") => (
-            Code::ResourceExhausted,
-            R::RequestTooLarge,
-            "the request is too large once it is decompressed".into(),
-        ),
-        Code::OutOfRange if message.contains("encoded message length") => (
-            Code::ResourceExhausted,
-            R::ResponseTooLarge,
-            message.replace("Error, encoded message", "the answer is too large: message"),
-        ),
-        // What our own code has to say of itself comes with details, so this is the decoder.
-        Code::Internal => (
-            Code::InvalidArgument,
-            R::InvalidArgument,
-            format!("the request is no message of this method: {message}"),
-        ),
-        Code::Unimplemented => (
-            Code::Unimplemented,
-            R::Unimplemented,
-            match message {
-                "" => "there is no such method".into(),
-                message => message.to_owned(),
-            },
-        ),
-        Code::DeadlineExceeded => return deadline_exceeded(),
-        _ => return status,
-    };
-    build(Row::new(code, reason), message, ErrorDetails::new())
-}
-
 /// The reason a status carries, for error outcomes inside an answer.
 pub fn reason(error: &Error) -> (Code, ErrorReason, Vec<(&'static str, String)>) {
     let row = row(error);
@@ -157,12 +123,29 @@ fn row(error: &Error) -> Row {
     use ErrorReason as R;
     match error {
         Error::Invalid { field, .. } => Row::new(Code::InvalidArgument, invalid_reason(field)),
+        Error::Malformed {
+            key, line, column, ..
+        } => Row::new(Code::InvalidArgument, R::ContentMalformed)
+            .with("key", key)
+            .with("line", line)
+            .with("column", column),
+        Error::SchemaViolated { key, count, .. } => {
+            Row::new(Code::FailedPrecondition, R::SchemaViolated)
+                .with("key", key)
+                .with("violations", count)
+        }
+        Error::TooManySchemas { namespace, limit } => {
+            Row::new(Code::ResourceExhausted, R::TooManySchemas)
+                .with("namespace", namespace)
+                .with("limit", limit)
+        }
         Error::NotFound { resource, name } => Row::new(
             Code::NotFound,
             match resource {
                 Resource::Instance => R::InstanceNotFound,
                 Resource::Config => R::ConfigNotFound,
                 Resource::ConfigVersion => R::ConfigVersionNotFound,
+                Resource::ConfigSchema => R::ConfigSchemaNotFound,
                 Resource::Service => R::ServiceNotFound,
                 Resource::Namespace => R::NamespaceNotFound,
                 Resource::ConfigDraft => R::ConfigDraftNotFound,
@@ -368,47 +351,5 @@ impl Row {
     fn retry(mut self) -> Self {
         self.retry = Some(RETRY);
         self
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_framework_says_gets_a_reason() {
-        for (status, code, reason) in [
-            (
-                Status::out_of_range("Error, decoded message length too large: found 9 bytes"),
-                Code::ResourceExhausted,
-                ErrorReason::RequestTooLarge,
-            ),
-            (
-                Status::out_of_range("Error, encoded message length too large: found 9 bytes"),
-                Code::ResourceExhausted,
-                ErrorReason::ResponseTooLarge,
-            ),
-            (
-                Status::internal("failed to decode Protobuf message: invalid wire type"),
-                Code::InvalidArgument,
-                ErrorReason::InvalidArgument,
-            ),
-            (
-                Status::unimplemented(""),
-                Code::Unimplemented,
-                ErrorReason::Unimplemented,
-            ),
-        ] {
-            let told = of_framework(status);
-            assert_eq!(told.code(), code);
-            let info = told.get_details_error_info().unwrap();
-            assert_eq!(info.reason, reason.as_str_name());
-        }
-    }
-
-    #[test]
-    fn what_has_details_already_stays_as_it_is() {
-        let told = of_framework(of(Error::Internal("a bug".into())));
-        assert_eq!(told.code(), Code::Internal);
     }
 }

@@ -120,6 +120,10 @@ knobs! {
     "Largest content of a config item, in bytes"
     "config.max_commit_bytes": usize = domain.max_commit_bytes, KIB..=512 * KIB;
     "Most content that one commit of several configs writes, in bytes; each is written twice, and a transaction holds 1.25 MiB"
+    "config.max_schema_bytes": usize = domain.max_schema_bytes, KIB..=256 * KIB;
+    "Largest schema, in bytes"
+    "config.max_schemas": usize = domain.max_schemas, 1..=10_000;
+    "How many schemas a namespace may have"
     "audit.seal_interval": Duration = domain.audit_seal_interval, 10 * MS..=HOUR;
     "How often new entries of the audit are sealed into its chain"
     "audit.retention": Option<Duration> = domain.audit_retention;

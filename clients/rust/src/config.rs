@@ -10,6 +10,7 @@ mod live;
 mod origin;
 mod place;
 mod release;
+mod schemas;
 mod snapshot;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

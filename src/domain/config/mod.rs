@@ -4,11 +4,13 @@
 //! which nobody ever rewrites, and an entry of the audit ([`write`]).
 
 mod change;
+mod content;
 mod draft;
 mod history;
 mod item;
 mod prefix;
 mod release;
+mod schema;
 mod selection;
 mod write;
 
@@ -30,9 +32,12 @@ pub use self::{
     item::{Body, ConfigHead, ConfigVersion, ContentType, Operation, RequestRecord},
     prefix::ConfigPrefix,
     release::{Publish, Release, ReleaseItem, Releases, RollbackRelease},
+    schema::{ConfigSchema, SchemaPath, SchemaSelector, SchemasPage, Violation},
     selection::ConfigSelection,
     write::{Committed, Deleted, Outcome, Written},
 };
+
+pub(super) use self::{content::place, schema::told};
 
 /// The config centre. Clones share it.
 #[derive(Clone)]

@@ -21,7 +21,7 @@ use super::{ConfigVersion, Configs, Release, change::Order};
 
 pub(super) use self::seen::Seen;
 pub use self::single::{Deleted, Written};
-use self::transaction::Attempt;
+use self::{plan::Planned, transaction::Attempt};
 
 /// What became of changes that happen together or not at all.
 #[derive(Debug, Clone)]
@@ -83,11 +83,12 @@ impl Configs {
     async fn attempt(
         &self,
         order: &Order,
-        planned: Vec<Option<ConfigVersion>>,
+        planned: Planned,
         seen: &mut [Seen],
     ) -> Result<Option<Committed>, Error> {
         let now = self.core.clock.system_time();
         let mut attempt = Attempt::new(&self.core, order, seen, &planned, now)?;
+        let planned = planned.versions;
         let guard = order.terms.guard.as_ref();
         let response = match self.core.commit(guard, attempt.txn.clone()).await {
             Ok(response) => response,
@@ -133,6 +134,8 @@ impl Configs {
                 || head.is_none_or(|head| head.mod_revision != seen.mod_revision())
             {
                 unread.push(at);
+            } else {
+                (seen.revision, seen.proven) = (response.revision, true);
             }
         }
         self.look_again(order, seen, unread).await?;

@@ -117,12 +117,14 @@ fn contents(state: &State, namespace: &Namespace) -> Vec<String> {
     let usage = state.usage_of(namespace).cloned().unwrap_or_default();
     // Not counted as they come and go, because nobody else asks.
     let settings = State::under(&state.settings, prefix.as_bytes(), None).count();
+    let schemas = state.schemas.of(namespace, None).count();
     let decisions = State::under(&state.operators, prefix.as_bytes(), None).count();
     [
         (usage.instances, "instances"),
         (settings, "services with settings"),
         (decisions, "decisions about instances"),
         (usage.configs, "configs"),
+        (schemas, "schemas"),
         (usage.locks, "locks"),
         (usage.elections, "elections"),
     ]

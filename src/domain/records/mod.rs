@@ -13,6 +13,7 @@ mod lock;
 mod operator;
 mod release;
 mod removed;
+mod schema;
 mod service;
 mod session;
 
@@ -44,6 +45,7 @@ pub use self::{
     operator::{encode_operator, operator},
     release::{encode_release, release},
     removed::{drain_ack, encode_drain_ack, encode_tombstone, tombstone},
+    schema::{config_schema, encode_config_schema, encode_schema_change},
     service::{encode_namespace, encode_service, namespace, service},
     session::{encode_session, session},
 };

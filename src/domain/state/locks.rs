@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, ordmap::DiffItem};
 
 use crate::{
     cache::Change,
@@ -40,6 +40,30 @@ impl TouchedQueues {
             self.queues
                 .entry(queue.path.clone())
                 .or_insert_with(|| Some(queue.clone()));
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// The queue of a lock or an election, if anybody is in it.
+    pub fn queue(&self, path: &QueuePath) -> Option<&Arc<LockQueue>> {
+        self.queues(path.kind).get(path.path().as_bytes())
+    }
+
+    /// All queues of a kind, by path.
+    pub fn queues(&self, kind: QueueKind) -> &OrdMap<Bytes, Arc<LockQueue>> {
+        match kind {
+            QueueKind::Lock => &self.locks,
+            QueueKind::Election => &self.elections,
+        }
+    }
+
+    pub(super) fn queues_mut(&mut self, kind: QueueKind) -> &mut OrdMap<Bytes, Arc<LockQueue>> {
+        match kind {
+            QueueKind::Lock => &mut self.locks,
+            QueueKind::Election => &mut self.elections,
         }
     }
 }

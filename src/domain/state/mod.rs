@@ -8,6 +8,7 @@ mod instances;
 mod item;
 mod locks;
 mod routes;
+mod schemas;
 mod services;
 mod sessions;
 mod usage;
@@ -24,6 +25,7 @@ use crate::{
 
 pub use self::{
     item::{Cause, Item, Kind},
+    schemas::Schemas,
     usage::Usage,
 };
 
@@ -32,7 +34,7 @@ pub(super) use self::locks::claim_key;
 use super::{
     config::ConfigHead,
     epoch::Epoch,
-    keyspace::{InstanceKey, Keyspace, QueueKind, QueuePath, StateKey},
+    keyspace::{InstanceKey, Keyspace, QueuePath, StateKey},
     lock::{Claim, Closed, ForcedRelease, LockQueue},
     names::{Namespace, ReplicaId},
     namespace::NamespaceSettings,
@@ -94,6 +96,8 @@ pub struct State {
     pub usage: OrdMap<Bytes, Usage>,
     /// All config items, deleted ones included.
     pub configs: OrdMap<Bytes, Arc<ConfigHead>>,
+    /// All schemas for the contents of config items.
+    pub schemas: Schemas,
     /// All locks that somebody wants.
     pub locks: OrdMap<Bytes, Arc<LockQueue>>,
     /// All elections that somebody leads or wants to.
@@ -205,6 +209,12 @@ impl StateProjection {
             Some(StateKey::Config(path)) => {
                 configs::put(state, changes, records::config_head(path, kv)?);
             }
+            Some(StateKey::Schema(path)) => {
+                state.schemas.put(records::config_schema(path, kv)?);
+            }
+            Some(StateKey::SchemaChange(namespace)) => {
+                state.schemas.put_in(namespace, kv.mod_revision);
+            }
             Some(StateKey::Waiter(lock, id)) => {
                 locks::put(state, &mut touched.locks, lock, &id, kv)?;
             }
@@ -256,6 +266,8 @@ impl StateProjection {
                 state.namespaces.remove(&namespace);
             }
             Some(StateKey::Config(path)) => configs::delete(state, changes, &path),
+            Some(StateKey::Schema(path)) => state.schemas.delete(&path),
+            Some(StateKey::SchemaChange(namespace)) => state.schemas.forget_put(&namespace),
             Some(StateKey::Waiter(lock, _)) => {
                 locks::delete(state, &mut touched.locks, &touched.closed, &lock, key);
             }
@@ -355,26 +367,6 @@ impl State {
                 .flat_map(|queues| queues.values())
                 .map(|queue| queue.claims.len())
                 .sum::<usize>()
-    }
-
-    /// The queue of a lock or an election, if anybody is in it.
-    pub fn queue(&self, path: &QueuePath) -> Option<&Arc<LockQueue>> {
-        self.queues(path.kind).get(path.path().as_bytes())
-    }
-
-    /// All queues of a kind, by path.
-    pub fn queues(&self, kind: QueueKind) -> &OrdMap<Bytes, Arc<LockQueue>> {
-        match kind {
-            QueueKind::Lock => &self.locks,
-            QueueKind::Election => &self.elections,
-        }
-    }
-
-    fn queues_mut(&mut self, kind: QueueKind) -> &mut OrdMap<Bytes, Arc<LockQueue>> {
-        match kind {
-            QueueKind::Lock => &mut self.locks,
-            QueueKind::Election => &mut self.elections,
-        }
     }
 
     /// Says whether it shows none.

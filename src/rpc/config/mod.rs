@@ -5,26 +5,27 @@ mod decode;
 mod draft;
 mod encode;
 mod release;
+mod schemas;
+mod versions;
 
 use prost::Message;
 use stanchion_client::proto::{
     CommitConfigsRequest, CommitConfigsResponse, Config, DeleteConfigRequest, DeleteConfigResponse,
-    DiscardDraftRequest, DiscardDraftResponse, GetConfigRequest, GetConfigResponse,
-    GetConfigVersionRequest, GetConfigVersionResponse, GetDraftRequest, GetDraftResponse,
-    GetReleaseRequest, GetReleaseResponse, ListConfigVersionsRequest, ListConfigVersionsResponse,
+    DeleteConfigSchemaRequest, DeleteConfigSchemaResponse, DiscardDraftRequest,
+    DiscardDraftResponse, GetConfigRequest, GetConfigResponse, GetConfigSchemaRequest,
+    GetConfigSchemaResponse, GetConfigVersionRequest, GetConfigVersionResponse, GetDraftRequest,
+    GetDraftResponse, GetReleaseRequest, GetReleaseResponse, ListConfigSchemasRequest,
+    ListConfigSchemasResponse, ListConfigVersionsRequest, ListConfigVersionsResponse,
     ListConfigsRequest, ListConfigsResponse, ListDraftsRequest, ListDraftsResponse,
     ListReleasesRequest, ListReleasesResponse, PublishReleaseRequest, PublishReleaseResponse,
-    PutConfigRequest, PutConfigResponse, PutDraftRequest, PutDraftResponse, RollbackConfigRequest,
-    RollbackConfigResponse, RollbackReleaseRequest, RollbackReleaseResponse, WatchConfigsRequest,
-    WatchConfigsResponse,
+    PutConfigRequest, PutConfigResponse, PutConfigSchemaRequest, PutConfigSchemaResponse,
+    PutDraftRequest, PutDraftResponse, RollbackConfigRequest, RollbackConfigResponse,
+    RollbackReleaseRequest, RollbackReleaseResponse, WatchConfigsRequest, WatchConfigsResponse,
 };
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
-    domain::{
-        config::{Body, ConfigSelection, Configs, VersionsPage},
-        hash64,
-    },
+    domain::config::{Body, ConfigSelection, Configs},
     proto::server::config_service_server::ConfigService,
     rpc::{
         Context,
@@ -294,50 +295,16 @@ impl ConfigService for ConfigHandler {
         &self,
         request: Request<ListConfigVersionsRequest>,
     ) -> Result<Response<ListConfigVersionsResponse>, Status> {
-        let request = request.into_inner();
-        let mut fields = Violations::new();
-        let path = decode::path(&mut fields, &request.namespace, &request.key);
-        let size = fields.page_size(request.page_size);
-        let freshness = fields.freshness(request.consistency, request.min_revision);
-        let path = fields.give(path)?;
-        let digest = hash64(format!("config versions\n{}", path.path()));
-        let before = match page::after(&request.page_token, digest)? {
-            None => None,
-            Some(bytes) => Some(decode::version_number(&bytes).ok_or_else(page::foreign)?),
-        };
-        let page = VersionsPage { before, size };
-        let listed = self.configs.versions(&path, page, freshness).await;
-        let listed = listed.map_err(status::of)?;
-        let versions = listed.versions.iter();
-        let versions = versions.map(|version| encode::config_version(&path, version, false));
-        Ok(Response::new(ListConfigVersionsResponse {
-            header: Some(self.context.header.at(listed.revision)),
-            versions: versions.collect(),
-            next_page_token: listed.next.map_or(String::new(), |next| {
-                page::token(&next.to_be_bytes(), digest)
-            }),
-        }))
+        let answer = self.versions(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn get_config_version(
         &self,
         request: Request<GetConfigVersionRequest>,
     ) -> Result<Response<GetConfigVersionResponse>, Status> {
-        let request = request.into_inner();
-        let mut fields = Violations::new();
-        let path = decode::path(&mut fields, &request.namespace, &request.key);
-        decode::positive(&mut fields, "version", request.version);
-        let freshness = fields.freshness(request.consistency, request.min_revision);
-        let path = fields.give(path)?;
-        let found = self
-            .configs
-            .version(&path, request.version, freshness)
-            .await;
-        let (version, revision) = found.map_err(status::of)?;
-        Ok(Response::new(GetConfigVersionResponse {
-            header: Some(self.context.header.at(revision)),
-            version: Some(encode::config_version(&path, &version, true)),
-        }))
+        let answer = self.version(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn rollback_config(
@@ -369,5 +336,33 @@ impl ConfigService for ConfigHandler {
             unchanged: written.unchanged,
             config: Some(encode::answer(&path, written)),
         }))
+    }
+
+    async fn put_config_schema(
+        &self,
+        request: Request<PutConfigSchemaRequest>,
+    ) -> Result<Response<PutConfigSchemaResponse>, Status> {
+        schemas::put(self, request.into_inner()).await
+    }
+
+    async fn get_config_schema(
+        &self,
+        request: Request<GetConfigSchemaRequest>,
+    ) -> Result<Response<GetConfigSchemaResponse>, Status> {
+        schemas::get(self, request.into_inner()).await
+    }
+
+    async fn list_config_schemas(
+        &self,
+        request: Request<ListConfigSchemasRequest>,
+    ) -> Result<Response<ListConfigSchemasResponse>, Status> {
+        schemas::list(self, request.into_inner()).await
+    }
+
+    async fn delete_config_schema(
+        &self,
+        request: Request<DeleteConfigSchemaRequest>,
+    ) -> Result<Response<DeleteConfigSchemaResponse>, Status> {
+        schemas::delete(self, request.into_inner()).await
     }
 }

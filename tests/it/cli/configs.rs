@@ -150,3 +150,31 @@ async fn drafts_are_released_and_a_release_is_rolled_back() {
     assert_eq!(releases["releases"][0]["name"], "sale-off");
     assert_eq!(releases["releases"][0]["rollback_of"], "sale-1");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_goes_round_and_refuses_what_breaks_it() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("schema.json");
+    std::fs::write(&file, r#"{"type": "integer"}"#).unwrap();
+
+    let put = format!("config schema put shop/* {}", file.display());
+    assert_eq!(shell.json(&put).await["schema"]["keys"], "shop/*");
+    assert_eq!(shell.json(&put).await["unchanged"], true);
+    assert_eq!(shell.code("config put shop/limit one --type json").await, 2);
+    let refused = shell.run("config put shop/limit null --type json").await;
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("(schema shop/*)"), "{told}");
+    shell.text("config put shop/limit 1 --type json").await;
+
+    let list = shell.json("config schema list --covering shop/limit").await;
+    assert_eq!(list["schemas"][0]["schema"], r#"{"type": "integer"}"#);
+    let schema = shell.text("config schema get shop/*").await;
+    assert_eq!(schema.trim_end(), r#"{"type": "integer"}"#);
+    shell.text("config schema delete shop/*").await;
+    assert_eq!(shell.code("config schema delete shop/*").await, 3);
+    assert_eq!(shell.code("config schema get shop/*").await, 3);
+}

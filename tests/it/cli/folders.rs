@@ -50,7 +50,7 @@ async fn a_namespace_goes_through_files_into_another_one_with_all_it_says(backen
         "db/host.yaml 3 --type yaml",
         "db/host.yml 4",
         ".env 5 --type properties",
-        ".git/HEAD 6 --type toml",
+        ".git/HEAD a=6 --type toml",
         "a:b@c-d_e/x.xml 7 --type xml",
         "empty -",
         "x.json 8 --type text",
@@ -62,7 +62,7 @@ async fn a_namespace_goes_through_files_into_another_one_with_all_it_says(backen
         .text(&format!("config put -n one z --type binary {file}"))
         .await;
     shell
-        .text(&format!("config put -n one z.txt --type text {file}"))
+        .text(&format!("config put -n one z.txt --type binary {file}"))
         .await;
 
     let files = folder.path().join("files");

@@ -3,13 +3,14 @@
 mod bad_input;
 mod behind;
 mod commits;
-
+mod contents;
 mod follower;
 mod history;
 mod lost_answers;
 mod records;
 mod releases;
 mod repeats;
+mod schemas;
 mod watch;
 mod writes;
 

@@ -173,6 +173,20 @@ pub enum ErrorReason {
     /// has `expected_sha256` and `current_sha256`, empty if there is no content.
     /// Read again, then retry.
     ChecksumMismatch = 120,
+    /// `INVALID_ARGUMENT`: the content is not what its type says; `metadata` has
+    /// the `key`, and `line` and `column`, from 1, and zero where there is none.
+    /// Nothing was changed. Fix the content, or its type.
+    ContentMalformed = 128,
+    /// `FAILED_PRECONDITION`: the content breaks a schema that covers its key.
+    /// `google.rpc.BadRequest` has each violation, 20 at most, with the place in
+    /// the content; `metadata` has the `key`, and says in `violations` how many
+    /// there are. Nothing was changed. Fix the content.
+    SchemaViolated = 129,
+    /// `NOT_FOUND`: there is no schema for exactly that key or prefix. Stop.
+    ConfigSchemaNotFound = 130,
+    /// `RESOURCE_EXHAUSTED`: the namespace has as many schemas as it may (256 by
+    /// default). Nothing was changed. Delete some, or cover more with one.
+    TooManySchemas = 131,
     /// `FAILED_PRECONDITION`: what follows the noted place of the audit is not kept
     /// any more; `metadata` says in `first` from which entry on it is. Verify
     /// without it, and note the place that is answered.
@@ -240,6 +254,10 @@ impl ErrorReason {
             Self::LedByAnother => "ERROR_REASON_LED_BY_ANOTHER",
             Self::NotLeader => "ERROR_REASON_NOT_LEADER",
             Self::ChecksumMismatch => "ERROR_REASON_CHECKSUM_MISMATCH",
+            Self::ContentMalformed => "ERROR_REASON_CONTENT_MALFORMED",
+            Self::SchemaViolated => "ERROR_REASON_SCHEMA_VIOLATED",
+            Self::ConfigSchemaNotFound => "ERROR_REASON_CONFIG_SCHEMA_NOT_FOUND",
+            Self::TooManySchemas => "ERROR_REASON_TOO_MANY_SCHEMAS",
             Self::AuditPruned => "ERROR_REASON_AUDIT_PRUNED",
         }
     }
@@ -301,6 +319,10 @@ impl ErrorReason {
             "ERROR_REASON_LED_BY_ANOTHER" => Some(Self::LedByAnother),
             "ERROR_REASON_NOT_LEADER" => Some(Self::NotLeader),
             "ERROR_REASON_CHECKSUM_MISMATCH" => Some(Self::ChecksumMismatch),
+            "ERROR_REASON_CONTENT_MALFORMED" => Some(Self::ContentMalformed),
+            "ERROR_REASON_SCHEMA_VIOLATED" => Some(Self::SchemaViolated),
+            "ERROR_REASON_CONFIG_SCHEMA_NOT_FOUND" => Some(Self::ConfigSchemaNotFound),
+            "ERROR_REASON_TOO_MANY_SCHEMAS" => Some(Self::TooManySchemas),
             "ERROR_REASON_AUDIT_PRUNED" => Some(Self::AuditPruned),
             _ => None,
         }
@@ -1803,6 +1825,202 @@ pub struct RollbackReleaseResponse {
     #[prost(message, optional, tag = "2")]
     pub release: ::core::option::Option<Release>,
 }
+/// Rule for contents, as a JSON Schema. A JSON, YAML or TOML content is written
+/// only if it satisfies every schema that covers its key: that of the key itself
+/// and those of all prefixes it begins with. A content of another type is
+/// refused where a schema covers the key.
+///
+/// YAML and TOML are seen as JSON: dates are strings, numbers that are none
+/// (`.inf`, `nan`) are strings, and each document of a YAML stream is checked by
+/// itself.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigSchema {
+    /// Output only. Namespace of the keys.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Keys it covers.
+    #[prost(message, optional, tag = "2")]
+    pub selector: ::core::option::Option<ConfigSchemaSelector>,
+    /// Output only. The schema, JSON.
+    #[prost(string, tag = "3")]
+    pub schema: ::prost::alloc::string::String,
+    /// Output only. What it is for.
+    #[prost(string, tag = "4")]
+    pub description: ::prost::alloc::string::String,
+    /// Output only. Who put it, as said by the `actor` of the request; not
+    /// verified.
+    #[prost(string, tag = "5")]
+    pub author: ::prost::alloc::string::String,
+    /// Output only. When it was put.
+    #[prost(message, optional, tag = "6")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Store revision of the last change.
+    #[prost(int64, tag = "7")]
+    pub revision: i64,
+}
+/// Says which keys a schema covers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigSchemaSelector {
+    /// Required. One key, or those that begin alike.
+    #[prost(oneof = "config_schema_selector::Selector", tags = "1, 2")]
+    pub selector: ::core::option::Option<config_schema_selector::Selector>,
+}
+/// Nested message and enum types in `ConfigSchemaSelector`.
+pub mod config_schema_selector {
+    /// Required. One key, or those that begin alike.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Selector {
+        /// One key. It may not exist yet.
+        #[prost(string, tag = "1")]
+        Key(::prost::alloc::string::String),
+        /// What keys begin with, whole segments or not. Empty means all.
+        #[prost(string, tag = "2")]
+        Prefix(::prost::alloc::string::String),
+    }
+}
+/// Asks to put a schema.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutConfigSchemaRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Keys it covers. There is one schema for each selector.
+    #[prost(message, optional, tag = "2")]
+    pub selector: ::core::option::Option<ConfigSchemaSelector>,
+    /// Required. The schema, JSON, at most 64 KiB; draft 2020-12 unless its
+    /// `$schema` names draft 4, 6, 7 or 2019-09. References lead nowhere but into
+    /// the schema itself. Patterns have neither look-around nor back-references.
+    #[prost(string, tag = "3")]
+    pub schema: ::prost::alloc::string::String,
+    /// Optional. What it is for, replacing the former text. At most 1 KiB.
+    #[prost(string, tag = "4")]
+    pub description: ::prost::alloc::string::String,
+    /// Optional. Revision the schema must have now; zero means that there must be
+    /// none. Unset means not checked.
+    #[prost(int64, optional, tag = "5")]
+    pub expected_revision: ::core::option::Option<i64>,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID. Empty means
+    /// none.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. Puts only while a lock is held.
+    #[prost(message, optional, tag = "7")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who asks, at most 253 bytes; kept as the author, not verified.
+    #[prost(string, tag = "8")]
+    pub actor: ::prost::alloc::string::String,
+    /// Optional. Whether only to check the request. Nothing is written.
+    #[prost(bool, tag = "9")]
+    pub validate_only: bool,
+}
+/// Answers `PutConfigSchema`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutConfigSchemaResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The schema as it is now, or would be.
+    #[prost(message, optional, tag = "2")]
+    pub schema: ::core::option::Option<ConfigSchema>,
+    /// Output only. Whether nothing had to be written.
+    #[prost(bool, tag = "3")]
+    pub unchanged: bool,
+}
+/// Asks for a schema.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetConfigSchemaRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Keys it covers, exactly as it was put for them.
+    #[prost(message, optional, tag = "2")]
+    pub selector: ::core::option::Option<ConfigSchemaSelector>,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "3")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "4")]
+    pub min_revision: i64,
+}
+/// Answers `GetConfigSchema`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetConfigSchemaResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The schema.
+    #[prost(message, optional, tag = "2")]
+    pub schema: ::core::option::Option<ConfigSchema>,
+}
+/// Asks for schemas.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListConfigSchemasRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Optional. Only those that cover this key. Empty means all.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Optional. Most schemas a page may hold; 0 to 1 000, default 100, larger
+    /// means 1 000. A page also ends at about 1 MiB.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// Optional. `next_page_token` of the page before, with the same selection.
+    /// Never expires. Empty means the first page.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "5")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "6")]
+    pub min_revision: i64,
+}
+/// Answers `ListConfigSchemas`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListConfigSchemasResponse {
+    /// Output only. Which state this page shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The schemas, ordered by key or prefix.
+    #[prost(message, repeated, tag = "2")]
+    pub schemas: ::prost::alloc::vec::Vec<ConfigSchema>,
+    /// Output only. Asks for the next page. Empty on the last one.
+    #[prost(string, tag = "3")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks to delete a schema.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteConfigSchemaRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Keys it covers, exactly as it was put for them.
+    #[prost(message, optional, tag = "2")]
+    pub selector: ::core::option::Option<ConfigSchemaSelector>,
+    /// Optional. Revision the schema must have now; positive. Unset means not
+    /// checked.
+    #[prost(int64, optional, tag = "3")]
+    pub expected_revision: ::core::option::Option<i64>,
+    /// Optional. Deletes only while a lock is held.
+    #[prost(message, optional, tag = "4")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who asks, at most 253 bytes; not verified.
+    #[prost(string, tag = "5")]
+    pub actor: ::prost::alloc::string::String,
+}
+/// Answers `DeleteConfigSchema`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteConfigSchemaResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this call deleted it; false if there was none.
+    #[prost(bool, tag = "2")]
+    pub deleted: bool,
+}
 /// Asks to write a config.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PutConfigRequest {
@@ -1815,8 +2033,9 @@ pub struct PutConfigRequest {
     /// Optional. Content, at most 64 KiB. May be empty.
     #[prost(bytes = "bytes", tag = "3")]
     pub content: ::prost::bytes::Bytes,
-    /// Optional. What the content is written in; default text. Not checked against
-    /// the content.
+    /// Optional. What the content is written in; default text. The content must be
+    /// so: JSON, YAML and TOML without a fault, properties without a bad escape,
+    /// and anything but binary UTF-8.
     #[prost(enumeration = "ContentType", tag = "4")]
     pub content_type: i32,
     /// Optional. Labels, replacing the former ones. At most 64 entries and 4 KiB;
@@ -2350,8 +2569,9 @@ pub mod config_service_client {
         /// repeating the call returns the first answer, and another request under the
         /// same id is refused.
         ///
-        /// Errors: `ABORTED` (`ERROR_REASON_VERSION_MISMATCH`,
-        /// `ERROR_REASON_CHECKSUM_MISMATCH`).
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_CONTENT_MALFORMED`);
+        /// `FAILED_PRECONDITION` (`ERROR_REASON_SCHEMA_VIOLATED`); `ABORTED`
+        /// (`ERROR_REASON_VERSION_MISMATCH`, `ERROR_REASON_CHECKSUM_MISMATCH`).
         pub async fn put_config(
             &mut self,
             request: impl tonic::IntoRequest<super::PutConfigRequest>,
@@ -2474,7 +2694,9 @@ pub mod config_service_client {
         /// says what is there by then. A call that changed nothing is not remembered.
         ///
         /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_VERSION_NOT_FOUND`) if there is
-        /// no version to roll back to, or if it is a deletion.
+        /// no version to roll back to, or if it is a deletion; `INVALID_ARGUMENT`
+        /// (`ERROR_REASON_CONTENT_MALFORMED`); `FAILED_PRECONDITION`
+        /// (`ERROR_REASON_SCHEMA_VIOLATED`).
         pub async fn commit_configs(
             &mut self,
             request: impl tonic::IntoRequest<super::CommitConfigsRequest>,
@@ -2502,7 +2724,7 @@ pub mod config_service_client {
         /// Keeps what a config is to say, without effect until a release publishes it.
         /// A key has one draft. Writing the same again changes nothing and answers
         /// `unchanged`. Idempotent per `request_id` while the draft is as the request
-        /// made it.
+        /// made it. What it says may be unfinished: it is checked when it is published.
         ///
         /// Errors: `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`).
         pub async fn put_draft(
@@ -2621,7 +2843,9 @@ pub mod config_service_client {
         /// `ERROR_REASON_REVISION_MISMATCH` of a draft); `ALREADY_EXISTS`
         /// (`ERROR_REASON_RELEASE_ALREADY_EXISTS`); `NOT_FOUND`
         /// (`ERROR_REASON_CONFIG_DRAFT_NOT_FOUND`,
-        /// `ERROR_REASON_CONFIG_VERSION_NOT_FOUND`).
+        /// `ERROR_REASON_CONFIG_VERSION_NOT_FOUND`); `INVALID_ARGUMENT`
+        /// (`ERROR_REASON_CONTENT_MALFORMED`) and `FAILED_PRECONDITION`
+        /// (`ERROR_REASON_SCHEMA_VIOLATED`), with the key.
         pub async fn publish_release(
             &mut self,
             request: impl tonic::IntoRequest<super::PublishReleaseRequest>,
@@ -2708,7 +2932,9 @@ pub mod config_service_client {
         /// Errors: `NOT_FOUND` (`ERROR_REASON_RELEASE_NOT_FOUND`,
         /// `ERROR_REASON_CONFIG_VERSION_NOT_FOUND` if the history that is needed was
         /// pruned); `ABORTED` (`ERROR_REASON_CONFIGS_CHANGED`); `ALREADY_EXISTS`
-        /// (`ERROR_REASON_RELEASE_ALREADY_EXISTS`).
+        /// (`ERROR_REASON_RELEASE_ALREADY_EXISTS`); `INVALID_ARGUMENT`
+        /// (`ERROR_REASON_CONTENT_MALFORMED`) and `FAILED_PRECONDITION`
+        /// (`ERROR_REASON_SCHEMA_VIOLATED`) for what could not be put now.
         pub async fn rollback_release(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackReleaseRequest>,
@@ -2830,8 +3056,11 @@ pub mod config_service_client {
         /// changes nothing and answers `unchanged`. Idempotent like `PutConfig`.
         ///
         /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_VERSION_NOT_FOUND`) if there is
-        /// no such version or if it is a deletion; `ABORTED`
-        /// (`ERROR_REASON_VERSION_MISMATCH`, `ERROR_REASON_CHECKSUM_MISMATCH`).
+        /// no such version or if it is a deletion; `INVALID_ARGUMENT`
+        /// (`ERROR_REASON_CONTENT_MALFORMED`) and `FAILED_PRECONDITION`
+        /// (`ERROR_REASON_SCHEMA_VIOLATED`) for one that could not be put now;
+        /// `ABORTED` (`ERROR_REASON_VERSION_MISMATCH`,
+        /// `ERROR_REASON_CHECKSUM_MISMATCH`).
         pub async fn rollback_config(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackConfigRequest>,
@@ -2854,6 +3083,128 @@ pub mod config_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("stanchion.v1.ConfigService", "RollbackConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Puts the schema for a key or for what begins alike. It holds for what is
+        /// written from then on, rollbacks included: contents that are there stay.
+        /// Idempotent per `request_id` while the schema is as the request made it.
+        ///
+        /// Errors: `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`); `RESOURCE_EXHAUSTED`
+        /// (`ERROR_REASON_TOO_MANY_SCHEMAS`).
+        pub async fn put_config_schema(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutConfigSchemaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutConfigSchemaResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/PutConfigSchema",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.ConfigService", "PutConfigSchema"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads a schema.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_SCHEMA_NOT_FOUND`); `UNAVAILABLE`
+        /// (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn get_config_schema(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetConfigSchemaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetConfigSchemaResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/GetConfigSchema",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.ConfigService", "GetConfigSchema"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists schemas, or those that cover a key.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`);
+        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn list_config_schemas(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListConfigSchemasRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListConfigSchemasResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/ListConfigSchemas",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.ConfigService", "ListConfigSchemas"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Deletes a schema. Safe to repeat: deleting one that is gone changes nothing
+        /// and succeeds.
+        ///
+        /// Errors: `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`).
+        pub async fn delete_config_schema(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteConfigSchemaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteConfigSchemaResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/DeleteConfigSchema",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.ConfigService", "DeleteConfigSchema"),
+                );
             self.inner.unary(req, path, codec).await
         }
     }

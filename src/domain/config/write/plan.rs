@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     cache::Freshness,
     domain::{Error, records},
+    store::Compare,
 };
 
 use super::{
@@ -19,32 +20,44 @@ use super::{
     seen::Seen,
 };
 
+/// What is to be written.
+pub(super) struct Planned {
+    /// For each item; `None` if what is there will do.
+    pub(super) versions: Vec<Option<ConfigVersion>>,
+    /// The conditions that the contents may still be written.
+    pub(super) approval: Vec<Compare>,
+}
+
 // === impl Configs ===
 
 impl Configs {
-    /// What is to be written for each item; `None` if what is there will do.
-    pub(super) async fn plan(
-        &self,
-        order: &Order,
-        seen: &[Seen],
-    ) -> Result<Vec<Option<ConfigVersion>>, Error> {
+    /// What is to be written.
+    pub(super) async fn plan(&self, order: &Order, seen: &[Seen]) -> Result<Planned, Error> {
         let now = self.core.clock.system_time();
         let plans = order.entries.iter().zip(seen).enumerate();
         let plans = plans.map(|(at, (entry, seen))| async move {
             let planned = self.version_after(order, entry, seen, now).await;
-            planned.map_err(|error| match order.listed {
-                true => error.within(&format!("changes[{at}].put.")),
-                false => error,
-            })
+            planned.map_err(|error| order.of_entry(at, error))
         });
-        let planned = try_join_all(plans).await?;
+        let versions = try_join_all(plans).await?;
         let limit = self.core.settings.max_commit_bytes;
-        let size: usize = planned.iter().flatten().map(|version| version.size).sum();
+        let size: usize = versions.iter().flatten().map(|version| version.size).sum();
         if order.listed && size > limit {
             let description = format!("must have at most {limit} bytes of content, have {size}");
             return Err(Error::invalid("changes", description));
         }
-        Ok(planned)
+        let bodies = order.entries.iter().zip(&versions).enumerate();
+        let bodies = bodies.filter_map(|(at, (entry, version))| {
+            let version = version.as_ref().filter(|version| !version.deleted)?;
+            Some((at, &entry.path, &version.body))
+        });
+        let proven = seen.iter().filter(|seen| seen.proven);
+        let proven = proven.map(|seen| seen.revision).max();
+        let approval = self.approve(&bodies.collect::<Vec<_>>(), proven).await;
+        Ok(Planned {
+            approval: approval.map_err(|(at, error)| order.of_entry(at, error))?,
+            versions,
+        })
     }
 
     async fn version_after(
@@ -122,5 +135,28 @@ impl Configs {
             true => Err(history::missing(&entry.path, version)),
             false => Ok(source.body),
         }
+    }
+}
+
+// === impl Order ===
+
+impl Order {
+    /// Says of which field of the request an error speaks.
+    fn of_entry(&self, at: usize, error: Error) -> Error {
+        let Some(entry) = self.entries.get(at) else {
+            return error;
+        };
+        let said_by = match &entry.change {
+            _ if entry.draft.is_some() => "draft",
+            Some(Change::Rollback(_)) => "rollback.version",
+            _ => "put.content",
+        };
+        if self.listed {
+            let said_by = format!("changes[{at}].{said_by}");
+            let error = error.within(&format!("changes[{at}].put."));
+            return error.of_content(&entry.path.key, said_by);
+        }
+        let field = said_by.rsplit('.').next().unwrap_or(said_by);
+        error.of_content(&entry.path.key, field.into())
     }
 }

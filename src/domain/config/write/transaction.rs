@@ -29,6 +29,7 @@ use super::{
         ConfigHead, ConfigVersion, Operation, Release, RequestRecord,
         change::{Entry, Order},
     },
+    plan::Planned,
     seen::Seen,
 };
 
@@ -61,7 +62,7 @@ impl Attempt {
         core: &Core,
         order: &Order,
         seen: &[Seen],
-        planned: &[Option<ConfigVersion>],
+        planned: &Planned,
         now: SystemTime,
     ) -> Result<Self, Error> {
         let keys = &core.keys;
@@ -70,7 +71,7 @@ impl Attempt {
         let mut attempt = Self {
             txn: Txn::new(),
             own: None,
-            release: order.published(seen, planned, now),
+            release: order.published(seen, &planned.versions, now),
             reads_whole,
         };
         for (entry, seen) in entries() {
@@ -79,6 +80,7 @@ impl Attempt {
             attempt.txn.compares.extend(as_seen(keys, entry, seen));
             attempt.txn.failure.push(Step::Range(read));
         }
+        attempt.txn.compares.extend(planned.approval.clone());
         let mut writes = Vec::new();
         if let Some(release) = &attempt.release {
             let key = keys.release(&release.path);
@@ -88,7 +90,7 @@ impl Attempt {
             writes.push(vec![listing(keys, release), record_of]);
             attempt.own = Some((key, record));
         }
-        for ((entry, seen), version) in entries().zip(planned) {
+        for ((entry, seen), version) in entries().zip(&planned.versions) {
             let mut steps = Vec::new();
             if let Some(version) = version {
                 let key = keys.config_version(&entry.path, version.version);
