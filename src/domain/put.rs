@@ -2,7 +2,11 @@
 
 use crate::store::Revision;
 
-use super::{guard::Guard, names::Label};
+use super::{
+    audit::{AuditOperation, Caller, Deed},
+    guard::Guard,
+    names::Label,
+};
 
 /// What is to be set.
 #[derive(Debug, Clone)]
@@ -18,6 +22,8 @@ pub struct Put<S> {
     pub guard: Option<Guard>,
     /// Who asks, unverified.
     pub actor: Label,
+    /// Who calls.
+    pub caller: Caller,
     /// Whether it is only asked what would be set.
     pub validate_only: bool,
 }
@@ -33,6 +39,8 @@ pub struct Delete<K> {
     pub guard: Option<Guard>,
     /// Who asks, unverified.
     pub actor: Label,
+    /// Who calls.
+    pub caller: Caller,
 }
 
 // === impl Put ===
@@ -41,5 +49,40 @@ impl<S> Put<S> {
     /// Whether what is there is the work of this very request.
     pub(super) fn is_repeated(&self, request_id: &str) -> bool {
         !self.request_id.is_empty() && self.request_id == request_id
+    }
+
+    /// What the audit says of it.
+    pub(super) fn deed(
+        &self,
+        operation: AuditOperation,
+        subject: impl ToString,
+        detail: String,
+    ) -> Deed<'_> {
+        Deed {
+            operation,
+            subject: subject.to_string(),
+            detail,
+            actor: &self.actor,
+            caller: &self.caller,
+            comment: "",
+            request_id: &self.request_id,
+        }
+    }
+}
+
+// === impl Delete ===
+
+impl<K> Delete<K> {
+    /// What the audit says of it.
+    pub(super) fn deed(&self, operation: AuditOperation, subject: impl ToString) -> Deed<'_> {
+        Deed {
+            operation,
+            subject: subject.to_string(),
+            detail: String::new(),
+            actor: &self.actor,
+            caller: &self.caller,
+            comment: "",
+            request_id: "",
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     cache::Freshness,
-    store::{Revision, Txn},
+    store::{Operation, Revision, Txn, TxnResponse},
 };
 
 use super::{Core, error::Error, guard::Guard, state::View};
@@ -24,6 +24,8 @@ pub(super) enum Step<T> {
     Would(T),
     /// This, if what was seen is still so.
     Send(Txn, T),
+    /// This, which only frees, with this entry of the audit if there is room for one.
+    Free(Txn, Operation, T),
 }
 
 /// What came of a change.
@@ -58,11 +60,13 @@ impl Core {
                 Ok(Step::Send(txn, value)) => {
                     let response = self.commit(guard, txn).await?;
                     if response.succeeded {
-                        return Ok(Revised {
-                            value,
-                            changed: true,
-                            revision: response.revision,
-                        });
+                        return Ok(done(value, &response));
+                    }
+                }
+                Ok(Step::Free(txn, entry, value)) => {
+                    let response = self.free(guard, txn, entry).await?;
+                    if response.succeeded {
+                        return Ok(done(value, &response));
                     }
                 }
                 Ok(Step::Keep(value)) if confirmed => {
@@ -107,5 +111,13 @@ impl Core {
             self.commit(guard, Txn::new()).await?;
         }
         Ok(())
+    }
+}
+
+fn done<T>(value: T, response: &TxnResponse) -> Revised<T> {
+    Revised {
+        value,
+        changed: true,
+        revision: response.revision,
     }
 }

@@ -1,5 +1,7 @@
 //! `AuditService`: who changed what, and whether the record of it is whole.
 
+mod words;
+
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -13,6 +15,7 @@ use crate::{
     domain::{
         audit::{
             Audit, AuditFilter, AuditOperation, Fault, FaultKind, Hash, Link, Place, Recorded,
+            SubjectKind,
         },
         hash64,
         names::{MAX_CONFIG_KEY, Namespace},
@@ -50,7 +53,8 @@ impl AuditService for AuditHandler {
         let namespace = fields.namespace(&request.namespace);
         let size = fields.page_size(request.page_size);
         let filter = AuditFilter {
-            subject: fields.text("key", request.key, MAX_CONFIG_KEY),
+            kinds: kinds(&mut fields, &request),
+            subject: subject(&mut fields, &request.key, request.subject),
             prefix: fields.text("prefix", request.prefix, MAX_CONFIG_KEY),
             actor: fields.label("actor", &request.actor).to_string(),
             operations: operations(&mut fields, &request.operations),
@@ -100,20 +104,52 @@ impl AuditService for AuditHandler {
 }
 
 fn operations(fields: &mut Violations, wire: &[i32]) -> Vec<AuditOperation> {
-    use proto::AuditOperation as Wire;
-    let known =
-        wire.iter()
-            .enumerate()
-            .filter_map(|(at, operation)| match Wire::try_from(*operation) {
-                Ok(Wire::PutConfig) => Some(AuditOperation::PutConfig),
-                Ok(Wire::DeleteConfig) => Some(AuditOperation::DeleteConfig),
-                Ok(Wire::RollbackConfig) => Some(AuditOperation::RollbackConfig),
-                Ok(Wire::Unspecified) | Err(_) => {
-                    fields.add(format!("operations[{at}]"), "is not a known value");
-                    None
-                }
-            });
+    let known = wire.iter().enumerate().filter_map(|(at, number)| {
+        let known = proto::AuditOperation::try_from(*number).ok();
+        let known = known.and_then(words::operation);
+        if known.is_none() {
+            fields.add(format!("operations[{at}]"), "is not a known value");
+        }
+        known
+    });
     known.collect()
+}
+
+/// Those of configs alone where keys are asked for.
+fn kinds(fields: &mut Violations, request: &ListAuditEntriesRequest) -> Vec<SubjectKind> {
+    let known = request.subject_kinds.iter().enumerate();
+    let known = known.filter_map(|(at, number)| {
+        let known = proto::AuditSubjectKind::try_from(*number).ok();
+        let known = known.and_then(words::kind);
+        if known.is_none() {
+            fields.add(format!("subject_kinds[{at}]"), "is not a known value");
+        }
+        known
+    });
+    let kinds: Vec<_> = known.collect();
+    if request.key.is_empty() && request.prefix.is_empty() {
+        return kinds;
+    }
+    if !kinds.is_empty() && !kinds.contains(&SubjectKind::Config) {
+        fields.add(
+            "subject_kinds",
+            "must name configs where keys are asked for",
+        );
+    }
+    vec![SubjectKind::Config]
+}
+
+fn subject(fields: &mut Violations, key: &str, subject: String) -> String {
+    let key = fields.text("key", key.into(), MAX_CONFIG_KEY);
+    let subject = fields.text("subject", subject, MAX_CONFIG_KEY);
+    match (key.is_empty(), subject.is_empty()) {
+        (true, _) => subject,
+        (false, true) => key,
+        (false, false) => {
+            fields.add("subject", "must be empty where a key is asked for");
+            key
+        }
+    }
 }
 
 fn instant(
@@ -171,9 +207,16 @@ fn wire_entry(namespace: &Namespace, recorded: Recorded) -> proto::AuditEntry {
     };
     let checksum = |sum: Option<Hash>| sum.map_or(String::new(), |sum| page::hex(&sum));
     let address = entry.caller.address;
+    let kind = entry.operation.subject_kind();
     proto::AuditEntry {
-        operation: wire_operation(entry.operation).into(),
-        key: entry.subject,
+        operation: words::wire_operation(entry.operation).into(),
+        subject_kind: words::wire_kind(kind).into(),
+        key: match kind {
+            SubjectKind::Config => entry.subject.clone(),
+            _ => String::new(),
+        },
+        subject: entry.subject,
+        detail: entry.detail,
         version: entry.version,
         old_sha256: checksum(entry.old_checksum),
         new_sha256: checksum(entry.new_checksum),
@@ -185,14 +228,6 @@ fn wire_entry(namespace: &Namespace, recorded: Recorded) -> proto::AuditEntry {
         comment: entry.comment,
         request_id: entry.request_id,
         ..placed
-    }
-}
-
-fn wire_operation(operation: AuditOperation) -> proto::AuditOperation {
-    match operation {
-        AuditOperation::PutConfig => proto::AuditOperation::PutConfig,
-        AuditOperation::DeleteConfig => proto::AuditOperation::DeleteConfig,
-        AuditOperation::RollbackConfig => proto::AuditOperation::RollbackConfig,
     }
 }
 

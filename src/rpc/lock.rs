@@ -28,7 +28,7 @@ use crate::{
     proto::server::lock_service_server::LockService,
     rpc::{
         Context, Peer,
-        convert::{Violations, wire_count},
+        convert::{Violations, caller, wire_count},
         page, status,
         watch::{self, WatchStream, watch_response},
     },
@@ -181,7 +181,8 @@ impl LockService for LockHandler {
         &self,
         request: Request<ForceReleaseLockRequest>,
     ) -> Result<Response<ForceReleaseLockResponse>, Status> {
-        oversight::force(self, request.into_inner()).await
+        let caller = caller(&request);
+        oversight::force(self, request.into_inner(), caller).await
     }
 
     async fn find_deadlocks(

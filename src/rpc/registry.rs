@@ -14,7 +14,12 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::{
     domain::{names::NameError, registry::Registry},
     proto::server::registry_service_server::RegistryService,
-    rpc::{Context, Peer, convert::Violations, page, status, watch::WatchStream},
+    rpc::{
+        Context, Peer,
+        convert::{Violations, caller},
+        page, status,
+        watch::WatchStream,
+    },
 };
 
 pub(super) use self::{
@@ -163,7 +168,8 @@ impl RegistryService for RegistryHandler {
         &self,
         request: Request<DrainInstanceRequest>,
     ) -> Result<Response<DrainStream>, Status> {
-        drain::answer(&self.context, request.into_inner()).await
+        let caller = caller(&request);
+        drain::answer(&self.context, request.into_inner(), caller).await
     }
 
     async fn ack_watch(

@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use stanchion_client::proto::{AuditEntry, AuditOperation, ListAuditEntriesRequest};
+use stanchion_client::proto::{
+    AuditEntry, AuditOperation, AuditSubjectKind, ListAuditEntriesRequest,
+};
 
 use crate::cli::{
     Outcome,
@@ -18,7 +20,8 @@ use crate::cli::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  stanchion audit list\n  stanchion audit list --key db/host\n  \
-                  stanchion audit list --by jo --since 2h --limit 1000"
+                  stanchion audit list --by jo --since 2h --limit 1000\n  \
+                  stanchion audit list --kind lock --subject nightly"
 )]
 pub(crate) struct List {
     /// Only changes of this key
@@ -33,9 +36,17 @@ pub(crate) struct List {
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
 
-    /// Only changes of these kinds
-    #[arg(long, value_enum, value_name = "KIND")]
-    operation: Vec<Kind>,
+    /// Only changes of things of these kinds
+    #[arg(long, value_enum, value_name = "KIND", conflicts_with_all = ["key", "prefix"])]
+    kind: Vec<Kind>,
+
+    /// Only changes of what is called so: a key, lock, service, namespace or SERVICE/INSTANCE
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["key", "prefix"])]
+    subject: Option<String>,
+
+    /// Only these changes
+    #[arg(long, value_enum, value_name = "CHANGE")]
+    operation: Vec<Change>,
 
     /// Only changes of so long ago or less
     #[arg(long, value_parser = parse::duration, value_name = "DURATION")]
@@ -55,9 +66,28 @@ pub(crate) struct List {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Kind {
+    Config,
+    Lock,
+    Instance,
+    Service,
+    Namespace,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Change {
     Put,
     Delete,
     Rollback,
+    ForceRelease,
+    Isolate,
+    Restore,
+    Overlay,
+    Drain,
+    PutService,
+    DeleteService,
+    ReleaseBrake,
+    PutNamespace,
+    DeleteNamespace,
 }
 
 // === impl List ===
@@ -68,16 +98,15 @@ impl List {
             let time = ago.and_then(|ago| SystemTime::now().checked_sub(ago));
             time.map(Into::into)
         };
-        let operations = self.operation.iter().map(|kind| match kind {
-            Kind::Put => AuditOperation::PutConfig.into(),
-            Kind::Delete => AuditOperation::DeleteConfig.into(),
-            Kind::Rollback => AuditOperation::RollbackConfig.into(),
-        });
+        let operations = self.operation.iter().map(|change| change.wire().into());
+        let kinds = self.kind.iter().map(|kind| kind.wire().into());
         let filter = ListAuditEntriesRequest {
             key: self.key.unwrap_or_default(),
             prefix: self.prefix.unwrap_or_default(),
             actor: self.by.unwrap_or_default(),
             operations: operations.collect(),
+            subject_kinds: kinds.collect(),
+            subject: self.subject.unwrap_or_default(),
             since: ago(self.since),
             until: ago(self.until),
             ..Default::default()
@@ -90,7 +119,7 @@ impl List {
             return Ok(Exit::Ok);
         }
         let mut table = Table::new([
-            "TIME", "ACTOR", "FROM", "CHANGE", "KEY", "VERSION", "COMMENT",
+            "TIME", "ACTOR", "FROM", "CHANGE", "SUBJECT", "VERSION", "COMMENT", "DETAIL",
         ]);
         for entry in entries {
             table.row([
@@ -98,13 +127,53 @@ impl List {
                 entry.actor.clone(),
                 entry.address.clone(),
                 operation(&entry),
-                entry.key.clone(),
-                entry.version.to_string(),
+                entry.subject.clone(),
+                match entry.version {
+                    0 => String::new(),
+                    version => version.to_string(),
+                },
                 entry.comment,
+                entry.detail,
             ]);
         }
         table.print("no changes")?;
         Ok(Exit::Ok)
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    fn wire(self) -> AuditSubjectKind {
+        match self {
+            Self::Config => AuditSubjectKind::Config,
+            Self::Lock => AuditSubjectKind::Lock,
+            Self::Instance => AuditSubjectKind::Instance,
+            Self::Service => AuditSubjectKind::Service,
+            Self::Namespace => AuditSubjectKind::Namespace,
+        }
+    }
+}
+
+// === impl Change ===
+
+impl Change {
+    fn wire(self) -> AuditOperation {
+        match self {
+            Self::Put => AuditOperation::PutConfig,
+            Self::Delete => AuditOperation::DeleteConfig,
+            Self::Rollback => AuditOperation::RollbackConfig,
+            Self::ForceRelease => AuditOperation::ForceReleaseLock,
+            Self::Isolate => AuditOperation::IsolateInstance,
+            Self::Restore => AuditOperation::RestoreInstance,
+            Self::Overlay => AuditOperation::OverlayInstance,
+            Self::Drain => AuditOperation::DrainInstance,
+            Self::PutService => AuditOperation::PutService,
+            Self::DeleteService => AuditOperation::DeleteService,
+            Self::ReleaseBrake => AuditOperation::ReleaseBrake,
+            Self::PutNamespace => AuditOperation::PutNamespace,
+            Self::DeleteNamespace => AuditOperation::DeleteNamespace,
+        }
     }
 }
 
@@ -118,6 +187,8 @@ fn to_json(entry: &AuditEntry) -> Value {
         "number": entry.number,
         "revision": entry.revision,
         "operation": operation(entry),
+        "subject_kind": output::lower(entry.subject_kind().as_str_name(), "AUDIT_SUBJECT_KIND_"),
+        "subject": entry.subject,
         "key": entry.key,
         "version": entry.version,
         "old_sha256": entry.old_sha256,
@@ -128,6 +199,7 @@ fn to_json(entry: &AuditEntry) -> Value {
         "replica": entry.replica,
         "create_time": output::time(entry.create_time),
         "comment": entry.comment,
+        "detail": entry.detail,
         "request_id": entry.request_id,
         "hash": entry.hash,
     })

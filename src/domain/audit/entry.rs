@@ -19,9 +19,9 @@ pub const ANONYMOUS: &str = "anonymous";
 pub struct AuditEntry {
     /// What was done.
     pub operation: AuditOperation,
-    /// To what: the key of a config item.
+    /// To what: the key of a config item, or the name of what else the operation is about.
     pub subject: String,
-    /// The version it made.
+    /// The version it made; `0`: it made none.
     pub version: i64,
     /// SHA-256 of the content before; `None`: there was none.
     pub old_checksum: Option<[u8; 32]>,
@@ -35,14 +35,16 @@ pub struct AuditEntry {
     pub create_time: SystemTime,
     /// Why, in the caller's words.
     pub comment: String,
+    /// What there is to say of the deed itself, in words.
+    pub detail: String,
     /// The name of the request; empty: none.
     pub request_id: String,
     /// The replica that did it.
     pub replica: ReplicaId,
 }
 
-/// What can be done. Only deeds that write something: what only frees must be possible in a store
-/// that has no room for an entry.
+/// What can be done. Only what somebody decided: programs free things by themselves all the time,
+/// and must be able to in a store that has no room for an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditOperation {
     /// A config item was put.
@@ -51,6 +53,41 @@ pub enum AuditOperation {
     DeleteConfig,
     /// A config item was rolled back.
     RollbackConfig,
+    /// A claim on a lock was taken from its owner.
+    ForceReleaseLock,
+    /// An instance was taken out.
+    IsolateInstance,
+    /// An instance was brought back.
+    RestoreInstance,
+    /// An instance is shown otherwise than before.
+    OverlayInstance,
+    /// An instance began to be drained.
+    DrainInstance,
+    /// Settings of a service were put.
+    PutService,
+    /// Settings of a service were deleted.
+    DeleteService,
+    /// The brake of a service was released.
+    ReleaseBrake,
+    /// Settings of a namespace were put.
+    PutNamespace,
+    /// Settings of a namespace were deleted.
+    DeleteNamespace,
+}
+
+/// What kind of thing a deed was done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubjectKind {
+    /// A config item.
+    Config,
+    /// A lock.
+    Lock,
+    /// An instance: `service/instance`.
+    Instance,
+    /// A service.
+    Service,
+    /// A namespace.
+    Namespace,
 }
 
 /// Whether a config is there after a deed.
@@ -72,12 +109,27 @@ pub struct Caller {
 // === impl AuditOperation ===
 
 impl AuditOperation {
-    /// What becomes of the config that the deed was done to, if it was one.
-    pub(super) fn of_config(self) -> Presence {
+    /// What kind of thing it is done to.
+    pub fn subject_kind(self) -> SubjectKind {
         match self {
-            Self::PutConfig | Self::RollbackConfig => Presence::There,
-            Self::DeleteConfig => Presence::Gone,
+            Self::PutConfig | Self::DeleteConfig | Self::RollbackConfig => SubjectKind::Config,
+            Self::ForceReleaseLock => SubjectKind::Lock,
+            Self::IsolateInstance
+            | Self::RestoreInstance
+            | Self::OverlayInstance
+            | Self::DrainInstance => SubjectKind::Instance,
+            Self::PutService | Self::DeleteService | Self::ReleaseBrake => SubjectKind::Service,
+            Self::PutNamespace | Self::DeleteNamespace => SubjectKind::Namespace,
         }
+    }
+
+    /// What becomes of the config that the deed was done to, if it was one.
+    pub(super) fn of_config(self) -> Option<Presence> {
+        let config = self.subject_kind() == SubjectKind::Config;
+        config.then_some(match self {
+            Self::DeleteConfig => Presence::Gone,
+            _ => Presence::There,
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     store::Revision,
 };
 
-use super::{Audit, AuditEntry, AuditOperation, Hash, SealedEntry};
+use super::{Audit, AuditEntry, AuditOperation, Hash, SealedEntry, SubjectKind};
 
 /// How many stretches are read at a time: at most some 2 MiB.
 const SPAN: usize = 8;
@@ -22,6 +22,8 @@ const BYTES: usize = 1024 * 1024;
 /// Which entries to show.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
+    /// Those about things of these kinds; empty: of any.
+    pub kinds: Vec<SubjectKind>,
     /// Those about this; empty: about anything.
     pub subject: String,
     /// Those about what begins so.
@@ -185,7 +187,9 @@ impl AuditFilter {
             return true;
         };
         let any = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
-        any(&self.subject, &entry.subject)
+        let kind = entry.operation.subject_kind();
+        (self.kinds.is_empty() || self.kinds.contains(&kind))
+            && any(&self.subject, &entry.subject)
             && entry.subject.starts_with(&self.prefix)
             && any(&self.actor, entry.actor.as_str())
             && (self.operations.is_empty() || self.operations.contains(&entry.operation))
@@ -238,7 +242,9 @@ impl Filling {
 
     fn push(&mut self, place: Place, recorded: Recorded) {
         let entry = recorded.entry.as_ref();
-        let texts = entry.map_or(0, |entry| entry.subject.len() + entry.comment.len());
+        let texts = entry.map_or(0, |entry| {
+            entry.subject.len() + entry.comment.len() + entry.detail.len()
+        });
         self.bytes += 1024 + texts;
         self.page.entries.push(recorded);
         self.last = Some(place);

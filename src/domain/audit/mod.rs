@@ -6,6 +6,7 @@
 //! without a trace ([`Audit::verify`]).
 
 mod chain;
+mod deed;
 mod entry;
 mod list;
 mod retention;
@@ -20,9 +21,11 @@ use tokio::sync::Semaphore;
 
 use super::Core;
 
+pub(super) use self::deed::differing;
 pub use self::{
     chain::{Fault, FaultKind, Hash, Link, Seal, SealedEntry},
-    entry::{ANONYMOUS, AuditEntry, AuditOperation, Caller},
+    deed::Deed,
+    entry::{ANONYMOUS, AuditEntry, AuditOperation, Caller, SubjectKind},
     list::{AuditFilter, AuditPage, Place, Recorded},
     sealing::Sealing,
     verify::Verdict,

@@ -91,6 +91,11 @@ impl InstanceKey {
         }
     }
 
+    /// `service/id`: what it is called within its namespace.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.service, self.id)
+    }
+
     /// `namespace/service/id`.
     pub fn path(&self) -> String {
         format!("{}/{}/{}", self.namespace, self.service, self.id)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     domain::{
         Revised,
+        audit::{AuditOperation, differing},
         error::Error,
         keyspace::Keyspace,
         names::Namespace,
@@ -60,9 +61,16 @@ impl Namespaces {
                 return Ok(Step::Would(wanted));
             }
             let key = self.core.keys.namespace(namespace);
+            let differs = differing([
+                ("description", base.description != wanted.description),
+                ("labels", base.labels != wanted.labels),
+                ("quotas", base.quotas != wanted.quotas),
+            ]);
+            let deed = put.deed(AuditOperation::PutNamespace, namespace, differs);
             let txn = Txn::new()
                 .when(Compare::mod_revision(key.clone(), revision))
-                .then(Operation::put(key, records::encode_namespace(&wanted)));
+                .then(Operation::put(key, records::encode_namespace(&wanted)))
+                .then(self.core.deed(namespace, deed));
             Ok(Step::Send(txn, wanted))
         };
         let revised = self
@@ -75,7 +83,7 @@ impl Namespaces {
         Ok(revised)
     }
 
-    /// Takes back what was set for a namespace that has nothing in it. Nothing is put: a full store
+    /// Takes back what was set for a namespace that has nothing in it. A full store
     /// takes it too.
     ///
     /// Errors: [`Error::NamespaceNotEmpty`], [`Error::Mismatch`].
@@ -98,7 +106,8 @@ impl Namespaces {
                 .when(Compare::mod_revision(key.clone(), seen.mod_revision))
                 .when_all(nothing_in(&self.core.keys, namespace))
                 .then(Operation::delete(key));
-            Ok(Step::Send(txn, ()))
+            let deed = delete.deed(AuditOperation::DeleteNamespace, namespace);
+            Ok(Step::Free(txn, self.core.deed(namespace, deed), ()))
         };
         let deleted = self
             .core

@@ -34,6 +34,7 @@ pub fn audit_entry(record: &Bytes) -> Result<AuditEntry, DecodeError> {
         },
         subject: record.subject,
         comment: record.comment,
+        detail: record.detail,
         request_id: record.request_id,
     })
 }
@@ -60,6 +61,7 @@ pub fn encode_audit_entry(entry: &AuditEntry) -> Bytes {
         replica: entry.replica.to_string(),
         create_time: Some(entry.create_time.into()),
         comment: entry.comment.clone(),
+        detail: entry.detail.clone(),
         request_id: entry.request_id.clone(),
     })
 }
@@ -121,12 +123,22 @@ fn hash(bytes: &[u8], field: &'static str) -> Result<Hash, DecodeError> {
 }
 
 fn operation(wire: wire::AuditOperation) -> Result<AuditOperation, DecodeError> {
-    match wire {
-        wire::AuditOperation::PutConfig => Ok(AuditOperation::PutConfig),
-        wire::AuditOperation::DeleteConfig => Ok(AuditOperation::DeleteConfig),
-        wire::AuditOperation::RollbackConfig => Ok(AuditOperation::RollbackConfig),
-        wire::AuditOperation::Unspecified => Err(DecodeError::Field("operation")),
-    }
+    Ok(match wire {
+        wire::AuditOperation::PutConfig => AuditOperation::PutConfig,
+        wire::AuditOperation::DeleteConfig => AuditOperation::DeleteConfig,
+        wire::AuditOperation::RollbackConfig => AuditOperation::RollbackConfig,
+        wire::AuditOperation::ForceReleaseLock => AuditOperation::ForceReleaseLock,
+        wire::AuditOperation::IsolateInstance => AuditOperation::IsolateInstance,
+        wire::AuditOperation::RestoreInstance => AuditOperation::RestoreInstance,
+        wire::AuditOperation::OverlayInstance => AuditOperation::OverlayInstance,
+        wire::AuditOperation::DrainInstance => AuditOperation::DrainInstance,
+        wire::AuditOperation::PutService => AuditOperation::PutService,
+        wire::AuditOperation::DeleteService => AuditOperation::DeleteService,
+        wire::AuditOperation::ReleaseBrake => AuditOperation::ReleaseBrake,
+        wire::AuditOperation::PutNamespace => AuditOperation::PutNamespace,
+        wire::AuditOperation::DeleteNamespace => AuditOperation::DeleteNamespace,
+        wire::AuditOperation::Unspecified => return Err(DecodeError::Field("operation")),
+    })
 }
 
 fn wire_operation(operation: AuditOperation) -> wire::AuditOperation {
@@ -134,5 +146,15 @@ fn wire_operation(operation: AuditOperation) -> wire::AuditOperation {
         AuditOperation::PutConfig => wire::AuditOperation::PutConfig,
         AuditOperation::DeleteConfig => wire::AuditOperation::DeleteConfig,
         AuditOperation::RollbackConfig => wire::AuditOperation::RollbackConfig,
+        AuditOperation::ForceReleaseLock => wire::AuditOperation::ForceReleaseLock,
+        AuditOperation::IsolateInstance => wire::AuditOperation::IsolateInstance,
+        AuditOperation::RestoreInstance => wire::AuditOperation::RestoreInstance,
+        AuditOperation::OverlayInstance => wire::AuditOperation::OverlayInstance,
+        AuditOperation::DrainInstance => wire::AuditOperation::DrainInstance,
+        AuditOperation::PutService => wire::AuditOperation::PutService,
+        AuditOperation::DeleteService => wire::AuditOperation::DeleteService,
+        AuditOperation::ReleaseBrake => wire::AuditOperation::ReleaseBrake,
+        AuditOperation::PutNamespace => wire::AuditOperation::PutNamespace,
+        AuditOperation::DeleteNamespace => wire::AuditOperation::DeleteNamespace,
     }
 }

@@ -9,6 +9,7 @@ use tonic::{Response, Status};
 
 use crate::{
     domain::{
+        audit::Caller,
         guard::Guard,
         lock::{Claim, Contention, DeadlockWait, ForceRelease, RequestYield, deadlocks as find},
         names::NameError,
@@ -75,6 +76,7 @@ pub(super) async fn ask(
 pub(super) async fn force(
     handler: &LockHandler,
     request: ForceReleaseLockRequest,
+    caller: Caller,
 ) -> Result<Response<ForceReleaseLockResponse>, Status> {
     let mut v = Violations::new();
     let lock = path(&mut v, &request.namespace, &request.lock);
@@ -89,6 +91,7 @@ pub(super) async fn force(
         lock: v.give(lock)?,
         fencing_token,
         actor,
+        caller,
         comment,
         guard,
     };

@@ -4,7 +4,7 @@ use stanchion_client::proto::{ReleaseBrakeRequest, ReleaseBrakeResponse};
 use tonic::{Response, Status};
 
 use crate::{
-    domain::registry::ReleaseBrake,
+    domain::{audit::Caller, registry::ReleaseBrake},
     rpc::{convert::Violations, status},
 };
 
@@ -13,6 +13,7 @@ use super::{OperatorHandler, services::service_key};
 pub(super) async fn release(
     handler: &OperatorHandler,
     request: ReleaseBrakeRequest,
+    caller: Caller,
 ) -> Result<Response<ReleaseBrakeResponse>, Status> {
     let mut v = Violations::new();
     let key = service_key(&mut v, &request.namespace, &request.service);
@@ -23,6 +24,7 @@ pub(super) async fn release(
         key: v.give(key)?,
         guard,
         actor,
+        caller,
         comment,
     };
     let released = handler.registry.release_brake(release).await;

@@ -11,6 +11,7 @@ use tonic::{Response, Status};
 use crate::{
     domain::{
         Revised,
+        audit::Caller,
         names::MAX_NAME,
         registry::{Decided, Decision, Operator, Overlay},
     },
@@ -26,8 +27,9 @@ use super::OperatorHandler;
 pub(super) async fn set_state(
     handler: &OperatorHandler,
     request: SetInstanceStateRequest,
+    caller: Caller,
 ) -> Result<Response<SetInstanceStateResponse>, Status> {
-    let decided = decide(handler, state_request(request)?).await?;
+    let decided = decide(handler, state_request(request, caller)?).await?;
     Ok(Response::new(SetInstanceStateResponse {
         header: Some(handler.context.header.at(decided.revision)),
         decision: decided.value.as_ref().map(wire_decision),
@@ -38,8 +40,9 @@ pub(super) async fn set_state(
 pub(super) async fn set_overlay(
     handler: &OperatorHandler,
     request: SetInstanceOverlayRequest,
+    caller: Caller,
 ) -> Result<Response<SetInstanceOverlayResponse>, Status> {
-    let decided = decide(handler, overlay_request(request)?).await?;
+    let decided = decide(handler, overlay_request(request, caller)?).await?;
     Ok(Response::new(SetInstanceOverlayResponse {
         header: Some(handler.context.header.at(decided.revision)),
         decision: decided.value.as_ref().map(wire_decision),
@@ -55,7 +58,7 @@ async fn decide(
     decided.map_err(status::of)
 }
 
-fn state_request(request: SetInstanceStateRequest) -> Result<Decision, Status> {
+fn state_request(request: SetInstanceStateRequest, caller: Caller) -> Result<Decision, Status> {
     let mut v = Violations::new();
     let what = match request.state() {
         proto::OperatorState::Active => Decided::Active,
@@ -80,10 +83,11 @@ fn state_request(request: SetInstanceStateRequest) -> Result<Decision, Status> {
         request_id,
         guard,
         actor,
+        caller,
     })
 }
 
-fn overlay_request(request: SetInstanceOverlayRequest) -> Result<Decision, Status> {
+fn overlay_request(request: SetInstanceOverlayRequest, caller: Caller) -> Result<Decision, Status> {
     let mut v = Violations::new();
     let what = Decided::Shown(overlay(&mut v, request.overlay.unwrap_or_default()));
     let (namespace, service) = (&request.namespace, &request.service);
@@ -101,6 +105,7 @@ fn overlay_request(request: SetInstanceOverlayRequest) -> Result<Decision, Statu
         request_id,
         guard,
         actor,
+        caller,
     })
 }
 

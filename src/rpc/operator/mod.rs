@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::{
     domain::{namespace::Namespaces, registry::Registry},
     proto::server::operator_service_server::OperatorService,
-    rpc::Context,
+    rpc::{Context, convert::caller},
 };
 
 pub(super) use self::subscribers::page_token;
@@ -50,7 +50,8 @@ impl OperatorService for OperatorHandler {
         &self,
         request: Request<PutServiceRequest>,
     ) -> Result<Response<PutServiceResponse>, Status> {
-        services::put(self, request.into_inner()).await
+        let caller = caller(&request);
+        services::put(self, request.into_inner(), caller).await
     }
 
     async fn get_service(
@@ -64,28 +65,32 @@ impl OperatorService for OperatorHandler {
         &self,
         request: Request<DeleteServiceRequest>,
     ) -> Result<Response<DeleteServiceResponse>, Status> {
-        services::delete(self, request.into_inner()).await
+        let caller = caller(&request);
+        services::delete(self, request.into_inner(), caller).await
     }
 
     async fn set_instance_state(
         &self,
         request: Request<SetInstanceStateRequest>,
     ) -> Result<Response<SetInstanceStateResponse>, Status> {
-        instances::set_state(self, request.into_inner()).await
+        let caller = caller(&request);
+        instances::set_state(self, request.into_inner(), caller).await
     }
 
     async fn set_instance_overlay(
         &self,
         request: Request<SetInstanceOverlayRequest>,
     ) -> Result<Response<SetInstanceOverlayResponse>, Status> {
-        instances::set_overlay(self, request.into_inner()).await
+        let caller = caller(&request);
+        instances::set_overlay(self, request.into_inner(), caller).await
     }
 
     async fn put_namespace(
         &self,
         request: Request<PutNamespaceRequest>,
     ) -> Result<Response<PutNamespaceResponse>, Status> {
-        namespaces::put(self, request.into_inner()).await
+        let caller = caller(&request);
+        namespaces::put(self, request.into_inner(), caller).await
     }
 
     async fn get_namespace(
@@ -106,14 +111,16 @@ impl OperatorService for OperatorHandler {
         &self,
         request: Request<DeleteNamespaceRequest>,
     ) -> Result<Response<DeleteNamespaceResponse>, Status> {
-        namespaces::delete(self, request.into_inner()).await
+        let caller = caller(&request);
+        namespaces::delete(self, request.into_inner(), caller).await
     }
 
     async fn release_brake(
         &self,
         request: Request<ReleaseBrakeRequest>,
     ) -> Result<Response<ReleaseBrakeResponse>, Status> {
-        brake::release(self, request.into_inner()).await
+        let caller = caller(&request);
+        brake::release(self, request.into_inner(), caller).await
     }
 
     async fn list_subscribers(

@@ -9,6 +9,7 @@ use tonic::{Response, Status};
 
 use crate::{
     domain::{
+        audit::Caller,
         names::Namespace,
         namespace::{NamespaceInfo, NamespaceSettings, Quotas},
         put::{Delete, Put},
@@ -30,8 +31,9 @@ const LIST: u64 = 0x6e61_6d65_7370_6163;
 pub(super) async fn put(
     handler: &OperatorHandler,
     request: PutNamespaceRequest,
+    caller: Caller,
 ) -> Result<Response<PutNamespaceResponse>, Status> {
-    let done = handler.namespaces.put(put_request(request)?).await;
+    let done = handler.namespaces.put(put_request(request, caller)?).await;
     let done = done.map_err(status::of)?;
     Ok(Response::new(PutNamespaceResponse {
         header: Some(handler.context.header.at(done.revision)),
@@ -86,6 +88,7 @@ pub(super) async fn list(
 pub(super) async fn delete(
     handler: &OperatorHandler,
     request: DeleteNamespaceRequest,
+    caller: Caller,
 ) -> Result<Response<DeleteNamespaceResponse>, Status> {
     let mut v = Violations::new();
     let namespace = v.namespace(&request.namespace);
@@ -97,6 +100,7 @@ pub(super) async fn delete(
         expected_revision,
         guard,
         actor,
+        caller,
     };
     let deleted = handler.namespaces.delete(delete).await;
     let deleted = deleted.map_err(status::of)?;
@@ -106,7 +110,10 @@ pub(super) async fn delete(
     }))
 }
 
-fn put_request(request: PutNamespaceRequest) -> Result<Put<NamespaceSettings>, Status> {
+fn put_request(
+    request: PutNamespaceRequest,
+    caller: Caller,
+) -> Result<Put<NamespaceSettings>, Status> {
     let mut v = Violations::new();
     let namespace = v.namespace(&request.namespace);
     let settings = v.required("settings", request.settings);
@@ -121,6 +128,7 @@ fn put_request(request: PutNamespaceRequest) -> Result<Put<NamespaceSettings>, S
         request_id,
         guard,
         actor,
+        caller,
         validate_only: request.validate_only,
     })
 }

@@ -13,6 +13,7 @@ use tonic::{Response, Status};
 
 use crate::{
     domain::{
+        audit::Caller,
         keyspace::ServiceKey,
         names::{Namespace, ServiceName},
         put::{Delete, Put},
@@ -45,8 +46,12 @@ const MAX_SLOW_START: Duration = Duration::from_secs(3600);
 pub(super) async fn put(
     handler: &OperatorHandler,
     request: PutServiceRequest,
+    caller: Caller,
 ) -> Result<Response<PutServiceResponse>, Status> {
-    let done = handler.registry.put_service(put_request(request)?).await;
+    let done = handler
+        .registry
+        .put_service(put_request(request, caller)?)
+        .await;
     let done = done.map_err(status::of)?;
     Ok(Response::new(PutServiceResponse {
         header: Some(handler.context.header.at(done.revision)),
@@ -75,6 +80,7 @@ pub(super) async fn get(
 pub(super) async fn delete(
     handler: &OperatorHandler,
     request: DeleteServiceRequest,
+    caller: Caller,
 ) -> Result<Response<DeleteServiceResponse>, Status> {
     let mut v = Violations::new();
     let key = service_key(&mut v, &request.namespace, &request.service);
@@ -86,6 +92,7 @@ pub(super) async fn delete(
         expected_revision,
         guard,
         actor,
+        caller,
     };
     let deleted = handler.registry.delete_service(delete).await;
     let deleted = deleted.map_err(status::of)?;
@@ -95,7 +102,7 @@ pub(super) async fn delete(
     }))
 }
 
-fn put_request(request: PutServiceRequest) -> Result<Put<ServiceSettings>, Status> {
+fn put_request(request: PutServiceRequest, caller: Caller) -> Result<Put<ServiceSettings>, Status> {
     let mut v = Violations::new();
     let key = service_key(&mut v, &request.namespace, &request.service);
     let settings = v.required("settings", request.settings);
@@ -110,6 +117,7 @@ fn put_request(request: PutServiceRequest) -> Result<Put<ServiceSettings>, Statu
         request_id,
         guard,
         actor,
+        caller,
         validate_only: request.validate_only,
     })
 }

@@ -8,6 +8,7 @@ use tonic::{Response, Status};
 
 use crate::{
     domain::{
+        audit::Caller,
         names::ReplicaId,
         registry::{DrainCall, DrainOutcome, DrainProgress, DrainRequest, Laggard},
     },
@@ -27,8 +28,9 @@ const MIN_DEADLINE: Duration = Duration::from_secs(1);
 pub(super) async fn answer(
     context: &Context,
     request: DrainInstanceRequest,
+    caller: Caller,
 ) -> Result<Response<DrainStream>, Status> {
-    let request = decode(context, request)?;
+    let request = decode(context, request, caller)?;
     let call = context.drains.drain(request).await.map_err(status::of)?;
     let context = context.clone();
     let told = stream::try_unfold(Some(call), move |call| next(context.clone(), call));
@@ -47,7 +49,11 @@ async fn next(
     Ok(Some((encode(&context, progress), rest)))
 }
 
-fn decode(context: &Context, request: DrainInstanceRequest) -> Result<DrainRequest, Status> {
+fn decode(
+    context: &Context,
+    request: DrainInstanceRequest,
+    caller: Caller,
+) -> Result<DrainRequest, Status> {
     let settings = &context.core.settings;
     let mut v = Violations::new();
     let key = key(
@@ -76,6 +82,7 @@ fn decode(context: &Context, request: DrainInstanceRequest) -> Result<DrainReque
         expected_revision,
         guard,
         actor,
+        caller,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The audit, through its public API.
 
 mod chain;
+mod deeds;
 mod entries;
 mod faults;
 mod lists;

@@ -27,15 +27,23 @@ async fn changes_are_listed_and_verified_and_tampering_has_an_exit_code() {
     assert_eq!(two["entries"].as_array().unwrap().len(), 2);
     let table = shell.text("audit list").await;
     assert_eq!(table.lines().count(), 4, "{table}");
+    shell.text("isolate web/a -m broken").await;
+    let deeds = shell.json("audit list --kind instance --kind lock").await;
+    let deeds = deeds["entries"].as_array().unwrap();
+    assert_eq!(deeds.len(), 1);
+    assert_eq!(deeds[0]["operation"], "isolate_instance");
+    assert_eq!(deeds[0]["subject"], "web/a");
+    let none = shell.json("audit list --operation force-release").await;
+    assert_eq!(none["entries"].as_array().unwrap().len(), 0);
 
     let tip = eventually("the entries to be sealed", || async {
         let verified = shell.json("audit verify").await;
-        (verified["tip"]["number"] == 3).then_some(verified)
+        (verified["tip"]["number"] == 4).then_some(verified)
     })
     .await;
     let printed = shell.text("audit verify").await;
     let place = printed.lines().nth(1).unwrap();
-    assert_eq!(place, format!("3:{}", tip["tip"]["hash"].as_str().unwrap()));
+    assert_eq!(place, format!("4:{}", tip["tip"]["hash"].as_str().unwrap()));
     assert_eq!(
         shell.code(&format!("audit verify --noted {place}")).await,
         0

@@ -696,10 +696,11 @@ pub struct AuditEntry {
     /// set then.
     #[prost(enumeration = "AuditOperation", tag = "4")]
     pub operation: i32,
-    /// Output only. Key of the config.
+    /// Output only. Key of the config. Empty if something else was changed.
     #[prost(string, tag = "5")]
     pub key: ::prost::alloc::string::String,
-    /// Output only. Version of the config that was made, from 1.
+    /// Output only. Version of the config that was made, from 1. Zero if something
+    /// else was changed.
     #[prost(int64, tag = "6")]
     pub version: i64,
     /// Output only. SHA-256 of the content before, in hexadecimal digits. Empty if
@@ -738,6 +739,18 @@ pub struct AuditEntry {
     /// Empty if it is not sealed yet.
     #[prost(string, tag = "16")]
     pub hash: ::prost::alloc::string::String,
+    /// Output only. What kind of thing was changed.
+    #[prost(enumeration = "AuditSubjectKind", tag = "17")]
+    pub subject_kind: i32,
+    /// Output only. What was changed, within the namespace: the key of a config, the
+    /// name of a lock, a service or the namespace, or `service/instance`.
+    #[prost(string, tag = "18")]
+    pub subject: ::prost::alloc::string::String,
+    /// Output only. What there is to say of the deed itself, in words, such as from
+    /// whom a lock was taken or which settings differ. May change. Empty if there is
+    /// nothing.
+    #[prost(string, tag = "19")]
+    pub detail: ::prost::alloc::string::String,
 }
 /// A place in the chain of a namespace.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -764,7 +777,8 @@ pub struct AuditFault {
     /// Zero if it is not known.
     #[prost(int64, tag = "3")]
     pub revision: i64,
-    /// Output only. Key of the config. Empty if it is not known.
+    /// Output only. Key of the config, or what else the entry is about. Empty if it
+    /// is not known.
     #[prost(string, tag = "4")]
     pub key: ::prost::alloc::string::String,
     /// Output only. What was found, in words. May change.
@@ -777,12 +791,12 @@ pub struct ListAuditEntriesRequest {
     /// Optional. Namespace; empty means `default`.
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
-    /// Optional. Shows only entries of this key. At most 512 bytes; empty means
-    /// any.
+    /// Optional. Shows only entries of the config with this key. At most 512 bytes;
+    /// empty means of anything.
     #[prost(string, tag = "2")]
     pub key: ::prost::alloc::string::String,
-    /// Optional. Shows only entries of keys that begin so. At most 512 bytes; empty
-    /// means any.
+    /// Optional. Shows only entries of configs with keys that begin so. At most 512
+    /// bytes; empty means of anything.
     #[prost(string, tag = "3")]
     pub prefix: ::prost::alloc::string::String,
     /// Optional. Shows only entries of this actor. At most 253 bytes; empty means
@@ -808,6 +822,14 @@ pub struct ListAuditEntriesRequest {
     /// filters. Never expires. Empty means the first page.
     #[prost(string, tag = "9")]
     pub page_token: ::prost::alloc::string::String,
+    /// Optional. Shows only entries about things of these kinds. Empty means of
+    /// any.
+    #[prost(enumeration = "AuditSubjectKind", repeated, tag = "10")]
+    pub subject_kinds: ::prost::alloc::vec::Vec<i32>,
+    /// Optional. Shows only entries whose `subject` is this. At most 512 bytes;
+    /// empty means of anything.
+    #[prost(string, tag = "11")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// Answers `ListAuditEntries`.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -866,6 +888,27 @@ pub enum AuditOperation {
     DeleteConfig = 2,
     /// A config was rolled back to an earlier version.
     RollbackConfig = 3,
+    /// A claim on a lock was taken from its owner: `ForceReleaseLock`.
+    ForceReleaseLock = 16,
+    /// An instance was taken out of the serving view: `SetInstanceState`.
+    IsolateInstance = 17,
+    /// An instance was brought back into it: `SetInstanceState`.
+    RestoreInstance = 18,
+    /// An instance is shown otherwise than it registered, or as it did again:
+    /// `SetInstanceOverlay`.
+    OverlayInstance = 19,
+    /// An instance began to be drained: `DrainInstance` without a session.
+    DrainInstance = 20,
+    /// Settings of a service were put.
+    PutService = 21,
+    /// Settings of a service were deleted.
+    DeleteService = 22,
+    /// The brake of a service was released.
+    ReleaseBrake = 23,
+    /// Settings of a namespace were put.
+    PutNamespace = 24,
+    /// Settings of a namespace were deleted.
+    DeleteNamespace = 25,
 }
 impl AuditOperation {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -878,6 +921,16 @@ impl AuditOperation {
             Self::PutConfig => "AUDIT_OPERATION_PUT_CONFIG",
             Self::DeleteConfig => "AUDIT_OPERATION_DELETE_CONFIG",
             Self::RollbackConfig => "AUDIT_OPERATION_ROLLBACK_CONFIG",
+            Self::ForceReleaseLock => "AUDIT_OPERATION_FORCE_RELEASE_LOCK",
+            Self::IsolateInstance => "AUDIT_OPERATION_ISOLATE_INSTANCE",
+            Self::RestoreInstance => "AUDIT_OPERATION_RESTORE_INSTANCE",
+            Self::OverlayInstance => "AUDIT_OPERATION_OVERLAY_INSTANCE",
+            Self::DrainInstance => "AUDIT_OPERATION_DRAIN_INSTANCE",
+            Self::PutService => "AUDIT_OPERATION_PUT_SERVICE",
+            Self::DeleteService => "AUDIT_OPERATION_DELETE_SERVICE",
+            Self::ReleaseBrake => "AUDIT_OPERATION_RELEASE_BRAKE",
+            Self::PutNamespace => "AUDIT_OPERATION_PUT_NAMESPACE",
+            Self::DeleteNamespace => "AUDIT_OPERATION_DELETE_NAMESPACE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -887,6 +940,61 @@ impl AuditOperation {
             "AUDIT_OPERATION_PUT_CONFIG" => Some(Self::PutConfig),
             "AUDIT_OPERATION_DELETE_CONFIG" => Some(Self::DeleteConfig),
             "AUDIT_OPERATION_ROLLBACK_CONFIG" => Some(Self::RollbackConfig),
+            "AUDIT_OPERATION_FORCE_RELEASE_LOCK" => Some(Self::ForceReleaseLock),
+            "AUDIT_OPERATION_ISOLATE_INSTANCE" => Some(Self::IsolateInstance),
+            "AUDIT_OPERATION_RESTORE_INSTANCE" => Some(Self::RestoreInstance),
+            "AUDIT_OPERATION_OVERLAY_INSTANCE" => Some(Self::OverlayInstance),
+            "AUDIT_OPERATION_DRAIN_INSTANCE" => Some(Self::DrainInstance),
+            "AUDIT_OPERATION_PUT_SERVICE" => Some(Self::PutService),
+            "AUDIT_OPERATION_DELETE_SERVICE" => Some(Self::DeleteService),
+            "AUDIT_OPERATION_RELEASE_BRAKE" => Some(Self::ReleaseBrake),
+            "AUDIT_OPERATION_PUT_NAMESPACE" => Some(Self::PutNamespace),
+            "AUDIT_OPERATION_DELETE_NAMESPACE" => Some(Self::DeleteNamespace),
+            _ => None,
+        }
+    }
+}
+/// Says what kind of thing was changed. Values will be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AuditSubjectKind {
+    /// Sent for an entry that cannot be read.
+    Unspecified = 0,
+    /// A config.
+    Config = 1,
+    /// A lock.
+    Lock = 2,
+    /// An instance of a service.
+    Instance = 3,
+    /// A service.
+    Service = 4,
+    /// The namespace itself.
+    Namespace = 5,
+}
+impl AuditSubjectKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AUDIT_SUBJECT_KIND_UNSPECIFIED",
+            Self::Config => "AUDIT_SUBJECT_KIND_CONFIG",
+            Self::Lock => "AUDIT_SUBJECT_KIND_LOCK",
+            Self::Instance => "AUDIT_SUBJECT_KIND_INSTANCE",
+            Self::Service => "AUDIT_SUBJECT_KIND_SERVICE",
+            Self::Namespace => "AUDIT_SUBJECT_KIND_NAMESPACE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AUDIT_SUBJECT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "AUDIT_SUBJECT_KIND_CONFIG" => Some(Self::Config),
+            "AUDIT_SUBJECT_KIND_LOCK" => Some(Self::Lock),
+            "AUDIT_SUBJECT_KIND_INSTANCE" => Some(Self::Instance),
+            "AUDIT_SUBJECT_KIND_SERVICE" => Some(Self::Service),
+            "AUDIT_SUBJECT_KIND_NAMESPACE" => Some(Self::Namespace),
             _ => None,
         }
     }
@@ -943,13 +1051,17 @@ pub mod audit_service_client {
     ///
     /// Every change of a config, by whatever method, writes one entry in the
     /// transaction that makes it: there is an entry for each version, and none for
-    /// what failed or changed nothing. One replica seals the entries of a namespace
-    /// into a chain of hashes, in the order of the store's revisions, 5 s after they
-    /// were written by default. Entries are kept for 180 days by default; the newest
-    /// stretch of a chain is kept for ever.
+    /// what failed or changed nothing. So does what operators do: all methods of
+    /// `OperatorService` that change something, `ForceReleaseLock`, and
+    /// `DrainInstance` on behalf of no session. One replica seals the entries of a
+    /// namespace into a chain of hashes, in the order of the store's revisions, 5 s
+    /// after they were written by default. Entries are kept for 180 days by default;
+    /// the newest stretch of a chain is kept for ever.
     ///
-    /// What only frees (a release, a deregistration, the end of a session) has no
-    /// entry, because a full store must allow it.
+    /// A full store must allow what only frees. So what programs do of that kind (a
+    /// release, a deregistration, the end of a session) has no entry, and what
+    /// operators do (a forced release, a deletion, the end of an isolation) happens
+    /// without one if the store has no room for it: then it is logged.
     ///
     /// Every method may fail with `INVALID_ARGUMENT`
     /// (`ERROR_REASON_INVALID_ARGUMENT`), `UNAVAILABLE`
@@ -1069,8 +1181,8 @@ pub mod audit_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Computes the chain of a namespace anew from the oldest entry that is kept,
-        /// looks at the entries that are not sealed yet, and compares the versions that
-        /// they tell of with the configs there are. Answers the first entry that was
+        /// looks at the entries that are not sealed yet, and compares the versions of
+        /// configs that they tell of with the configs there are. Answers the first entry that was
         /// altered, is missing or was inserted, if there is one: that is an answer, no
         /// error. Reads all there is, so that it may take a while; has no deadline
         /// unless the call sets one.
@@ -4150,8 +4262,8 @@ pub struct ForceReleaseLockResponse {
     #[prost(bool, tag = "2")]
     pub released: bool,
     /// Output only. Whether who did it, and why, is noted in the store, so that the
-    /// owner is told at whichever replica it is. False if nothing was released, or
-    /// if the store had no room for the note.
+    /// owner is told at whichever replica it is and the audit has an entry. False if
+    /// nothing was released, or if the store had no room for it.
     #[prost(bool, tag = "3")]
     pub noted: bool,
 }

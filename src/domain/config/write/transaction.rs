@@ -192,6 +192,7 @@ fn remembered(
         caller: terms.caller.clone(),
         create_time: version.create_time,
         comment: terms.comment.clone(),
+        detail: String::new(),
         request_id: terms.request_id.clone(),
         replica: core.replica.clone(),
     }

@@ -3,6 +3,7 @@
 use crate::{
     cache::Freshness,
     domain::{
+        audit::{AuditOperation, Caller, Deed},
         error::Error,
         guard::Guard,
         keyspace::QueuePath,
@@ -23,6 +24,8 @@ pub struct ForceRelease {
     pub fencing_token: i64,
     /// Who asks, unverified.
     pub actor: Label,
+    /// Who calls.
+    pub caller: Caller,
     /// Why.
     pub comment: String,
     /// Only while this holds.
@@ -54,8 +57,8 @@ pub struct Forced {
 // === impl Locks ===
 
 impl Locks {
-    /// Removes a claim, whoever has it. The note of it goes into the same transaction; a store that
-    /// has no room for one frees all the same. Errors: [`Error::GuardFailed`].
+    /// Removes a claim, whoever has it. The note of it and the entry of the audit go into the same
+    /// transaction; a store that has no room for them frees all the same. Errors: [`Error::GuardFailed`].
     pub async fn force_release(&self, force: ForceRelease) -> Result<Forced, Error> {
         let find = |view: &View| {
             let queue = view.state.queue(&force.lock)?;
@@ -116,6 +119,7 @@ impl Locks {
         let value = records::encode_forced_release(&note);
         let txn = deletion(claim)
             .then(Operation::put_leased(key.clone(), value, lease))
+            .then(self.core.deed(&force.lock.namespace, force.deed(claim)))
             .otherwise(Operation::get(key));
         let response = self.core.commit(force.guard.as_ref(), txn).await?;
         let found = response.found(0).map(records::forced_release);
@@ -127,6 +131,28 @@ impl Locks {
             noted: released,
             revision: response.revision,
         })
+    }
+}
+
+// === impl ForceRelease ===
+
+impl ForceRelease {
+    /// What the audit says of it.
+    fn deed(&self, claim: &Claim) -> Deed<'_> {
+        let was = if claim.held {
+            "held by"
+        } else {
+            "waited for by"
+        };
+        Deed {
+            operation: AuditOperation::ForceReleaseLock,
+            subject: self.lock.name.to_string(),
+            detail: format!("{was} {}, token {}", claim.describe(), self.fencing_token),
+            actor: &self.actor,
+            caller: &self.caller,
+            comment: &self.comment,
+            request_id: "",
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::{
         Core,
+        audit::{AuditOperation, Caller, Deed},
         error::Error,
         guard::Guard,
         keyspace::InstanceKey,
@@ -71,6 +72,8 @@ pub struct DrainRequest {
     pub guard: Option<Guard>,
     /// Who asks, unverified.
     pub actor: Label,
+    /// Who calls.
+    pub caller: Caller,
 }
 
 /// A drain that runs.
@@ -158,7 +161,8 @@ impl Drains {
                     let txn = Txn::new()
                         .when(Compare::mod_revision(instance, revision(record)))
                         .when(Compare::mod_revision(decided.clone(), revision(before)))
-                        .then(Operation::put(decided, records::encode_operator(&operator)));
+                        .then(Operation::put(decided, records::encode_operator(&operator)))
+                        .then_all(request.entry(&self.core));
                     (Some(drain), txn)
                 }
             };
@@ -184,6 +188,23 @@ impl Drains {
 // === impl DrainRequest ===
 
 impl DrainRequest {
+    /// The entry of the audit. What a session does with its own instance is none of an operator's
+    /// deeds.
+    fn entry(&self, core: &Core) -> Option<Operation> {
+        let deed = Deed {
+            operation: AuditOperation::DrainInstance,
+            subject: self.key.name(),
+            detail: format!("within {:?}", self.deadline),
+            actor: &self.actor,
+            caller: &self.caller,
+            comment: "",
+            request_id: "",
+        };
+        self.session
+            .is_none()
+            .then(|| core.deed(&self.key.namespace, deed))
+    }
+
     fn decide(&self, seen: &Seen, now: SystemTime) -> Verdict {
         let Some(record) = &seen.record else {
             return Verdict::Refuse(not_found(&self.key));

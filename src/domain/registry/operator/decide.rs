@@ -4,8 +4,15 @@ use std::{sync::Arc, time::SystemTime};
 
 use crate::{
     domain::{
-        Revised, error::Error, guard::Guard, keyspace::InstanceKey, names::Label, records,
-        revise::Step, state::View,
+        Revised,
+        audit::{AuditOperation, Caller, Deed},
+        error::Error,
+        guard::Guard,
+        keyspace::InstanceKey,
+        names::Label,
+        records,
+        revise::Step,
+        state::View,
     },
     store::{Compare, Operation, Revision, Txn},
 };
@@ -29,6 +36,8 @@ pub struct Decision {
     pub guard: Option<Guard>,
     /// Who decides, unverified.
     pub actor: Label,
+    /// Who calls.
+    pub caller: Caller,
 }
 
 /// What can be decided.
@@ -60,14 +69,13 @@ impl Registry {
             let key = self.core.keys.operator(&decision.key);
             let revision = seen.map_or(0, |seen| seen.mod_revision);
             let txn = Txn::new().when(Compare::mod_revision(key.clone(), revision));
+            let entry = self.core.deed(&decision.key.namespace, decision.deed());
             if wanted.is_empty() {
-                return Ok(Step::Send(txn.then(Operation::delete(key)), None));
+                return Ok(Step::Free(txn.then(Operation::delete(key)), entry, None));
             }
             let value = records::encode_operator(&wanted);
-            Ok(Step::Send(
-                txn.then(Operation::put(key, value)),
-                Some(wanted),
-            ))
+            let txn = txn.then(Operation::put(key, value)).then(entry);
+            Ok(Step::Send(txn, Some(wanted)))
         };
         let revised = self.core.revise(&path, decision.guard.as_ref(), decide);
         let mut revised = revised.await?;
@@ -85,6 +93,24 @@ impl Registry {
 // === impl Decision ===
 
 impl Decision {
+    /// What the audit says of it.
+    fn deed(&self) -> Deed<'_> {
+        let (operation, detail) = match &self.what {
+            Decided::Active => (AuditOperation::RestoreInstance, String::new()),
+            Decided::Isolated => (AuditOperation::IsolateInstance, String::new()),
+            Decided::Shown(overlay) => (AuditOperation::OverlayInstance, overlay.describe()),
+        };
+        Deed {
+            operation,
+            subject: self.key.name(),
+            detail,
+            actor: &self.actor,
+            caller: &self.caller,
+            comment: &self.comment,
+            request_id: &self.request_id,
+        }
+    }
+
     /// What is to be decided instead of what was; `None`: that is it already.
     fn wanted(&self, seen: Option<&Operator>, now: SystemTime) -> Result<Option<Operator>, Error> {
         let none = Operator::none();
@@ -151,6 +177,7 @@ mod tests {
             request_id: String::new(),
             guard: None,
             actor: Label::default(),
+            caller: Caller::default(),
         }
     }
 

@@ -159,6 +159,21 @@ impl Overlay {
         shown(self) == shown(other)
     }
 
+    /// What it says, in words: of metadata only the keys, because values may be secrets.
+    pub(super) fn describe(&self) -> String {
+        let list = |what: &str, keys: Vec<&str>| {
+            (!keys.is_empty()).then(|| format!("{what} {}", keys.join(", ")))
+        };
+        let weight = self.weight.map(|weight| format!("weight {weight}"));
+        let shown = self.metadata.keys().map(String::as_str).collect();
+        let hidden = self.hidden.iter().map(String::as_str).collect();
+        let parts = [weight, list("metadata", shown), list("hidden", hidden)];
+        match self.is_empty() {
+            true => "as registered".into(),
+            false => parts.into_iter().flatten().collect::<Vec<_>>().join("; "),
+        }
+    }
+
     /// What is shown of what was registered.
     pub fn over(&self, spec: &InstanceSpec) -> InstanceSpec {
         let mut shown = spec.clone();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     cache::Freshness,
     domain::{
+        audit::{AuditOperation, differing},
         error::{Error, Resource},
         keyspace::ServiceKey,
         put::{Delete, Put},
@@ -72,7 +73,15 @@ impl Registry {
                     &wanted,
                     &self.core.keys,
                 ))
-                .then(Operation::put(key, records::encode_service(&wanted)));
+                .then(Operation::put(key, records::encode_service(&wanted)))
+                .then(self.core.deed(
+                    &wanted.key.namespace,
+                    put.deed(
+                        AuditOperation::PutService,
+                        &wanted.key.service,
+                        differences(base, &wanted),
+                    ),
+                ));
             Ok(Step::Send(txn, wanted))
         };
         let mut revised = self.core.revise(&path, put.guard.as_ref(), decide).await?;
@@ -82,7 +91,7 @@ impl Registry {
         Ok(revised)
     }
 
-    /// Takes back what was set for a service. Nothing is put: a full store takes it too.
+    /// Takes back what was set for a service. A full store takes it too.
     ///
     /// Errors: [`Error::Mismatch`].
     pub async fn delete_service(&self, delete: Delete<ServiceKey>) -> Result<Revised<()>, Error> {
@@ -96,7 +105,9 @@ impl Registry {
             let txn = Txn::new()
                 .when(Compare::mod_revision(key.clone(), seen.mod_revision))
                 .then(Operation::delete(key));
-            Ok(Step::Send(txn, ()))
+            let deed = delete.deed(AuditOperation::DeleteService, &delete.key.service);
+            let entry = self.core.deed(&delete.key.namespace, deed);
+            Ok(Step::Free(txn, entry, ()))
         };
         let deleted = self.core.revise(&path, delete.guard.as_ref(), decide);
         let deleted = deleted.await?;
@@ -126,4 +137,27 @@ impl Registry {
         }
         Ok((settings, service, view))
     }
+}
+
+/// Which settings of a service differ.
+fn differences(before: &ServiceSettings, after: &ServiceSettings) -> String {
+    let fields = [
+        ("checks", before.checks != after.checks),
+        (
+            "panic_threshold",
+            before.panic_threshold != after.panic_threshold,
+        ),
+        ("brake_off", before.brake_off != after.brake_off),
+        (
+            "remove_unhealthy_after",
+            before.remove_unhealthy_after != after.remove_unhealthy_after,
+        ),
+        ("flap_damping", before.flap_damping != after.flap_damping),
+        ("slow_start", before.slow_start != after.slow_start),
+        ("labels", before.labels != after.labels),
+        ("description", before.description != after.description),
+        ("alias_of", before.alias_of != after.alias_of),
+        ("exported_to", before.exported_to != after.exported_to),
+    ];
+    differing(fields)
 }

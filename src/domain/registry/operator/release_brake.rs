@@ -1,10 +1,19 @@
 //! Letting go the brake of a service, because an operator knows that its sessions ended for good.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     domain::{
-        error::Error, guard::Guard, keyspace::ServiceKey, names::Label, records, revise::Step,
+        audit::{AuditOperation, Caller, Deed},
+        error::Error,
+        guard::Guard,
+        keyspace::ServiceKey,
+        names::Label,
+        records,
+        revise::Step,
         state::View,
     },
     store::{Compare, Operation, Revision, Txn},
@@ -21,6 +30,8 @@ pub struct ReleaseBrake {
     pub guard: Option<Guard>,
     /// Who asks, unverified.
     pub actor: Label,
+    /// Who calls.
+    pub caller: Caller,
     /// Why.
     pub comment: String,
 }
@@ -34,6 +45,22 @@ pub struct BrakeReleased {
     pub until: Option<SystemTime>,
     /// The revision at which it is so.
     pub revision: Revision,
+}
+
+// === impl ReleaseBrake ===
+
+impl ReleaseBrake {
+    fn deed(&self, limit: Duration) -> Deed<'_> {
+        Deed {
+            operation: AuditOperation::ReleaseBrake,
+            subject: self.key.service.to_string(),
+            detail: format!("for {limit:?}"),
+            actor: &self.actor,
+            caller: &self.caller,
+            comment: &self.comment,
+            request_id: "",
+        }
+    }
 }
 
 // === impl Registry ===
@@ -66,7 +93,11 @@ impl Registry {
             let key = self.core.keys.service(&release.key);
             let txn = Txn::new()
                 .when(Compare::mod_revision(key.clone(), seen.mod_revision))
-                .then(Operation::put(key, records::encode_service(&wanted)));
+                .then(Operation::put(key, records::encode_service(&wanted)))
+                .then(self.core.deed(
+                    &release.key.namespace,
+                    release.deed(self.core.settings.brake_limit),
+                ));
             Ok(Step::Send(txn, Some(until)))
         };
         let done = self.core.revise(&path, release.guard.as_ref(), decide);
