@@ -71,6 +71,7 @@ enum Kind {
     Instance,
     Service,
     Namespace,
+    ConfigSchema,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -88,6 +89,8 @@ enum Change {
     ReleaseBrake,
     PutNamespace,
     DeleteNamespace,
+    PutSchema,
+    DeleteSchema,
 }
 
 // === impl List ===
@@ -151,6 +154,7 @@ impl Kind {
             Self::Instance => AuditSubjectKind::Instance,
             Self::Service => AuditSubjectKind::Service,
             Self::Namespace => AuditSubjectKind::Namespace,
+            Self::ConfigSchema => AuditSubjectKind::ConfigSchema,
         }
     }
 }
@@ -173,6 +177,8 @@ impl Change {
             Self::ReleaseBrake => AuditOperation::ReleaseBrake,
             Self::PutNamespace => AuditOperation::PutNamespace,
             Self::DeleteNamespace => AuditOperation::DeleteNamespace,
+            Self::PutSchema => AuditOperation::PutConfigSchema,
+            Self::DeleteSchema => AuditOperation::DeleteConfigSchema,
         }
     }
 }

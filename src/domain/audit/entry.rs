@@ -73,6 +73,10 @@ pub enum AuditOperation {
     PutNamespace,
     /// Settings of a namespace were deleted.
     DeleteNamespace,
+    /// A schema of configs was put.
+    PutConfigSchema,
+    /// A schema of configs was deleted.
+    DeleteConfigSchema,
 }
 
 /// What kind of thing a deed was done to.
@@ -88,6 +92,8 @@ pub enum SubjectKind {
     Service,
     /// A namespace.
     Namespace,
+    /// A schema of configs.
+    ConfigSchema,
 }
 
 /// Whether a config is there after a deed.
@@ -120,6 +126,7 @@ impl AuditOperation {
             | Self::DrainInstance => SubjectKind::Instance,
             Self::PutService | Self::DeleteService | Self::ReleaseBrake => SubjectKind::Service,
             Self::PutNamespace | Self::DeleteNamespace => SubjectKind::Namespace,
+            Self::PutConfigSchema | Self::DeleteConfigSchema => SubjectKind::ConfigSchema,
         }
     }
 

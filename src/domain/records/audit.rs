@@ -137,6 +137,8 @@ fn operation(wire: wire::AuditOperation) -> Result<AuditOperation, DecodeError> 
         wire::AuditOperation::ReleaseBrake => AuditOperation::ReleaseBrake,
         wire::AuditOperation::PutNamespace => AuditOperation::PutNamespace,
         wire::AuditOperation::DeleteNamespace => AuditOperation::DeleteNamespace,
+        wire::AuditOperation::PutConfigSchema => AuditOperation::PutConfigSchema,
+        wire::AuditOperation::DeleteConfigSchema => AuditOperation::DeleteConfigSchema,
         wire::AuditOperation::Unspecified => return Err(DecodeError::Field("operation")),
     })
 }
@@ -156,5 +158,7 @@ fn wire_operation(operation: AuditOperation) -> wire::AuditOperation {
         AuditOperation::ReleaseBrake => wire::AuditOperation::ReleaseBrake,
         AuditOperation::PutNamespace => wire::AuditOperation::PutNamespace,
         AuditOperation::DeleteNamespace => wire::AuditOperation::DeleteNamespace,
+        AuditOperation::PutConfigSchema => wire::AuditOperation::PutConfigSchema,
+        AuditOperation::DeleteConfigSchema => wire::AuditOperation::DeleteConfigSchema,
     }
 }

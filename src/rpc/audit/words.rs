@@ -21,6 +21,8 @@ pub(super) fn operation(wire: proto::AuditOperation) -> Option<AuditOperation> {
         Wire::ReleaseBrake => AuditOperation::ReleaseBrake,
         Wire::PutNamespace => AuditOperation::PutNamespace,
         Wire::DeleteNamespace => AuditOperation::DeleteNamespace,
+        Wire::PutConfigSchema => AuditOperation::PutConfigSchema,
+        Wire::DeleteConfigSchema => AuditOperation::DeleteConfigSchema,
     })
 }
 
@@ -33,6 +35,7 @@ pub(super) fn kind(wire: proto::AuditSubjectKind) -> Option<SubjectKind> {
         Wire::Instance => SubjectKind::Instance,
         Wire::Service => SubjectKind::Service,
         Wire::Namespace => SubjectKind::Namespace,
+        Wire::ConfigSchema => SubjectKind::ConfigSchema,
     })
 }
 
@@ -51,6 +54,8 @@ pub(super) fn wire_operation(operation: AuditOperation) -> proto::AuditOperation
         AuditOperation::ReleaseBrake => proto::AuditOperation::ReleaseBrake,
         AuditOperation::PutNamespace => proto::AuditOperation::PutNamespace,
         AuditOperation::DeleteNamespace => proto::AuditOperation::DeleteNamespace,
+        AuditOperation::PutConfigSchema => proto::AuditOperation::PutConfigSchema,
+        AuditOperation::DeleteConfigSchema => proto::AuditOperation::DeleteConfigSchema,
     }
 }
 
@@ -61,5 +66,6 @@ pub(super) fn wire_kind(kind: SubjectKind) -> proto::AuditSubjectKind {
         SubjectKind::Instance => proto::AuditSubjectKind::Instance,
         SubjectKind::Service => proto::AuditSubjectKind::Service,
         SubjectKind::Namespace => proto::AuditSubjectKind::Namespace,
+        SubjectKind::ConfigSchema => proto::AuditSubjectKind::ConfigSchema,
     }
 }

@@ -342,7 +342,8 @@ impl ConfigService for ConfigHandler {
         &self,
         request: Request<PutConfigSchemaRequest>,
     ) -> Result<Response<PutConfigSchemaResponse>, Status> {
-        schemas::put(self, request.into_inner()).await
+        let caller = convert::caller(&request);
+        schemas::put(self, request.into_inner(), caller).await
     }
 
     async fn get_config_schema(
@@ -363,6 +364,7 @@ impl ConfigService for ConfigHandler {
         &self,
         request: Request<DeleteConfigSchemaRequest>,
     ) -> Result<Response<DeleteConfigSchemaResponse>, Status> {
-        schemas::delete(self, request.into_inner()).await
+        let caller = convert::caller(&request);
+        schemas::delete(self, request.into_inner(), caller).await
     }
 }

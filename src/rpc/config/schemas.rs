@@ -9,6 +9,7 @@ use tonic::{Response, Status};
 
 use crate::{
     domain::{
+        audit::Caller,
         config::{ConfigPrefix, ConfigSchema, SchemaPath, SchemaSelector, SchemasPage},
         hash64,
         names::ConfigKey,
@@ -22,6 +23,7 @@ use super::{ConfigHandler, decode};
 pub(super) async fn put(
     handler: &ConfigHandler,
     request: PutConfigSchemaRequest,
+    caller: Caller,
 ) -> Result<Response<PutConfigSchemaResponse>, Status> {
     let mut v = Violations::new();
     let path = path(&mut v, &request.namespace, request.selector);
@@ -36,6 +38,7 @@ pub(super) async fn put(
         request_id,
         guard,
         actor,
+        caller,
         validate_only: request.validate_only,
     };
     let done = handler.configs.put_schema(put).await.map_err(status::of)?;
@@ -97,6 +100,7 @@ pub(super) async fn list(
 pub(super) async fn delete(
     handler: &ConfigHandler,
     request: DeleteConfigSchemaRequest,
+    caller: Caller,
 ) -> Result<Response<DeleteConfigSchemaResponse>, Status> {
     let mut v = Violations::new();
     let path = path(&mut v, &request.namespace, request.selector);
@@ -108,6 +112,7 @@ pub(super) async fn delete(
         expected_revision,
         guard,
         actor,
+        caller,
     };
     let deleted = handler.configs.delete_schema(delete).await;
     let deleted = deleted.map_err(status::of)?;

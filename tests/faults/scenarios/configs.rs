@@ -227,7 +227,8 @@ async fn sealed(client: &Client) -> Vec<Event> {
             AuditOperation::PutConfig => Deed::Put.name(),
             AuditOperation::DeleteConfig => Deed::Delete.name(),
             AuditOperation::RollbackConfig => Deed::Rollback(0).name(),
-            AuditOperation::Unspecified => "nothing",
+            // Nobody does anything else here.
+            other => other.as_str_name(),
         }
         .into(),
         before: sum(&entry.old_sha256),

@@ -11,11 +11,12 @@ use stanchion::{
     store::{Error, Outcome, Store, Txn, TxnResponse},
 };
 use stanchion_client::proto::{
-    AcquireLockRequest, AuditEntry, AuditOperation, AuditSubjectKind, DeleteNamespaceRequest,
-    DeleteServiceRequest, DrainInstanceRequest, ForceReleaseLockRequest, Instance, InstanceOverlay,
-    ListAuditEntriesRequest, NamespaceSettings, OpenSessionRequest, OperatorState,
-    PutNamespaceRequest, PutServiceRequest, RegisterInstanceRequest, ServiceSettings,
-    SetInstanceOverlayRequest, SetInstanceStateRequest, register_instance_request::Liveness,
+    AcquireLockRequest, AuditEntry, AuditOperation, AuditSubjectKind, ConfigSchemaSelector,
+    DeleteConfigSchemaRequest, DeleteNamespaceRequest, DeleteServiceRequest, DrainInstanceRequest,
+    ForceReleaseLockRequest, Instance, InstanceOverlay, ListAuditEntriesRequest, NamespaceSettings,
+    OpenSessionRequest, OperatorState, PutConfigSchemaRequest, PutNamespaceRequest,
+    PutServiceRequest, RegisterInstanceRequest, ServiceSettings, SetInstanceOverlayRequest,
+    SetInstanceStateRequest, config_schema_selector::Selector, register_instance_request::Liveness,
 };
 
 use super::{NEVER, SOON};
@@ -154,6 +155,27 @@ async fn all_deeds(server: &Server) {
     operators.put_namespace(put).await.unwrap();
 }
 
+async fn put_and_delete_schema(server: &Server) {
+    let selector = || {
+        Some(ConfigSchemaSelector {
+            selector: Some(Selector::Key("db/host".into())),
+        })
+    };
+    let put = PutConfigSchemaRequest {
+        selector: selector(),
+        schema: r#"{"type": "object"}"#.into(),
+        actor: "ann".into(),
+        ..Default::default()
+    };
+    server.configs().put_config_schema(put).await.unwrap();
+    let delete = DeleteConfigSchemaRequest {
+        selector: selector(),
+        actor: "ann".into(),
+        ..Default::default()
+    };
+    server.configs().delete_config_schema(delete).await.unwrap();
+}
+
 async fn every_deed_of_an_operator_has_an_entry_that_says_who_what_and_why(backend: Backend) {
     let server = backend.sealing(NEVER).await;
     all_deeds(&server).await;
@@ -162,6 +184,7 @@ async fn every_deed_of_an_operator_has_an_entry_that_says_who_what_and_why(backe
         ..Default::default()
     };
     server.operators().delete_namespace(delete).await.unwrap();
+    put_and_delete_schema(&server).await;
     let mut entries = server.entries().await;
     entries.reverse();
     use AuditOperation as Did;
@@ -183,6 +206,8 @@ async fn every_deed_of_an_operator_has_an_entry_that_says_who_what_and_why(backe
             (Did::DeleteService, Kind::Service, "web"),
             (Did::PutNamespace, Kind::Namespace, "default"),
             (Did::DeleteNamespace, Kind::Namespace, "default"),
+            (Did::PutConfigSchema, Kind::ConfigSchema, "db/host"),
+            (Did::DeleteConfigSchema, Kind::ConfigSchema, "db/host"),
         ]
     );
     let details: Vec<_> = entries.iter().map(|entry| &*entry.detail).collect();

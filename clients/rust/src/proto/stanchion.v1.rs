@@ -909,6 +909,10 @@ pub enum AuditOperation {
     PutNamespace = 24,
     /// Settings of a namespace were deleted.
     DeleteNamespace = 25,
+    /// A schema of configs was put.
+    PutConfigSchema = 26,
+    /// A schema of configs was deleted.
+    DeleteConfigSchema = 27,
 }
 impl AuditOperation {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -931,6 +935,8 @@ impl AuditOperation {
             Self::ReleaseBrake => "AUDIT_OPERATION_RELEASE_BRAKE",
             Self::PutNamespace => "AUDIT_OPERATION_PUT_NAMESPACE",
             Self::DeleteNamespace => "AUDIT_OPERATION_DELETE_NAMESPACE",
+            Self::PutConfigSchema => "AUDIT_OPERATION_PUT_CONFIG_SCHEMA",
+            Self::DeleteConfigSchema => "AUDIT_OPERATION_DELETE_CONFIG_SCHEMA",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -950,6 +956,8 @@ impl AuditOperation {
             "AUDIT_OPERATION_RELEASE_BRAKE" => Some(Self::ReleaseBrake),
             "AUDIT_OPERATION_PUT_NAMESPACE" => Some(Self::PutNamespace),
             "AUDIT_OPERATION_DELETE_NAMESPACE" => Some(Self::DeleteNamespace),
+            "AUDIT_OPERATION_PUT_CONFIG_SCHEMA" => Some(Self::PutConfigSchema),
+            "AUDIT_OPERATION_DELETE_CONFIG_SCHEMA" => Some(Self::DeleteConfigSchema),
             _ => None,
         }
     }
@@ -970,6 +978,8 @@ pub enum AuditSubjectKind {
     Service = 4,
     /// The namespace itself.
     Namespace = 5,
+    /// A schema of configs.
+    ConfigSchema = 6,
 }
 impl AuditSubjectKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -984,6 +994,7 @@ impl AuditSubjectKind {
             Self::Instance => "AUDIT_SUBJECT_KIND_INSTANCE",
             Self::Service => "AUDIT_SUBJECT_KIND_SERVICE",
             Self::Namespace => "AUDIT_SUBJECT_KIND_NAMESPACE",
+            Self::ConfigSchema => "AUDIT_SUBJECT_KIND_CONFIG_SCHEMA",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -995,6 +1006,7 @@ impl AuditSubjectKind {
             "AUDIT_SUBJECT_KIND_INSTANCE" => Some(Self::Instance),
             "AUDIT_SUBJECT_KIND_SERVICE" => Some(Self::Service),
             "AUDIT_SUBJECT_KIND_NAMESPACE" => Some(Self::Namespace),
+            "AUDIT_SUBJECT_KIND_CONFIG_SCHEMA" => Some(Self::ConfigSchema),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
+        audit::{AuditOperation, differing},
         config::Configs,
         error::Error,
         put::{Delete, Put},
@@ -73,12 +74,24 @@ impl Configs {
             let key = self.core.keys.schema(path);
             let mark = self.core.keys.schema_change(&path.namespace);
             let marked = view.state.schemas.last_put(&path.namespace);
+            let differs = differing([
+                (
+                    "schema",
+                    seen.is_none_or(|seen| seen.schema != wanted.schema),
+                ),
+                (
+                    "description",
+                    seen.is_some_and(|seen| seen.description != wanted.description),
+                ),
+            ]);
+            let deed = put.deed(AuditOperation::PutConfigSchema, &path.selector, differs);
             let txn = Txn::new()
                 .when(Compare::mod_revision(key.clone(), revision))
                 // Nobody has put another one, so that they are not too many.
                 .when(Compare::mod_revision(mark.clone(), marked))
                 .then(Operation::put(key, records::encode_config_schema(&wanted)))
-                .then(Operation::put(mark, records::encode_schema_change()));
+                .then(Operation::put(mark, records::encode_schema_change()))
+                .then(self.core.deed(&path.namespace, deed));
             Ok(Step::Send(txn, wanted))
         };
         let name = path.path();
@@ -90,7 +103,7 @@ impl Configs {
         Ok(revised)
     }
 
-    /// Deletes a schema. Nothing is put: a full store takes it too.
+    /// Deletes a schema. A full store takes it too.
     ///
     /// Errors: [`Error::Mismatch`].
     pub async fn delete_schema(&self, delete: Delete<SchemaPath>) -> Result<Revised<()>, Error> {
@@ -104,7 +117,8 @@ impl Configs {
             let txn = Txn::new()
                 .when(Compare::mod_revision(key.clone(), seen.mod_revision))
                 .then(Operation::delete(key));
-            Ok(Step::Send(txn, ()))
+            let deed = delete.deed(AuditOperation::DeleteConfigSchema, &path.selector);
+            Ok(Step::Free(txn, self.core.deed(&path.namespace, deed), ()))
         };
         let name = path.path();
         let deleted = self.core.revise(&name, delete.guard.as_ref(), decide);
