@@ -16,6 +16,7 @@ use crate::{
         Core,
         audit::Sealing,
         compaction::Compaction,
+        config::Retention,
         epoch::EpochKeeper,
         keyspace::Keyspace,
         lock::{Locks, VoidClaims},
@@ -241,6 +242,7 @@ impl App {
         tasks.spawn(Timers::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(VoidClaims::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(Sealing::new(self.core.clone()).run(stop.clone()));
+        tasks.spawn(Retention::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(Compaction::new(self.core.clone()).run(stop.clone()));
     }
 

@@ -8,6 +8,7 @@ mod edit;
 mod folder;
 mod import;
 mod item;
+mod pin;
 mod plan;
 mod react;
 mod read;
@@ -33,6 +34,8 @@ pub(crate) enum Config {
     History(read::History),
     Rollback(change::Rollback),
     Delete(change::Delete),
+    Pin(pin::Pin),
+    Unpin(pin::Unpin),
     Export(transfer::Export),
     Import(import::Import),
     Plan(transfer::Plans),
@@ -99,6 +102,8 @@ impl Config {
             Self::History(command) => command.run().await,
             Self::Rollback(command) => command.run().await,
             Self::Delete(command) => command.run().await,
+            Self::Pin(command) => command.run().await,
+            Self::Unpin(command) => command.run().await,
             Self::Export(command) => command.run().await,
             Self::Import(command) => command.run().await,
             Self::Plan(command) => command.run().await,
@@ -120,6 +125,8 @@ impl Config {
             Self::History(command) => &command.connection,
             Self::Rollback(command) => &command.connection,
             Self::Delete(command) => &command.connection,
+            Self::Pin(command) => &command.connection,
+            Self::Unpin(command) => &command.connection,
             Self::Export(command) => &command.connection,
             Self::Import(command) => &command.connection,
             Self::Plan(command) => &command.connection,

@@ -1,5 +1,7 @@
 //! What a call can come to besides its answer: few outcomes, each of which says if a retry helps.
 
+mod kinds;
+
 use std::borrow::Cow;
 
 use crate::{
@@ -13,6 +15,8 @@ use super::{
     names::ConfigKey,
     namespace::Quota,
 };
+
+pub use self::kinds::{Expectation, Resource};
 
 /// Why a call did not do what was asked. Nothing is half done on any of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +60,14 @@ pub enum Error {
     TooManySchemas {
         /// The namespace.
         namespace: String,
+        /// The most it may have.
+        limit: usize,
+    },
+    /// The config item has as many pinned versions as it may.
+    #[error("config {name} has its {limit} pinned versions already")]
+    TooManyPins {
+        /// The config item.
+        name: String,
         /// The most it may have.
         limit: usize,
     },
@@ -274,36 +286,6 @@ pub enum Error {
     Internal(String),
 }
 
-/// A kind of thing that can be missing or taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource {
-    /// An instance, `namespace/service/id`.
-    Instance,
-    /// A config item, `namespace/key`.
-    Config,
-    /// A version of a config item.
-    ConfigVersion,
-    /// The draft of a config item, `namespace/key`.
-    ConfigDraft,
-    /// A release, `namespace/name`.
-    Release,
-    /// A schema, `namespace/key` or `namespace/prefix*`.
-    ConfigSchema,
-    /// A service, `namespace/service`.
-    Service,
-    /// A namespace.
-    Namespace,
-}
-
-/// What a caller can expect of a thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expectation {
-    /// The revision that last changed it.
-    Revision,
-    /// The version of a config item.
-    Version,
-}
-
 // === impl Error ===
 
 impl Error {
@@ -375,22 +357,5 @@ impl From<cache::Error> for Error {
             cache::Error::NotReady => Self::NotReady,
             error @ cache::Error::Behind { .. } => Self::Behind(error.to_string()),
         }
-    }
-}
-
-// === impl Resource ===
-
-impl std::fmt::Display for Resource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Instance => "instance",
-            Self::Config => "config",
-            Self::ConfigVersion => "config version",
-            Self::ConfigDraft => "config draft",
-            Self::Release => "release",
-            Self::ConfigSchema => "config schema",
-            Self::Service => "service",
-            Self::Namespace => "namespace",
-        })
     }
 }

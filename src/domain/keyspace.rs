@@ -24,6 +24,7 @@
 //!   ns/<namespace>                       settings of a namespace
 //! history/                               only ever looked up
 //!   cfg/<namespace>/<key…>//<version>    a version of a config item, immutable
+//!   pin/<namespace>/<key…>//<version>    a version is kept, however old it gets
 //!   audit/<namespace>/<random>           what is remembered of a deed, not sealed yet
 //!   seal/<namespace>/<number>            a stretch of what is, the newest first
 //!   draft/<namespace>/<key…>             what an item is to say once it is published

@@ -108,6 +108,20 @@ pub struct Settings {
     pub max_schema_bytes: usize,
     /// How many schemas a namespace may have. Default 256.
     pub max_schemas: usize,
+    /// How many of its newest versions a config item keeps, however old they are. Default 100.
+    pub config_keep_versions: usize,
+    /// How old other versions get at least before they go; `None`: they stay. Default 30 days.
+    pub config_keep_age: Option<Duration>,
+    /// How many versions a config item keeps at most, pinned ones apart, however young they are.
+    /// Default 10 000.
+    pub config_max_versions: usize,
+    /// How long a deleted config item is kept with its versions; `None`: for ever. Default 180 days,
+    /// as the audit of its deletion.
+    pub config_keep_deleted: Option<Duration>,
+    /// How often old versions are looked for. Default 10 min.
+    pub config_prune_interval: Duration,
+    /// How many versions of a config item may be pinned. Default 100.
+    pub max_pins: usize,
     /// How many waiters a lock may have. Default 1 000.
     pub max_waiters: usize,
     /// How long the place of a broken blocking call is kept, at most; a third of the session's
@@ -154,6 +168,12 @@ impl Default for Settings {
             max_commit_bytes: 512 * 1024,
             max_schema_bytes: 64 * 1024,
             max_schemas: 256,
+            config_keep_versions: 100,
+            config_keep_age: Some(Duration::from_secs(30 * 24 * 3600)),
+            config_max_versions: 10_000,
+            config_keep_deleted: Some(Duration::from_secs(180 * 24 * 3600)),
+            config_prune_interval: Duration::from_secs(600),
+            max_pins: 100,
             max_waiters: 1000,
             waiter_keep: Duration::from_secs(3),
             fence_ttl: Duration::from_secs(60),

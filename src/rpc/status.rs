@@ -139,6 +139,9 @@ fn row(error: &Error) -> Row {
                 .with("namespace", namespace)
                 .with("limit", limit)
         }
+        Error::TooManyPins { name, limit } => Row::new(Code::ResourceExhausted, R::TooManyPins)
+            .with("name", name)
+            .with("limit", limit),
         Error::NotFound { resource, name } => Row::new(
             Code::NotFound,
             match resource {

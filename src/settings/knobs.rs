@@ -124,6 +124,18 @@ knobs! {
     "Largest schema, in bytes"
     "config.max_schemas": usize = domain.max_schemas, 1..=10_000;
     "How many schemas a namespace may have"
+    "config.keep_versions": usize = domain.config_keep_versions, 16..=10_000;
+    "How many of its newest versions a config keeps, however old they are; a repeated request finds what it made among the newest 16"
+    "config.keep_age": Option<Duration> = domain.config_keep_age;
+    "How old other versions get at least before they go; off: they stay"
+    "config.max_versions": usize = domain.config_max_versions, 16..=1_000_000;
+    "How many versions a config keeps at most, pinned ones apart, however young they are"
+    "config.keep_deleted": Option<Duration> = domain.config_keep_deleted;
+    "How long a deleted config is kept with its versions, pinned ones apart; off: for ever"
+    "config.prune_interval": Duration = domain.config_prune_interval, SEC..=24 * HOUR;
+    "How often old versions are looked for"
+    "config.max_pins": usize = domain.max_pins, 1..=1000;
+    "How many versions of a config may be pinned"
     "audit.seal_interval": Duration = domain.audit_seal_interval, 10 * MS..=HOUR;
     "How often new entries of the audit are sealed into its chain"
     "audit.retention": Option<Duration> = domain.audit_retention;

@@ -116,6 +116,16 @@ impl Settings {
             "config.max_bytes < rpc.max_request_bytes and rpc.max_response_bytes",
         )?;
         relation(
+            domain.config_keep_versions <= domain.config_max_versions,
+            "config.keep_versions <= config.max_versions",
+        )?;
+        relation(
+            domain
+                .config_keep_deleted
+                .is_none_or(|kept| kept >= Duration::from_secs(3600)),
+            "config.keep_deleted >= 1h, or off",
+        )?;
+        relation(
             domain
                 .audit_retention
                 .is_none_or(|kept| kept >= Duration::from_secs(3600)),

@@ -4,9 +4,13 @@ mod brim;
 mod kinds;
 mod side_by_side;
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use stanchion_client::proto::{
-    AcquireLockRequest, DeregisterInstanceRequest, ReleaseLockRequest, release_lock_request::Claim,
+    AcquireLockRequest, DeleteConfigRequest, DeregisterInstanceRequest, ListConfigVersionsRequest,
+    PinConfigVersionRequest, PutConfigRequest, ReleaseLockRequest, UnpinConfigVersionRequest,
+    release_lock_request::Claim,
 };
 use tonic::Code;
 
@@ -22,6 +26,7 @@ crate::support::server::on_both_stores! {
     a_deregistration_that_takes_the_last_room_has_removed_something,
     giving_up_a_place_needs_no_room,
     what_may_have_been_written_before_is_not_called_refused,
+    versions_are_unpinned_and_forgotten_without_room,
 }
 
 async fn the_write_that_takes_the_last_room_succeeds_and_the_next_one_is_refused(backend: Backend) {
@@ -140,4 +145,67 @@ async fn what_may_have_been_written_before_is_not_called_refused(backend: Backen
         brim.has(Room::Plenty);
     }
     server.stop().await;
+}
+
+async fn versions_are_unpinned_and_forgotten_without_room(backend: Backend) {
+    let mut settings = backend.settings();
+    settings.domain.config_keep_versions = 2;
+    settings.domain.config_prune_interval = Duration::from_secs(3600);
+    let (_, first) = Brim::server_with(&backend, settings.clone()).await;
+    let mut configs = first.configs();
+    for key in ["a", "gone"] {
+        for number in 1..=5 {
+            let put = PutConfigRequest {
+                key: key.into(),
+                content: format!("{number}").into(),
+                ..PutConfigRequest::default()
+            };
+            configs.put_config(put).await.unwrap();
+        }
+    }
+    let delete = DeleteConfigRequest {
+        key: "gone".into(),
+        ..DeleteConfigRequest::default()
+    };
+    configs.delete_config(delete).await.unwrap();
+    let pin = PinConfigVersionRequest {
+        key: "a".into(),
+        version: 1,
+        ..PinConfigVersionRequest::default()
+    };
+    configs.pin_config_version(pin.clone()).await.unwrap();
+    first.stop().await;
+
+    settings.domain.config_keep_age = Some(Duration::ZERO);
+    settings.domain.config_keep_deleted = Some(Duration::ZERO);
+    settings.domain.config_prune_interval = Duration::from_millis(20);
+    let (brim, second) = Brim::server_with(&backend, settings).await;
+    brim.has(Room::Nothing);
+    let keeps = async |key: &str, wanted: &[i64]| {
+        let request = ListConfigVersionsRequest {
+            key: key.into(),
+            ..ListConfigVersionsRequest::default()
+        };
+        eventually("the others to be forgotten", async || {
+            let listed = second.configs().list_config_versions(request.clone()).await;
+            let versions = listed.unwrap().into_inner().versions.into_iter();
+            let versions: Vec<i64> = versions.map(|version| version.version).collect();
+            (versions == wanted).then_some(())
+        })
+        .await;
+    };
+    keeps("a", &[5, 4, 1]).await;
+    keeps("gone", &[]).await;
+    let pin = PinConfigVersionRequest { version: 4, ..pin };
+    let refused = second.configs().pin_config_version(pin).await.unwrap_err();
+    assert_status(&refused, Code::ResourceExhausted, "STORE_FULL");
+    let unpin = UnpinConfigVersionRequest {
+        key: "a".into(),
+        version: 1,
+        ..UnpinConfigVersionRequest::default()
+    };
+    let unpinned = second.configs().unpin_config_version(unpin).await.unwrap();
+    assert!(unpinned.into_inner().unpinned);
+    keeps("a", &[5, 4]).await;
+    second.stop().await;
 }

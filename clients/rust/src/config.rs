@@ -8,6 +8,7 @@ mod format;
 mod keep;
 mod live;
 mod origin;
+mod pins;
 mod place;
 mod release;
 mod schemas;

@@ -159,6 +159,7 @@ impl History {
             "SHA256",
             "AUTHOR",
             "TIME",
+            "PINNED",
             "COMMENT",
         ]);
         for version in versions {
@@ -172,6 +173,7 @@ impl History {
                 version.sha256.chars().take(12).collect(),
                 version.author.clone(),
                 output::time(version.create_time),
+                if version.pinned { "yes" } else { "" }.into(),
                 version.comment.clone(),
             ]);
         }

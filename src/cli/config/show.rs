@@ -49,6 +49,7 @@ pub(super) fn version(version: &ConfigVersion, with_content: bool) -> Value {
         "rollback_of": rollback_of(version.rollback_of),
         "revision": version.revision,
         "release": release(&version.release),
+        "pinned": version.pinned,
     });
     if with_content {
         add_content(&mut value, &version.content);

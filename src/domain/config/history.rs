@@ -1,5 +1,7 @@
 //! The versions of an item, newest first.
 
+use std::collections::BTreeSet;
+
 use crate::{
     cache::Freshness,
     domain::{
@@ -32,6 +34,8 @@ pub struct VersionsPage {
 pub struct Versions {
     /// The versions, newest first, without contents.
     pub versions: Vec<ConfigVersion>,
+    /// Those among them that are pinned.
+    pub pinned: BTreeSet<i64>,
     /// Before which version the next page begins; `None`: this was the last one.
     pub next: Option<i64>,
     /// The revision the page shows.
@@ -77,6 +81,7 @@ impl Configs {
             .map_or(newest, |before| newest.min(before.saturating_sub(1)));
         let mut answer = Versions {
             versions: Vec::new(),
+            pinned: BTreeSet::new(),
             next: None,
             revision: view.revision,
         };
@@ -95,7 +100,7 @@ impl Configs {
                 let full = answer.versions.len() == page.size || bytes > PAGE_BYTES;
                 if let (true, Some(shown)) = (full, answer.versions.last()) {
                     answer.next = Some(shown.version);
-                    return Ok(answer);
+                    return self.with_pins(path, answer).await;
                 }
                 answer.versions.push(version);
             }
@@ -104,7 +109,17 @@ impl Configs {
                 last = self.newest_version(path, last).await?;
             }
         }
-        Ok(answer)
+        self.with_pins(path, answer).await
+    }
+
+    async fn with_pins(&self, path: &ConfigPath, answer: Versions) -> Result<Versions, Error> {
+        let numbers = answer.versions.iter().map(|version| version.version);
+        let Some((oldest, newest)) = numbers.clone().min().zip(numbers.max()) else {
+            return Ok(answer);
+        };
+        let pins = self.core.keys.config_pins(path, oldest, newest);
+        let (pinned, _) = self.pinned(pins).await?;
+        Ok(Versions { pinned, ..answer })
     }
 
     /// The number of the newest version that is kept, among those up to `last`; `0`: none.

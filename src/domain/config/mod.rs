@@ -8,8 +8,10 @@ mod content;
 mod draft;
 mod history;
 mod item;
+mod pin;
 mod prefix;
 mod release;
+mod retention;
 mod schema;
 mod selection;
 mod write;
@@ -30,8 +32,10 @@ pub use self::{
     draft::{Draft, Drafts, DraftsPage, PutDraft},
     history::{Versions, VersionsPage},
     item::{Body, ConfigHead, ConfigVersion, ContentType, Operation, RequestRecord},
+    pin::{Pin, Pinning},
     prefix::ConfigPrefix,
     release::{Publish, Release, ReleaseItem, Releases, RollbackRelease},
+    retention::Retention,
     schema::{ConfigSchema, SchemaPath, SchemaSelector, SchemasPage, Violation},
     selection::ConfigSelection,
     write::{Committed, Deleted, Outcome, Written},

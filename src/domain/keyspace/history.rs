@@ -27,10 +27,23 @@ impl Keyspace {
         )
     }
 
-    /// The version number at the end of a key of the config history.
+    /// The version number at the end of the key of a version, or of the mark that it is pinned.
     pub fn parse_config_version(&self, key: &[u8]) -> Option<i64> {
         let text = std::str::from_utf8(key).ok()?;
         i64::from_str_radix(text.rsplit_once("//")?.1, 16).ok()
+    }
+
+    /// The mark that a version is pinned.
+    pub fn config_pin(&self, path: &ConfigPath, version: i64) -> Bytes {
+        self.at("history/pin/", &format!("{}//{version:016x}", path.path()))
+    }
+
+    /// The marks of the versions from `first` up to and with `last`.
+    pub fn config_pins(&self, path: &ConfigPath, first: i64, last: i64) -> KeyRange {
+        KeyRange::span(
+            self.config_pin(path, first),
+            self.config_pin(path, last.saturating_add(1)),
+        )
     }
 
     /// The draft of a config item.

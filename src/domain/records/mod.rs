@@ -11,6 +11,7 @@ mod health;
 mod instance;
 mod lock;
 mod operator;
+mod pin;
 mod release;
 mod removed;
 mod schema;
@@ -43,6 +44,7 @@ pub use self::{
     instance::{encode_instance, instance},
     lock::{encode_forced_release, encode_waiter, forced_release, same_call, waiter},
     operator::{encode_operator, operator},
+    pin::{config_pin, encode_config_pin},
     release::{encode_release, release},
     removed::{drain_ack, encode_drain_ack, encode_tombstone, tombstone},
     schema::{config_schema, encode_config_schema, encode_schema_change},

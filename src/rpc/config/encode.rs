@@ -76,6 +76,7 @@ pub(super) fn config_version(
         rollback_of: version.rollback_of,
         revision: version.revision,
         release: name_of(version.release.as_ref()),
+        pinned: false,
     }
 }
 

@@ -4,6 +4,7 @@ mod commit;
 mod decode;
 mod draft;
 mod encode;
+mod pins;
 mod release;
 mod schemas;
 mod versions;
@@ -17,10 +18,12 @@ use stanchion_client::proto::{
     GetDraftResponse, GetReleaseRequest, GetReleaseResponse, ListConfigSchemasRequest,
     ListConfigSchemasResponse, ListConfigVersionsRequest, ListConfigVersionsResponse,
     ListConfigsRequest, ListConfigsResponse, ListDraftsRequest, ListDraftsResponse,
-    ListReleasesRequest, ListReleasesResponse, PublishReleaseRequest, PublishReleaseResponse,
-    PutConfigRequest, PutConfigResponse, PutConfigSchemaRequest, PutConfigSchemaResponse,
-    PutDraftRequest, PutDraftResponse, RollbackConfigRequest, RollbackConfigResponse,
-    RollbackReleaseRequest, RollbackReleaseResponse, WatchConfigsRequest, WatchConfigsResponse,
+    ListReleasesRequest, ListReleasesResponse, PinConfigVersionRequest, PinConfigVersionResponse,
+    PublishReleaseRequest, PublishReleaseResponse, PutConfigRequest, PutConfigResponse,
+    PutConfigSchemaRequest, PutConfigSchemaResponse, PutDraftRequest, PutDraftResponse,
+    RollbackConfigRequest, RollbackConfigResponse, RollbackReleaseRequest, RollbackReleaseResponse,
+    UnpinConfigVersionRequest, UnpinConfigVersionResponse, WatchConfigsRequest,
+    WatchConfigsResponse,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -336,6 +339,22 @@ impl ConfigService for ConfigHandler {
             unchanged: written.unchanged,
             config: Some(encode::answer(&path, written)),
         }))
+    }
+
+    async fn pin_config_version(
+        &self,
+        request: Request<PinConfigVersionRequest>,
+    ) -> Result<Response<PinConfigVersionResponse>, Status> {
+        let answer = self.pin(request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn unpin_config_version(
+        &self,
+        request: Request<UnpinConfigVersionRequest>,
+    ) -> Result<Response<UnpinConfigVersionResponse>, Status> {
+        let answer = self.unpin(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn put_config_schema(

@@ -1,7 +1,7 @@
 //! The versions of a config.
 
 use stanchion_client::proto::{
-    GetConfigVersionRequest, GetConfigVersionResponse, ListConfigVersionsRequest,
+    self, GetConfigVersionRequest, GetConfigVersionResponse, ListConfigVersionsRequest,
     ListConfigVersionsResponse,
 };
 use tonic::Status;
@@ -34,7 +34,10 @@ impl ConfigHandler {
         let listed = self.configs.versions(&path, page, freshness).await;
         let listed = listed.map_err(status::of)?;
         let versions = listed.versions.iter();
-        let versions = versions.map(|version| encode::config_version(&path, version, false));
+        let versions = versions.map(|version| proto::ConfigVersion {
+            pinned: listed.pinned.contains(&version.version),
+            ..encode::config_version(&path, version, false)
+        });
         Ok(ListConfigVersionsResponse {
             header: Some(self.context.header.at(listed.revision)),
             versions: versions.collect(),
@@ -58,9 +61,14 @@ impl ConfigHandler {
             .version(&path, request.version, freshness)
             .await;
         let (version, revision) = found.map_err(status::of)?;
+        let pin = self.configs.find_pin(&path, request.version).await;
+        let (pin, _) = pin.map_err(status::of)?;
         Ok(GetConfigVersionResponse {
             header: Some(self.context.header.at(revision)),
-            version: Some(encode::config_version(&path, &version, true)),
+            version: Some(proto::ConfigVersion {
+                pinned: pin.is_some(),
+                ..encode::config_version(&path, &version, true)
+            }),
         })
     }
 }

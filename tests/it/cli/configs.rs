@@ -178,3 +178,25 @@ async fn a_schema_goes_round_and_refuses_what_breaks_it() {
     assert_eq!(shell.code("config schema delete shop/*").await, 3);
     assert_eq!(shell.code("config schema get shop/*").await, 3);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_is_pinned_and_unpinned() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    shell.text("config put shop/limit 100").await;
+    shell.text("config put shop/limit 200").await;
+    let pin = shell.json("config pin shop/limit 1 -m audited").await;
+    assert_eq!(
+        (&pin["version"], &pin["comment"]),
+        (&1.into(), &"audited".into())
+    );
+    let again = shell.text("config pin shop/limit 1").await;
+    assert_eq!(again.trim_end(), "shop/limit version 1 pinned, unchanged");
+    let history = shell.json("config history shop/limit").await;
+    let pinned = [0, 1].map(|at| history["versions"][at]["pinned"].clone());
+    assert_eq!(pinned, [false, true].map(serde_json::Value::from));
+    assert_eq!(shell.code("config pin shop/limit 3").await, 3);
+    shell.text("config unpin shop/limit 1").await;
+    assert_eq!(shell.code("config unpin shop/limit 1").await, 3);
+}

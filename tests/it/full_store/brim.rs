@@ -11,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use stanchion::{
     clock::SystemClock,
+    settings::Settings,
     store::{Error, Operation, Outcome, Store, Txn, TxnResponse},
 };
 
@@ -46,6 +47,13 @@ pub enum Room {
 
 impl Brim {
     pub async fn server(backend: &Backend) -> (Arc<Overlaid<Self>>, Server) {
+        Self::server_with(backend, backend.settings()).await
+    }
+
+    pub async fn server_with(
+        backend: &Backend,
+        settings: Settings,
+    ) -> (Arc<Overlaid<Self>>, Server) {
         let store = Arc::new(Overlaid(Self {
             inner: backend.store().await,
             room: Mutex::new(Room::Plenty),
@@ -53,7 +61,7 @@ impl Brim {
             together: AtomicUsize::new(0),
         }));
         let server = backend
-            .server_on(store.clone(), backend.settings(), Arc::new(SystemClock))
+            .server_on(store.clone(), settings, Arc::new(SystemClock))
             .await;
         (store, server)
     }

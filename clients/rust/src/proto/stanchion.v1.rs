@@ -187,6 +187,9 @@ pub enum ErrorReason {
     /// `RESOURCE_EXHAUSTED`: the namespace has as many schemas as it may (256 by
     /// default). Nothing was changed. Delete some, or cover more with one.
     TooManySchemas = 131,
+    /// `RESOURCE_EXHAUSTED`: the config has as many pinned versions as it may (100
+    /// by default). Nothing was changed. Unpin some.
+    TooManyPins = 132,
     /// `FAILED_PRECONDITION`: what follows the noted place of the audit is not kept
     /// any more; `metadata` says in `first` from which entry on it is. Verify
     /// without it, and note the place that is answered.
@@ -258,6 +261,7 @@ impl ErrorReason {
             Self::SchemaViolated => "ERROR_REASON_SCHEMA_VIOLATED",
             Self::ConfigSchemaNotFound => "ERROR_REASON_CONFIG_SCHEMA_NOT_FOUND",
             Self::TooManySchemas => "ERROR_REASON_TOO_MANY_SCHEMAS",
+            Self::TooManyPins => "ERROR_REASON_TOO_MANY_PINS",
             Self::AuditPruned => "ERROR_REASON_AUDIT_PRUNED",
         }
     }
@@ -323,6 +327,7 @@ impl ErrorReason {
             "ERROR_REASON_SCHEMA_VIOLATED" => Some(Self::SchemaViolated),
             "ERROR_REASON_CONFIG_SCHEMA_NOT_FOUND" => Some(Self::ConfigSchemaNotFound),
             "ERROR_REASON_TOO_MANY_SCHEMAS" => Some(Self::TooManySchemas),
+            "ERROR_REASON_TOO_MANY_PINS" => Some(Self::TooManyPins),
             "ERROR_REASON_AUDIT_PRUNED" => Some(Self::AuditPruned),
             _ => None,
         }
@@ -1289,7 +1294,7 @@ pub struct Config {
     #[prost(string, tag = "16")]
     pub release: ::prost::alloc::string::String,
 }
-/// One version of a config. Never changes.
+/// One version of a config. Never changes, but for `pinned`.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ConfigVersion {
     /// Output only. Namespace of the key.
@@ -1345,6 +1350,10 @@ pub struct ConfigVersion {
     /// Output only. Name of the release that made the version. Empty if none did.
     #[prost(string, tag = "16")]
     pub release: ::prost::alloc::string::String,
+    /// Output only. Whether the version stays however old it gets. The one thing
+    /// that may change.
+    #[prost(bool, tag = "17")]
+    pub pinned: bool,
 }
 /// Says what a content is written in. Values may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1762,6 +1771,105 @@ pub struct DiscardDraftResponse {
     /// Output only. Whether this call discarded it; false if there was none.
     #[prost(bool, tag = "2")]
     pub discarded: bool,
+}
+/// Mark that a version of a config stays, however many come after it and however
+/// old it gets.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigPin {
+    /// Output only. Namespace of the key.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Key.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Output only. Number of the version.
+    #[prost(int64, tag = "3")]
+    pub version: i64,
+    /// Output only. Who pinned it, as said by the `actor` of the request; not
+    /// verified.
+    #[prost(string, tag = "4")]
+    pub author: ::prost::alloc::string::String,
+    /// Output only. Why it was pinned.
+    #[prost(string, tag = "5")]
+    pub comment: ::prost::alloc::string::String,
+    /// Output only. When it was pinned.
+    #[prost(message, optional, tag = "6")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Store revision at which it was pinned. Zero if it only would
+    /// be.
+    #[prost(int64, tag = "7")]
+    pub revision: i64,
+}
+/// Asks to pin a version.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PinConfigVersionRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Key.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Required. Number of the version; positive.
+    #[prost(int64, tag = "3")]
+    pub version: i64,
+    /// Optional. Pins only while a lock is held.
+    #[prost(message, optional, tag = "4")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who asks, at most 253 bytes; kept as the author, not verified.
+    #[prost(string, tag = "5")]
+    pub actor: ::prost::alloc::string::String,
+    /// Optional. Why, at most 1 KiB.
+    #[prost(string, tag = "6")]
+    pub comment: ::prost::alloc::string::String,
+    /// Optional. Says what would come of it, and pins nothing.
+    #[prost(bool, tag = "7")]
+    pub validate_only: bool,
+}
+/// Answers `PinConfigVersion`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PinConfigVersionResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The pin: of a version that was pinned already, the first one.
+    #[prost(message, optional, tag = "2")]
+    pub pin: ::core::option::Option<ConfigPin>,
+    /// Output only. Whether it was pinned already.
+    #[prost(bool, tag = "3")]
+    pub unchanged: bool,
+}
+/// Asks to unpin a version.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnpinConfigVersionRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Key.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Required. Number of the version; positive. It need not exist.
+    #[prost(int64, tag = "3")]
+    pub version: i64,
+    /// Optional. Unpins only while a lock is held.
+    #[prost(message, optional, tag = "4")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Who asks, at most 253 bytes; not verified.
+    #[prost(string, tag = "5")]
+    pub actor: ::prost::alloc::string::String,
+    /// Optional. Says what would come of it, and unpins nothing.
+    #[prost(bool, tag = "6")]
+    pub validate_only: bool,
+}
+/// Answers `UnpinConfigVersion`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnpinConfigVersionResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this call unpinned it, or would; false if it was not
+    /// pinned.
+    #[prost(bool, tag = "2")]
+    pub unpinned: bool,
 }
 /// Changes of configs that were published together, under a name. Never changes.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3117,7 +3225,11 @@ pub mod config_service_client {
             self.inner.server_streaming(req, path, codec).await
         }
         /// Lists the versions of a key, newest first, deletions included. A key that
-        /// never existed has none. Reads the store.
+        /// never existed has none. Versions that are neither among the newest 100 nor
+        /// younger than 30 days are forgotten, unless they are pinned; with more than
+        /// 10 000 the oldest are whatever their age. A key that has been deleted for
+        /// 180 days is forgotten with its versions; then they count from 1 again. All
+        /// of these are settings. Reads the store.
         ///
         /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`).
         pub async fn list_config_versions(
@@ -3207,6 +3319,66 @@ pub mod config_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("stanchion.v1.ConfigService", "RollbackConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Keeps a version however many come after it and however old it gets. A key
+        /// may have 100 pinned versions. Safe to repeat: pinning what is pinned changes
+        /// nothing and answers `unchanged`.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_VERSION_NOT_FOUND`);
+        /// `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_PINS`).
+        pub async fn pin_config_version(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PinConfigVersionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PinConfigVersionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/PinConfigVersion",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.ConfigService", "PinConfigVersion"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Keeps a version no longer than others. Safe to repeat: unpinning what is not
+        /// pinned changes nothing and succeeds.
+        pub async fn unpin_config_version(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnpinConfigVersionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnpinConfigVersionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/UnpinConfigVersion",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.ConfigService", "UnpinConfigVersion"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Puts the schema for a key or for what begins alike. It holds for what is
