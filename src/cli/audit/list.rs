@@ -91,6 +91,8 @@ enum Change {
     DeleteNamespace,
     PutSchema,
     DeleteSchema,
+    PinVersion,
+    UnpinVersion,
 }
 
 // === impl List ===
@@ -179,6 +181,8 @@ impl Change {
             Self::DeleteNamespace => AuditOperation::DeleteNamespace,
             Self::PutSchema => AuditOperation::PutConfigSchema,
             Self::DeleteSchema => AuditOperation::DeleteConfigSchema,
+            Self::PinVersion => AuditOperation::PinConfigVersion,
+            Self::UnpinVersion => AuditOperation::UnpinConfigVersion,
         }
     }
 }

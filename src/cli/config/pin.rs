@@ -38,6 +38,9 @@ pub(crate) struct Unpin {
     version: i64,
 
     #[command(flatten)]
+    grounds: Grounds,
+
+    #[command(flatten)]
     pub(crate) connection: Connection,
 }
 
@@ -75,7 +78,8 @@ impl Unpin {
     pub(super) async fn run(self) -> Outcome {
         let Self { key, version, .. } = &self;
         let configs = self.connection.client()?.config();
-        let answer = configs.unpin(key, *version, Default::default()).await?;
+        let options = self.grounds.options(None);
+        let answer = configs.unpin(key, *version, options).await?;
         let unpinned = answer.unpinned;
         if self.connection.is_json() {
             output::json(&json!({"key": key, "version": version, "unpinned": unpinned}))?;

@@ -77,6 +77,10 @@ pub enum AuditOperation {
     PutConfigSchema,
     /// A schema of configs was deleted.
     DeleteConfigSchema,
+    /// A version of a config item was pinned.
+    PinConfigVersion,
+    /// A version of a config item is pinned no longer.
+    UnpinConfigVersion,
 }
 
 /// What kind of thing a deed was done to.
@@ -118,7 +122,11 @@ impl AuditOperation {
     /// What kind of thing it is done to.
     pub fn subject_kind(self) -> SubjectKind {
         match self {
-            Self::PutConfig | Self::DeleteConfig | Self::RollbackConfig => SubjectKind::Config,
+            Self::PutConfig
+            | Self::DeleteConfig
+            | Self::RollbackConfig
+            | Self::PinConfigVersion
+            | Self::UnpinConfigVersion => SubjectKind::Config,
             Self::ForceReleaseLock => SubjectKind::Lock,
             Self::IsolateInstance
             | Self::RestoreInstance
@@ -130,13 +138,13 @@ impl AuditOperation {
         }
     }
 
-    /// What becomes of the config that the deed was done to, if it was one.
+    /// What becomes of the config that the deed made a version of, if it made one.
     pub(super) fn of_config(self) -> Option<Presence> {
-        let config = self.subject_kind() == SubjectKind::Config;
-        config.then_some(match self {
-            Self::DeleteConfig => Presence::Gone,
-            _ => Presence::There,
-        })
+        match self {
+            Self::PutConfig | Self::RollbackConfig => Some(Presence::There),
+            Self::DeleteConfig => Some(Presence::Gone),
+            _ => None,
+        }
     }
 }
 

@@ -6,7 +6,14 @@
 use std::{collections::BTreeSet, time::SystemTime};
 
 use crate::{
-    domain::{Error, guard::Guard, keyspace::ConfigPath, names::Label, records},
+    domain::{
+        Error,
+        audit::{AuditOperation as O, Caller, Deed},
+        guard::Guard,
+        keyspace::ConfigPath,
+        names::Label,
+        records,
+    },
     store::{Compare, KeyRange, KeyValue, Operation as Step, RangeRequest, Revision, Txn},
 };
 
@@ -39,6 +46,8 @@ pub struct Pinning {
     pub guard: Option<Guard>,
     /// Who asks, unverified.
     pub actor: Label,
+    /// Who calls.
+    pub caller: Caller,
     /// Why, in the asker's words.
     pub comment: String,
     /// Whether it is only asked what would come of it.
@@ -89,6 +98,10 @@ impl Configs {
                 // They are not more than they were seen to be.
                 .when(Compare::none_newer(pins, revision))
                 .then(Step::put(key.clone(), record.clone()))
+                .then(
+                    self.core
+                        .deed(&path.namespace, pinning.deed(O::PinConfigVersion)),
+                )
                 .otherwise(Step::get(key.clone()))
                 .otherwise(Step::Range(
                     RangeRequest::new(KeyRange::key(of_version.clone())).keys_only(),
@@ -118,7 +131,7 @@ impl Configs {
     }
 
     /// Takes the pin of a version away. Says whether there was one, and at which revision it was
-    /// gone. Nothing is put: a full store takes it too.
+    /// gone. A full store takes it too.
     ///
     /// Errors: [`Error::Conflict`].
     pub async fn unpin(&self, pinning: &Pinning) -> Result<(bool, Revision), Error> {
@@ -138,10 +151,10 @@ impl Configs {
                 .when(Compare::mod_revision(key.clone(), there.revision))
                 .then(Step::delete(key.clone()))
                 .otherwise(Step::get(key));
-            let response = self.core.commit(guard, txn).await?;
+            let entry = pinning.deed(O::UnpinConfigVersion);
+            let entry = self.core.deed(&path.namespace, entry);
+            let response = self.core.free(guard, txn, entry).await?;
             if response.succeeded || response.found(0).is_none() {
-                let (path, actor) = (path.path(), &pinning.actor);
-                tracing::info!(config = path, version, %actor, "a version was unpinned");
                 return Ok((true, response.revision));
             }
         }
@@ -168,6 +181,23 @@ impl Configs {
         let numbers = found.kvs.iter();
         let numbers = numbers.filter_map(|kv| self.core.keys.parse_config_version(&kv.key));
         Ok((numbers.collect(), found.revision))
+    }
+}
+
+// === impl Pinning ===
+
+impl Pinning {
+    /// What the audit says of it.
+    fn deed(&self, operation: O) -> Deed<'_> {
+        Deed {
+            operation,
+            subject: self.path.key.to_string(),
+            detail: format!("version {}", self.version),
+            actor: &self.actor,
+            caller: &self.caller,
+            comment: &self.comment,
+            request_id: "",
+        }
     }
 }
 

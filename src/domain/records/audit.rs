@@ -139,6 +139,8 @@ fn operation(wire: wire::AuditOperation) -> Result<AuditOperation, DecodeError> 
         wire::AuditOperation::DeleteNamespace => AuditOperation::DeleteNamespace,
         wire::AuditOperation::PutConfigSchema => AuditOperation::PutConfigSchema,
         wire::AuditOperation::DeleteConfigSchema => AuditOperation::DeleteConfigSchema,
+        wire::AuditOperation::PinConfigVersion => AuditOperation::PinConfigVersion,
+        wire::AuditOperation::UnpinConfigVersion => AuditOperation::UnpinConfigVersion,
         wire::AuditOperation::Unspecified => return Err(DecodeError::Field("operation")),
     })
 }
@@ -160,5 +162,7 @@ fn wire_operation(operation: AuditOperation) -> wire::AuditOperation {
         AuditOperation::DeleteNamespace => wire::AuditOperation::DeleteNamespace,
         AuditOperation::PutConfigSchema => wire::AuditOperation::PutConfigSchema,
         AuditOperation::DeleteConfigSchema => wire::AuditOperation::DeleteConfigSchema,
+        AuditOperation::PinConfigVersion => wire::AuditOperation::PinConfigVersion,
+        AuditOperation::UnpinConfigVersion => wire::AuditOperation::UnpinConfigVersion,
     }
 }

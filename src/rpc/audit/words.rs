@@ -23,6 +23,8 @@ pub(super) fn operation(wire: proto::AuditOperation) -> Option<AuditOperation> {
         Wire::DeleteNamespace => AuditOperation::DeleteNamespace,
         Wire::PutConfigSchema => AuditOperation::PutConfigSchema,
         Wire::DeleteConfigSchema => AuditOperation::DeleteConfigSchema,
+        Wire::PinConfigVersion => AuditOperation::PinConfigVersion,
+        Wire::UnpinConfigVersion => AuditOperation::UnpinConfigVersion,
     })
 }
 
@@ -56,6 +58,8 @@ pub(super) fn wire_operation(operation: AuditOperation) -> proto::AuditOperation
         AuditOperation::DeleteNamespace => proto::AuditOperation::DeleteNamespace,
         AuditOperation::PutConfigSchema => proto::AuditOperation::PutConfigSchema,
         AuditOperation::DeleteConfigSchema => proto::AuditOperation::DeleteConfigSchema,
+        AuditOperation::PinConfigVersion => proto::AuditOperation::PinConfigVersion,
+        AuditOperation::UnpinConfigVersion => proto::AuditOperation::UnpinConfigVersion,
     }
 }
 

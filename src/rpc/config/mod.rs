@@ -345,7 +345,8 @@ impl ConfigService for ConfigHandler {
         &self,
         request: Request<PinConfigVersionRequest>,
     ) -> Result<Response<PinConfigVersionResponse>, Status> {
-        let answer = self.pin(request.into_inner()).await?;
+        let caller = convert::caller(&request);
+        let answer = self.pin(request.into_inner(), caller).await?;
         Ok(Response::new(answer))
     }
 
@@ -353,7 +354,8 @@ impl ConfigService for ConfigHandler {
         &self,
         request: Request<UnpinConfigVersionRequest>,
     ) -> Result<Response<UnpinConfigVersionResponse>, Status> {
-        let answer = self.unpin(request.into_inner()).await?;
+        let caller = convert::caller(&request);
+        let answer = self.unpin(request.into_inner(), caller).await?;
         Ok(Response::new(answer))
     }
 

@@ -8,6 +8,7 @@ use tonic::Status;
 
 use crate::{
     domain::{
+        audit::Caller,
         config::{Pin, Pinning},
         keyspace::ConfigPath,
     },
@@ -22,6 +23,7 @@ impl ConfigHandler {
     pub(super) async fn pin(
         &self,
         request: PinConfigVersionRequest,
+        caller: Caller,
     ) -> Result<PinConfigVersionResponse, Status> {
         let mut fields = Violations::new();
         let path = decode::path(&mut fields, &request.namespace, &request.key);
@@ -34,6 +36,7 @@ impl ConfigHandler {
             version: request.version,
             guard,
             actor,
+            caller,
             comment,
             validate_only: request.validate_only,
         };
@@ -49,18 +52,21 @@ impl ConfigHandler {
     pub(super) async fn unpin(
         &self,
         request: UnpinConfigVersionRequest,
+        caller: Caller,
     ) -> Result<UnpinConfigVersionResponse, Status> {
         let mut fields = Violations::new();
         let path = decode::path(&mut fields, &request.namespace, &request.key);
         decode::positive(&mut fields, "version", request.version);
         let guard = fields.guard(request.guard, &request.namespace);
         let actor = fields.label("actor", &request.actor);
+        let comment = fields.comment(request.comment);
         let pinning = Pinning {
             path: fields.give(path)?,
             version: request.version,
             guard,
             actor,
-            comment: String::new(),
+            caller,
+            comment,
             validate_only: request.validate_only,
         };
         let done = self.configs.unpin(&pinning).await;

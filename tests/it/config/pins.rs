@@ -2,8 +2,8 @@
 
 use futures_util::future::join_all;
 use stanchion_client::proto::{
-    GetConfigVersionRequest, Guard, PinConfigVersionRequest, PinConfigVersionResponse,
-    UnpinConfigVersionRequest,
+    AuditOperation, GetConfigVersionRequest, Guard, ListAuditEntriesRequest,
+    PinConfigVersionRequest, PinConfigVersionResponse, UnpinConfigVersionRequest,
 };
 use tonic::{Code, Status};
 
@@ -15,6 +15,7 @@ on_both_stores! {
     what_cannot_be_pinned_is_told,
     what_a_pin_would_do_is_told_without_doing_it,
     there_are_only_so_many_pins,
+    the_audit_tells_of_pins_and_takes_them_for_no_versions,
 }
 
 pub(super) fn pin(key: &str, version: i64) -> PinConfigVersionRequest {
@@ -196,4 +197,56 @@ async fn there_are_only_so_many_pins(backend: Backend) {
     for server in servers {
         server.stop().await;
     }
+}
+
+async fn the_audit_tells_of_pins_and_takes_them_for_no_versions(backend: Backend) {
+    let server = backend.server().await;
+    server.put("a", "1").await;
+    server.put("a", "2").await;
+    let mut request = pin("a", 1);
+    (request.actor, request.comment) = ("ann".into(), "audited".into());
+    server.try_pin(request.clone()).await.unwrap();
+    // What changes nothing leaves nothing.
+    server.try_pin(request.clone()).await.unwrap();
+    request.validate_only = true;
+    request.version = 2;
+    server.try_pin(request).await.unwrap();
+    let mut request = unpin("a", 1);
+    (request.actor, request.comment) = ("bob".into(), "over".into());
+    for _ in 0..2 {
+        let mut configs = server.configs();
+        configs.unpin_config_version(request.clone()).await.unwrap();
+    }
+    server.put("a", "3").await;
+    let operations = [
+        AuditOperation::PinConfigVersion,
+        AuditOperation::UnpinConfigVersion,
+    ];
+    let request = ListAuditEntriesRequest {
+        operations: operations.map(i32::from).into(),
+        ..ListAuditEntriesRequest::default()
+    };
+    let listed = server.audits().list_audit_entries(request).await.unwrap();
+    let entries = listed.into_inner().entries;
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            (
+                entry.operation(),
+                &entry.key[..],
+                &entry.detail[..],
+                &entry.actor[..],
+                &entry.comment[..],
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (operations[1], "a", "version 1", "bob", "over"),
+            (operations[0], "a", "version 1", "ann", "audited"),
+        ]
+    );
+    server.audit_is_whole().await;
+    server.stop().await;
 }

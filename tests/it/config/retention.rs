@@ -112,7 +112,7 @@ impl Server {
         }
     }
 
-    async fn audit_is_whole(&self) {
+    pub(super) async fn audit_is_whole(&self) {
         let request = VerifyAuditRequest::default();
         let verified = self.audits().verify_audit(request).await.unwrap();
         assert_eq!(verified.into_inner().fault, None);

@@ -36,8 +36,8 @@ impl Configs {
             .await
     }
 
-    /// Keeps a version no longer than others. Succeeds if it was not pinned. Of the options only
-    /// `guard` and `validate_only` mean something here.
+    /// Keeps a version no longer than others. Succeeds if it was not pinned. Of the options
+    /// `expected_version` and `expected_sha256` mean nothing here.
     pub async fn unpin(
         &self,
         key: &str,
@@ -50,6 +50,7 @@ impl Configs {
             version,
             guard: options.guard,
             actor: self.client.actor().into(),
+            comment: options.comment,
             validate_only: options.validate_only,
         };
         self.client

@@ -918,6 +918,10 @@ pub enum AuditOperation {
     PutConfigSchema = 26,
     /// A schema of configs was deleted.
     DeleteConfigSchema = 27,
+    /// A version of a config was pinned.
+    PinConfigVersion = 28,
+    /// A version of a config is pinned no longer.
+    UnpinConfigVersion = 29,
 }
 impl AuditOperation {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -942,6 +946,8 @@ impl AuditOperation {
             Self::DeleteNamespace => "AUDIT_OPERATION_DELETE_NAMESPACE",
             Self::PutConfigSchema => "AUDIT_OPERATION_PUT_CONFIG_SCHEMA",
             Self::DeleteConfigSchema => "AUDIT_OPERATION_DELETE_CONFIG_SCHEMA",
+            Self::PinConfigVersion => "AUDIT_OPERATION_PIN_CONFIG_VERSION",
+            Self::UnpinConfigVersion => "AUDIT_OPERATION_UNPIN_CONFIG_VERSION",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -963,6 +969,8 @@ impl AuditOperation {
             "AUDIT_OPERATION_DELETE_NAMESPACE" => Some(Self::DeleteNamespace),
             "AUDIT_OPERATION_PUT_CONFIG_SCHEMA" => Some(Self::PutConfigSchema),
             "AUDIT_OPERATION_DELETE_CONFIG_SCHEMA" => Some(Self::DeleteConfigSchema),
+            "AUDIT_OPERATION_PIN_CONFIG_VERSION" => Some(Self::PinConfigVersion),
+            "AUDIT_OPERATION_UNPIN_CONFIG_VERSION" => Some(Self::UnpinConfigVersion),
             _ => None,
         }
     }
@@ -1856,8 +1864,11 @@ pub struct UnpinConfigVersionRequest {
     /// Optional. Who asks, at most 253 bytes; not verified.
     #[prost(string, tag = "5")]
     pub actor: ::prost::alloc::string::String,
+    /// Optional. Why, at most 1 KiB; kept in the audit.
+    #[prost(string, tag = "6")]
+    pub comment: ::prost::alloc::string::String,
     /// Optional. Says what would come of it, and unpins nothing.
-    #[prost(bool, tag = "6")]
+    #[prost(bool, tag = "7")]
     pub validate_only: bool,
 }
 /// Answers `UnpinConfigVersion`.
