@@ -8,13 +8,14 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PUBLIC: [&str; 18] = [
+const PUBLIC: [&str; 19] = [
     "stanchion/v1/audit_service.proto",
     "stanchion/v1/common.proto",
     "stanchion/v1/config.proto",
     "stanchion/v1/config_commit.proto",
     "stanchion/v1/config_draft.proto",
     "stanchion/v1/config_pin.proto",
+    "stanchion/v1/config_read.proto",
     "stanchion/v1/config_release.proto",
     "stanchion/v1/config_schema.proto",
     "stanchion/v1/config_service.proto",

@@ -1,11 +1,13 @@
 //! `config …`: one file for reading, one for changing, one for following.
 
+mod at;
 mod change;
 mod changes;
 mod commit;
 mod draft;
 mod edit;
 mod folder;
+mod get;
 mod import;
 mod item;
 mod pin;
@@ -26,7 +28,8 @@ use super::{Outcome, connection::Connection, parse};
 /// Read, change and follow configuration
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
-    Get(read::Get),
+    Get(get::Get),
+    At(at::At),
     Put(change::Put),
     Edit(edit::Edit),
     List(read::List),
@@ -95,6 +98,7 @@ impl Config {
     pub(super) async fn run(self) -> Outcome {
         match self {
             Self::Get(command) => command.run().await,
+            Self::At(command) => command.run().await,
             Self::Put(command) => command.run().await,
             Self::Edit(command) => command.run().await,
             Self::List(command) => command.run().await,
@@ -118,6 +122,7 @@ impl Config {
     pub(super) fn connection(&self) -> &Connection {
         match self {
             Self::Get(command) => &command.connection,
+            Self::At(command) => &command.connection,
             Self::Put(command) => &command.connection,
             Self::Edit(command) => &command.connection,
             Self::List(command) => &command.connection,

@@ -1,7 +1,7 @@
 //! Printing: aligned tables for people, JSON with stable names for programs.
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     time::{Duration, SystemTime},
 };
 
@@ -74,6 +74,15 @@ pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     Ok(out.flush()?)
+}
+
+/// Prints a content as it is, with a line end added only at a terminal.
+pub(crate) fn content(bytes: &[u8]) -> Result<(), Failure> {
+    raw(bytes)?;
+    if io::stdout().is_terminal() && !bytes.ends_with(b"\n") {
+        line("")?;
+    }
+    Ok(())
 }
 
 /// Tells people something beside the output.

@@ -1,6 +1,6 @@
 //! Arguments that are more than a word.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 use stanchion_client::proto::{Guard, Port, ServiceName};
@@ -14,6 +14,17 @@ pub(crate) const TERM: &str = "STANCHION_TERM";
 /// `30s`, `1m 30s`, `500ms`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; such as 10s or 1m30s"))
+}
+
+/// `2026-03-01T12:00:00Z`, or how long ago: `2h`.
+pub(crate) fn instant(text: &str) -> Result<SystemTime, String> {
+    if let Ok(ago) = humantime::parse_duration(text) {
+        return SystemTime::now()
+            .checked_sub(ago)
+            .ok_or_else(|| "is too long ago".into());
+    }
+    humantime::parse_rfc3339_weak(text)
+        .map_err(|error| format!("{error}; such as 2026-03-01T12:00:00Z or 2h"))
 }
 
 /// `key=value`.

@@ -8,10 +8,12 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use http::Extensions;
 use http_body::Frame;
 use prost::Message;
 use tonic::{Response, Status, body::Body};
@@ -28,8 +30,21 @@ const COPIED: usize = 4 * 1024;
 #[derive(Clone)]
 struct Made(Arc<Mutex<Option<Body>>>);
 
-/// An answer of one message, and its body: the pieces that are left; none once it has ended.
-pub struct Written(Option<VecDeque<Bytes>>);
+/// An answer of one message, and its body.
+pub struct Written(Progress);
+
+enum Progress {
+    /// What is left of it.
+    Pieces(VecDeque<Bytes>),
+    /// It still has to be found out.
+    Awaited(BoxFuture<'static, Result<Written, Status>>),
+    Ended,
+}
+
+/// Marks an answer whose message still has to be found out: the call has the deadline of its
+/// caller, and no other.
+#[derive(Clone, Copy)]
+pub struct Awaited;
 
 /// An answer whose body is `body`. `stand_in` is what the framework would have sent.
 pub fn answer<T, B>(stand_in: T, body: B) -> Response<T>
@@ -95,12 +110,30 @@ fn put_prefix(head: &mut BytesMut, length: usize) {
 impl Written {
     /// A message: what is this caller's own, and what others are told too.
     pub fn new(own: &impl Message, shared: Bytes) -> Self {
-        Self(Some(frame(own, shared).into()))
+        Self(Progress::Pieces(frame(own, shared).into()))
+    }
+
+    /// A message that is found out while its caller waits.
+    pub fn awaited(
+        message: impl Future<Output = Result<Written, Status>> + Send + 'static,
+    ) -> Self {
+        Self(Progress::Awaited(Box::pin(message)))
+    }
+
+    /// Leaves the mark of what is awaited.
+    pub fn mark(&self, extensions: &mut Extensions) {
+        if matches!(self.0, Progress::Awaited(_)) {
+            extensions.insert(Awaited);
+        }
     }
 
     /// The answer as a handler gives it.
     pub fn into_answer<T: Default>(self) -> Response<T> {
-        answer(T::default(), self)
+        let mut extensions = Extensions::new();
+        self.mark(&mut extensions);
+        let mut answer = answer(T::default(), self);
+        answer.extensions_mut().extend(extensions);
+        answer
     }
 }
 
@@ -110,18 +143,26 @@ impl http_body::Body for Written {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Some(pieces) = &mut self.0 else {
-            return Poll::Ready(None);
-        };
-        Poll::Ready(Some(match pieces.pop_front() {
-            Some(bytes) => Ok(Frame::data(bytes)),
-            None => {
-                self.0 = None;
-                trailers(&Status::ok(""))
-            }
-        }))
+        loop {
+            let status = match &mut self.0 {
+                Progress::Pieces(pieces) => match pieces.pop_front() {
+                    Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                    None => Status::ok(""),
+                },
+                Progress::Awaited(message) => match ready!(message.as_mut().poll(context)) {
+                    Ok(written) => {
+                        *self = written;
+                        continue;
+                    }
+                    Err(status) => status,
+                },
+                Progress::Ended => return Poll::Ready(None),
+            };
+            self.0 = Progress::Ended;
+            return Poll::Ready(Some(trailers(&status)));
+        }
     }
 }
 

@@ -50,7 +50,9 @@ pub fn take<M: Message + Default>(request: &mut Request<Body>) -> Option<M> {
 pub fn answer(written: Result<Written, Status>) -> Response<Body> {
     match written {
         Ok(written) => {
-            let mut answer = Response::new(Body::new(written));
+            let mut answer = Response::new(Body::empty());
+            written.mark(answer.extensions_mut());
+            *answer.body_mut() = Body::new(written);
             let grpc = HeaderValue::from_static("application/grpc");
             answer.headers_mut().insert(CONTENT_TYPE, grpc);
             answer

@@ -104,6 +104,15 @@ pub fn subscriber_too_slow() -> Status {
     )
 }
 
+/// The status of a call whose answer would be too large.
+pub fn response_too_large(size: usize, limit: usize) -> Status {
+    build(
+        Row::new(Code::ResourceExhausted, ErrorReason::ResponseTooLarge),
+        format!("the answer is too large: it has {size} bytes, and may have {limit}"),
+        ErrorDetails::new(),
+    )
+}
+
 /// The status of a call that a bug ended.
 pub fn internal(message: &str) -> Status {
     build(
@@ -151,6 +160,7 @@ fn row(error: &Error) -> Row {
                 Resource::ConfigSchema => R::ConfigSchemaNotFound,
                 Resource::Service => R::ServiceNotFound,
                 Resource::Namespace => R::NamespaceNotFound,
+                Resource::ConfigHistory => R::ConfigHistoryPruned,
                 Resource::ConfigDraft => R::ConfigDraftNotFound,
                 Resource::Release => R::ReleaseNotFound,
             },

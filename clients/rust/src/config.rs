@@ -10,6 +10,7 @@ mod live;
 mod origin;
 mod pins;
 mod place;
+mod read;
 mod release;
 mod schemas;
 mod snapshot;

@@ -1,9 +1,4 @@
-//! `config get`, `config list`, `config history`.
-
-use std::{
-    io::{self, IsTerminal},
-    path::PathBuf,
-};
+//! `config list`, `config history`.
 
 use clap::Args;
 use serde_json::json;
@@ -13,35 +8,8 @@ use crate::cli::{
     Outcome,
     connection::Connection,
     exit::Exit,
-    file,
     output::{self, Table},
 };
-
-/// Print a config
-///
-/// Prints the content as it is, with a line end added only at a terminal.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  stanchion config get shop/limits > limits.json\n  \
-                        stanchion config get shop/limits --version 3\n  \
-                        stanchion config get shop/limits --out /etc/shop/limits.json"
-)]
-pub(crate) struct Get {
-    /// Key of the config
-    key: String,
-
-    /// An earlier version of it
-    #[arg(long)]
-    version: Option<i64>,
-
-    /// Writes the content into this file, as a whole: whoever reads it meanwhile sees the old one or
-    /// the new. A new file is for its owner alone
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub(crate) connection: Connection,
-}
 
 /// List configs
 #[derive(Debug, Args)]
@@ -72,37 +40,6 @@ pub(crate) struct History {
 
     #[command(flatten)]
     pub(crate) connection: Connection,
-}
-
-// === impl Get ===
-
-impl Get {
-    pub(super) async fn run(self) -> Outcome {
-        let configs = self.connection.client()?.config();
-        let (shown, content) = match self.version {
-            Some(version) => {
-                let version = configs.version(&self.key, version).await?;
-                (show::version(&version, true), version.content)
-            }
-            None => {
-                let config = configs.get(&self.key).await?;
-                (show::config(&config, true), config.content)
-            }
-        };
-        if let Some(path) = &self.out {
-            file::render(path, &content)?;
-            return Ok(Exit::Ok);
-        }
-        if self.connection.is_json() {
-            output::json(&shown)?;
-            return Ok(Exit::Ok);
-        }
-        output::raw(&content)?;
-        if io::stdout().is_terminal() && !content.ends_with(b"\n") {
-            output::line("")?;
-        }
-        Ok(Exit::Ok)
-    }
 }
 
 // === impl List ===

@@ -54,11 +54,13 @@ impl Configs {
     ) -> Result<(ConfigVersion, Revision), Error> {
         let at_least = self.at_least(freshness).await?;
         let keys = KeyRange::key(self.core.keys.config_version(path, version));
-        let mut found = self.look_up(keys.clone(), at_least).await?;
+        let mut found = self
+            .look_up(RangeRequest::new(keys.clone()), at_least)
+            .await?;
         if found.kvs.is_empty() && at_least.is_some() {
             // A version is never rewritten, so finding one anywhere is enough, but missing one is
             // not.
-            found = self.look_up(keys, None).await?;
+            found = self.look_up(RangeRequest::new(keys), None).await?;
         }
         match found.kvs.first() {
             Some(kv) => Ok((decode(kv)?, found.revision)),
@@ -92,7 +94,8 @@ impl Configs {
             let span = missing.saturating_add(1).min(SPAN);
             let first = (last - span + 1).max(1);
             let keys = self.core.keys.config_versions(path, first, last);
-            let found = self.look_up(keys, Some(view.revision)).await?;
+            let request = RangeRequest::new(keys);
+            let found = self.look_up(request, Some(view.revision)).await?;
             for kv in found.kvs.iter().rev() {
                 let mut version = decode(kv)?;
                 version.body.content.clear();
@@ -151,12 +154,11 @@ impl Configs {
 
     /// Reads history from any member of the store that has come as far as `at_least`, or from a
     /// quorum.
-    async fn look_up(
+    pub(super) async fn look_up(
         &self,
-        keys: KeyRange,
+        request: RangeRequest,
         at_least: Option<Revision>,
     ) -> Result<RangeResponse, Error> {
-        let request = RangeRequest::new(keys);
         if let Some(at_least) = at_least {
             let found = self
                 .core

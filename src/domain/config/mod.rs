@@ -10,6 +10,7 @@ mod history;
 mod item;
 mod pin;
 mod prefix;
+mod reads;
 mod release;
 mod retention;
 mod schema;
@@ -20,12 +21,7 @@ use std::sync::Arc;
 
 use crate::cache::Freshness;
 
-use super::{
-    Core,
-    error::{Error, Resource},
-    keyspace::ConfigPath,
-    state::View,
-};
+use super::{Core, error::Error, state::View};
 
 pub use self::{
     change::{Change, DraftRef, Entry, Expected, Mutation, Terms},
@@ -34,6 +30,7 @@ pub use self::{
     item::{Body, ConfigHead, ConfigVersion, ContentType, Operation, RequestRecord},
     pin::{Pin, Pinning},
     prefix::ConfigPrefix,
+    reads::{Moment, Wait},
     release::{Publish, Release, ReleaseItem, Releases, RollbackRelease},
     retention::Retention,
     schema::{ConfigSchema, SchemaPath, SchemaSelector, SchemasPage, Violation},
@@ -60,22 +57,5 @@ impl Configs {
     /// The state that lists are taken from.
     pub async fn read(&self, freshness: Freshness) -> Result<View, Error> {
         Ok(self.core.cache.read(freshness).await?)
-    }
-
-    /// Reads an item. Errors: [`Error::NotFound`], for one that is deleted too.
-    pub async fn get(
-        &self,
-        path: &ConfigPath,
-        freshness: Freshness,
-    ) -> Result<(Arc<ConfigHead>, View), Error> {
-        let view = self.core.cache.read(freshness).await?;
-        let head = view.state.configs.get(path.path().as_bytes());
-        match head.filter(|head| !head.current.deleted).cloned() {
-            Some(head) => Ok((head, view)),
-            None => Err(Error::NotFound {
-                resource: Resource::Config,
-                name: path.path(),
-            }),
-        }
     }
 }

@@ -9,6 +9,8 @@ pub enum Resource {
     Config,
     /// A version of a config item.
     ConfigVersion,
+    /// What a config item said at a moment.
+    ConfigHistory,
     /// The draft of a config item, `namespace/key`.
     ConfigDraft,
     /// A release, `namespace/name`.
@@ -38,6 +40,7 @@ impl std::fmt::Display for Resource {
             Self::Instance => "instance",
             Self::Config => "config",
             Self::ConfigVersion => "config version",
+            Self::ConfigHistory => "kept history of config",
             Self::ConfigDraft => "config draft",
             Self::Release => "release",
             Self::ConfigSchema => "config schema",

@@ -1,14 +1,17 @@
 //! From wire to domain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, SystemTime},
+};
 
-use stanchion_client::proto::{self, watch_configs_request};
+use stanchion_client::proto::{self, get_config_at_request, watch_configs_request};
 use tonic::Status;
 
 use crate::{
     domain::{
         audit::Caller,
-        config::{ConfigPrefix, ConfigSelection, ContentType, Expected, Mutation},
+        config::{ConfigPrefix, ConfigSelection, ContentType, Expected, Moment, Mutation, Wait},
         keyspace::ConfigPath,
         names::ConfigKey,
     },
@@ -21,8 +24,10 @@ const MAX_DESCRIPTION: usize = 1024;
 const MAX_LABELS: usize = 64;
 /// How many bytes its labels may have.
 const MAX_LABEL_BYTES: usize = 4096;
-/// How many keys a set to watch may have.
+/// How many keys a set to watch or read may have.
 const MAX_KEYS: usize = 100;
+/// The longest that a read may wait for a change.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// On what terms a request asks for changes: all such requests have the same fields for that.
 macro_rules! terms {
@@ -131,24 +136,62 @@ pub(super) fn selection(
         Some(Selection::Key(key)) => path(fields, namespace, &key).map(ConfigSelection::Key),
         Some(Selection::Keys(set)) => {
             let namespace = fields.namespace(namespace);
-            let keys = keys(fields, &set.keys);
+            let keys = keys(fields, "keys.keys", &set.keys);
             Some(ConfigSelection::Keys(namespace?, keys))
         }
     }
 }
 
-fn keys(fields: &mut Violations, texts: &[String]) -> BTreeSet<ConfigKey> {
+pub(super) fn keys(fields: &mut Violations, field: &str, texts: &[String]) -> BTreeSet<ConfigKey> {
     if texts.is_empty() || texts.len() > MAX_KEYS {
         fields.add(
-            "keys.keys",
+            field,
             format!("must have 1 to {MAX_KEYS} entries, has {}", texts.len()),
         );
         return BTreeSet::new();
     }
     let numbered = texts.iter().enumerate();
     numbered
-        .filter_map(|(at, key)| fields.take(&format!("keys.keys[{at}]"), ConfigKey::parse(key)))
+        .filter_map(|(at, key)| fields.take(&format!("{field}[{at}]"), ConfigKey::parse(key)))
         .collect()
+}
+
+/// What to wait for, if for anything.
+pub(super) fn wait(fields: &mut Violations, wire: Option<proto::ConfigWait>) -> Option<Wait> {
+    let wire = wire?;
+    let timeout = fields.duration("wait.timeout", wire.timeout);
+    let timeout = timeout.filter(|timeout| !timeout.is_zero() && *timeout <= MAX_WAIT);
+    if timeout.is_none() {
+        fields.add("wait.timeout", "must be positive and at most 1 min");
+    }
+    if wire.after_version < 0 {
+        fields.add("wait.after_version", "must not be negative");
+    }
+    Some(Wait {
+        after_version: wire.after_version,
+        timeout: timeout?,
+    })
+}
+
+pub(super) fn moment(
+    fields: &mut Violations,
+    wire: Option<get_config_at_request::Moment>,
+) -> Option<Moment> {
+    use get_config_at_request::Moment as Wire;
+    match wire {
+        Some(Wire::Revision(revision)) => {
+            positive(fields, "revision", revision);
+            Some(Moment::Revision(revision))
+        }
+        Some(Wire::Time(time)) => {
+            let time = SystemTime::try_from(time);
+            fields.take("time", time).map(Moment::Time)
+        }
+        None => {
+            fields.add("time", "must be set, or `revision`");
+            None
+        }
+    }
 }
 
 pub(super) fn labels(

@@ -5,15 +5,16 @@ mod decode;
 mod draft;
 mod encode;
 mod pins;
+mod read;
 mod release;
 mod schemas;
 mod versions;
 
-use prost::Message;
 use stanchion_client::proto::{
-    CommitConfigsRequest, CommitConfigsResponse, Config, DeleteConfigRequest, DeleteConfigResponse,
-    DeleteConfigSchemaRequest, DeleteConfigSchemaResponse, DiscardDraftRequest,
-    DiscardDraftResponse, GetConfigRequest, GetConfigResponse, GetConfigSchemaRequest,
+    BatchGetConfigsRequest, BatchGetConfigsResponse, CommitConfigsRequest, CommitConfigsResponse,
+    Config, DeleteConfigRequest, DeleteConfigResponse, DeleteConfigSchemaRequest,
+    DeleteConfigSchemaResponse, DiscardDraftRequest, DiscardDraftResponse, GetConfigAtRequest,
+    GetConfigAtResponse, GetConfigRequest, GetConfigResponse, GetConfigSchemaRequest,
     GetConfigSchemaResponse, GetConfigVersionRequest, GetConfigVersionResponse, GetDraftRequest,
     GetDraftResponse, GetReleaseRequest, GetReleaseResponse, ListConfigSchemasRequest,
     ListConfigSchemasResponse, ListConfigVersionsRequest, ListConfigVersionsResponse,
@@ -28,12 +29,11 @@ use stanchion_client::proto::{
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
-    domain::config::{Body, ConfigSelection, Configs},
+    domain::config::{Body, Configs},
     proto::server::config_service_server::ConfigService,
     rpc::{
         Context,
         convert::{self, Violations},
-        framed::Written,
         page, status,
         watch::{self, WatchStream, watch_response},
     },
@@ -41,10 +41,8 @@ use crate::{
 
 use self::decode::Asked;
 
-/// The largest content, in bytes, whose answer is kept for the next who asks.
-const KEPT_CONTENT: usize = 16 * 1024;
-
-/// The handler of `ConfigService`.
+/// The handler of `ConfigService`. Clones share the replica.
+#[derive(Clone)]
 pub struct ConfigHandler {
     context: Context,
     configs: Configs,
@@ -66,41 +64,6 @@ impl ConfigHandler {
             configs: Configs::new(context.core.clone()),
             context,
         }
-    }
-
-    /// Gets a config.
-    pub async fn get(&self, request: GetConfigRequest) -> Result<Written, Status> {
-        let mut fields = Violations::new();
-        let path = decode::path(&mut fields, &request.namespace, &request.key);
-        let freshness = fields.freshness(request.consistency, request.min_revision);
-        let path = fields.give(path)?;
-        let found = self.configs.get(&path, freshness).await;
-        let (head, view) = found.map_err(status::of)?;
-        let token = self
-            .context
-            .core
-            .cache
-            .token(&view, &ConfigSelection::Key(path));
-        let own = GetConfigResponse {
-            header: Some(self.context.header.of(&view)),
-            resume_token: token.encode().into(),
-            ..GetConfigResponse::default()
-        };
-        let shared = || {
-            let shared = GetConfigResponse {
-                config: Some(encode::whole(&head)),
-                ..GetConfigResponse::default()
-            };
-            shared.encode_to_vec().into()
-        };
-        // Of a large one it would be a second copy, to save little.
-        let keep = head.current.size <= KEPT_CONTENT;
-        let shared = if keep {
-            head.wire.get_or_make(shared)
-        } else {
-            shared()
-        };
-        Ok(Written::new(&own, shared))
     }
 }
 
@@ -148,6 +111,22 @@ impl ConfigService for ConfigHandler {
         request: Request<GetConfigRequest>,
     ) -> Result<Response<GetConfigResponse>, Status> {
         Ok(self.get(request.into_inner()).await?.into_answer())
+    }
+
+    async fn batch_get_configs(
+        &self,
+        request: Request<BatchGetConfigsRequest>,
+    ) -> Result<Response<BatchGetConfigsResponse>, Status> {
+        let answer = self.batch_get(request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn get_config_at(
+        &self,
+        request: Request<GetConfigAtRequest>,
+    ) -> Result<Response<GetConfigAtResponse>, Status> {
+        let answer = self.get_at(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn list_configs(

@@ -18,7 +18,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use crate::rpc::{Settings, status};
+use crate::rpc::{Settings, framed::Awaited, status};
 
 use super::{
     errors::trailers,
@@ -46,6 +46,8 @@ pin_project! {
         #[pin]
         call: F,
         method: &'static Method,
+        // What its caller said.
+        asked: Option<Duration>,
         // How long it may take; none once the clock runs.
         limit: Option<Duration>,
         late: Option<Pin<Box<Sleep>>>,
@@ -128,6 +130,7 @@ where
         Timely {
             call: self.inner.call(request),
             method,
+            asked,
             limit,
             late: None,
             drain: method.reflection.then(|| self.drain.clone()),
@@ -146,12 +149,9 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answered = this.call.poll(context)?;
-        // A call that is answered at once, as most are, needs no timer. A deadline too far away for
-        // the clock is none.
+        // A call that is answered at once, as most are, needs no timer.
         if this.late.is_none() && (answered.is_pending() || this.method.open_ended) {
-            let deadline = this.limit.take();
-            let deadline = deadline.and_then(|limit| Instant::now().checked_add(limit));
-            *this.late = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
+            *this.late = timer(this.limit.take());
         }
         let answer = match (answered, this.late.as_mut()) {
             (Poll::Ready(answer), _) => answer,
@@ -161,7 +161,11 @@ where
                 status::deadline_exceeded().into_http()
             }
         };
-        let late = this.late.take().filter(|_| this.method.open_ended);
+        let late = match answer.extensions().get::<Awaited>() {
+            // It took no time to begin with it.
+            Some(Awaited) => timer(*this.asked),
+            None => this.late.take().filter(|_| this.method.open_ended),
+        };
         let drain = this.drain.take();
         Poll::Ready(Ok(answer.map(|body| Ending::new(body, late, drain))))
     }
@@ -254,6 +258,12 @@ impl http_body::Body for Ending {
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
+}
+
+/// What rings when the time is over. A deadline too far away for the clock is none.
+fn timer(limit: Option<Duration>) -> Option<Pin<Box<Sleep>>> {
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+    deadline.map(|deadline| Box::pin(sleep_until(deadline)))
 }
 
 /// Reads `grpc-timeout`: at most eight digits and a unit. One that cannot be read is no deadline,

@@ -200,3 +200,49 @@ async fn a_version_is_pinned_and_unpinned() {
     shell.text("config unpin shop/limit 1").await;
     assert_eq!(shell.code("config unpin shop/limit 1").await, 3);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn configs_are_read_together_once_they_change_and_as_they_were() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    let first = shell.json("config put shop/limit 100").await;
+    shell.text("config put shop/banner hello").await;
+    let both = shell.text("config get shop/limit shop/banner").await;
+    assert_eq!(
+        both,
+        "==> shop/banner <==\nhello\n==> shop/limit <==\n100\n"
+    );
+    let output = shell.run("config get shop/limit shop/none -o json").await;
+    assert_eq!(output.status.code(), Some(3));
+    let some: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(some["configs"][0]["content"], "100");
+    assert_eq!(some["missing"][0], "shop/none");
+    assert_eq!(shell.code("config get a b --wait 1s").await, 2);
+
+    let output = shell.run("config get shop/limit --wait 50ms").await;
+    assert_eq!(output.status.code(), Some(124));
+    assert_eq!(output.stdout, b"100");
+    let known = shell
+        .text("config get shop/limit --wait 50s --after 0")
+        .await;
+    assert_eq!(known, "100");
+    let mut wait = shell
+        .command("config get shop/limit --wait 50s --after 1")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    shell.text("config put shop/limit 200").await;
+    let mut lines = BufReader::new(wait.stdout.take().unwrap()).lines();
+    let line = ended("a line", lines.next_line()).await.unwrap();
+    assert_eq!(line.as_deref(), Some("200"));
+    assert!(ended("the wait", wait.wait()).await.unwrap().success());
+
+    shell.text("config delete shop/limit").await;
+    let revision = &first["config"]["revision"];
+    let then = format!("config at shop/limit --revision {revision}");
+    assert_eq!(shell.text(&then).await, "100");
+    assert_eq!(shell.code("config at shop/limit --time 0s").await, 3);
+    assert_eq!(shell.code("config at shop/limit --time 1h").await, 3);
+    assert_eq!(shell.code("config at shop/limit").await, 2);
+}

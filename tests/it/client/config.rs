@@ -1,5 +1,7 @@
 //! Configs, read and followed.
 
+use std::time::{Duration, SystemTime};
+
 use stanchion_client::{ChangeOptions, Code, proto::ErrorReason};
 
 use super::{client, soon};
@@ -11,6 +13,8 @@ on_both_stores! {
     configs_below_a_prefix_change_together,
     a_stale_write_is_refused_with_the_versions,
     a_refused_key_is_an_error_and_not_a_wait,
+    a_wait_goes_on_at_another_replica_when_the_first_one_drains,
+    several_configs_and_former_ones_are_read,
 }
 
 async fn a_value_follows_its_config_from_before_it_exists_until_it_is_deleted(backend: Backend) {
@@ -90,4 +94,49 @@ async fn a_refused_key_is_an_error_and_not_a_wait(backend: Backend) {
     let error = soon("the refusal", value.ready()).await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument);
     assert_eq!(error.violations()[0].field, "key");
+}
+
+async fn a_wait_goes_on_at_another_replica_when_the_first_one_drains(backend: Backend) {
+    let first = backend.server().await;
+    let second = backend.server().await;
+    let configs = client(&[&first, &second]).config();
+    configs.put("shop/limit", "1").send().await.unwrap();
+    let waiting = tokio::spawn({
+        let configs = configs.clone();
+        async move {
+            configs
+                .get_after("shop/limit", 1, Duration::from_secs(100))
+                .await
+        }
+    });
+    eventually("the wait to begin", async || {
+        let stats = first.app().core.cache.stats();
+        (stats.subscribers > 0).then_some(())
+    })
+    .await;
+    first.stop().await;
+    configs.put("shop/limit", "2").send().await.unwrap();
+    let answer = soon("the change", waiting).await.unwrap().unwrap();
+    assert_eq!(answer.config.unwrap().content, "2");
+    let answer = configs.get_after("shop/limit", 2, Duration::from_millis(20));
+    assert!(soon("the timeout", answer).await.unwrap().unchanged);
+}
+
+async fn several_configs_and_former_ones_are_read(backend: Backend) {
+    let server = backend.server().await;
+    let configs = client(&[&server]).config();
+    configs.put("shop/limit", "1").send().await.unwrap();
+    let written = configs.put("shop/limit", "2").send().await.unwrap();
+    let revision = written.config.unwrap().revision;
+    let found = configs.get_several(["shop/limit", "other"]).await.unwrap();
+    assert_eq!(found.configs[0].content, "2");
+    assert_eq!(found.missing_keys, ["other"]);
+    let then = configs.at_revision("shop/limit", revision - 1).await;
+    assert_eq!(then.unwrap().unwrap().content, "1");
+    configs
+        .delete("shop/limit", ChangeOptions::default())
+        .await
+        .unwrap();
+    let now = configs.at_time("shop/limit", SystemTime::now()).await;
+    assert!(now.unwrap().is_none());
 }

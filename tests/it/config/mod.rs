@@ -8,11 +8,13 @@ mod follower;
 mod history;
 mod lost_answers;
 mod pins;
+mod reads;
 mod records;
 mod releases;
 mod repeats;
 mod retention;
 mod schemas;
+mod waits;
 mod watch;
 mod writes;
 

@@ -131,7 +131,7 @@ impl Server {
         self.app().core.store.txn(txn).await.unwrap();
     }
 
-    async fn prune(&self, key: &str, first: i64, last: i64) {
+    pub(super) async fn prune(&self, key: &str, first: i64, last: i64) {
         let keys = self
             .app()
             .core

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use stanchion_client::proto::{
-    AcquireLockRequest, OpenSessionRequest, PutConfigRequest, WatchConfigsRequest,
+    AcquireLockRequest, ConfigWait, GetConfigRequest, OpenSessionRequest, PutConfigRequest,
+    WatchConfigsRequest,
 };
 use tonic::Code;
 
@@ -14,6 +15,7 @@ use crate::support::{
 };
 
 const PUT_CONFIG: &str = "/stanchion.v1.ConfigService/PutConfig";
+const GET_CONFIG: &str = "/stanchion.v1.ConfigService/GetConfig";
 const ACQUIRE_LOCK: &str = "/stanchion.v1.LockService/AcquireLock";
 const WATCH_CONFIGS: &str = "/stanchion.v1.ConfigService/WatchConfigs";
 
@@ -90,6 +92,42 @@ async fn a_call_that_waits_for_a_lock_has_the_deadline_of_its_caller_and_no_othe
     let took = begun.elapsed();
     assert!(
         took >= Duration::from_millis(700) && took < SOON,
+        "{took:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_waits_for_a_change_has_the_deadline_of_its_caller_and_no_other() {
+    let backend = Backend::embedded().await;
+    let mut settings = backend.settings();
+    settings.rpc.default_deadline = Duration::from_millis(100);
+    settings.rpc.max_deadline = Duration::from_millis(200);
+    let server = backend.server_with(settings).await;
+    server.configs().put_config(put()).await.unwrap();
+    let mut client = RawClient::connect(server.address).await;
+    let wait = |timeout: Duration| GetConfigRequest {
+        key: "a".into(),
+        wait: Some(ConfigWait {
+            after_version: 1,
+            timeout: Some(timeout.try_into().unwrap()),
+        }),
+        ..GetConfigRequest::default()
+    };
+    let begun = Instant::now();
+    let timeout = Duration::from_millis(600);
+    let answer = client.call(GET_CONFIG, &[], &wait(timeout)).await;
+    assert_eq!(answer.status.code(), Code::Ok);
+    let took = begun.elapsed();
+    assert!(took >= timeout && took < SOON, "{took:?}");
+
+    let begun = Instant::now();
+    let deadline = [("grpc-timeout", "400m")];
+    let timeout = Duration::from_secs(50);
+    let answer = client.call(GET_CONFIG, &deadline, &wait(timeout)).await;
+    assert_status(&answer.status, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
+    let took = begun.elapsed();
+    assert!(
+        took >= Duration::from_millis(400) && took < SOON,
         "{took:?}"
     );
 }

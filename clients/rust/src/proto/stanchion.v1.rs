@@ -194,6 +194,8 @@ pub enum ErrorReason {
     /// any more; `metadata` says in `first` from which entry on it is. Verify
     /// without it, and note the place that is answered.
     AuditPruned = 136,
+    /// `NOT_FOUND`: what the config said at that moment is not kept any more. Stop.
+    ConfigHistoryPruned = 160,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -263,6 +265,7 @@ impl ErrorReason {
             Self::TooManySchemas => "ERROR_REASON_TOO_MANY_SCHEMAS",
             Self::TooManyPins => "ERROR_REASON_TOO_MANY_PINS",
             Self::AuditPruned => "ERROR_REASON_AUDIT_PRUNED",
+            Self::ConfigHistoryPruned => "ERROR_REASON_CONFIG_HISTORY_PRUNED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -329,6 +332,7 @@ impl ErrorReason {
             "ERROR_REASON_TOO_MANY_SCHEMAS" => Some(Self::TooManySchemas),
             "ERROR_REASON_TOO_MANY_PINS" => Some(Self::TooManyPins),
             "ERROR_REASON_AUDIT_PRUNED" => Some(Self::AuditPruned),
+            "ERROR_REASON_CONFIG_HISTORY_PRUNED" => Some(Self::ConfigHistoryPruned),
             _ => None,
         }
     }
@@ -2347,6 +2351,9 @@ pub struct GetConfigRequest {
     /// negative. Zero means any.
     #[prost(int64, tag = "4")]
     pub min_revision: i64,
+    /// Optional. Waits for a change before it answers. Unset means not.
+    #[prost(message, optional, tag = "5")]
+    pub wait: ::core::option::Option<ConfigWait>,
 }
 /// Answers `GetConfig`.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2361,6 +2368,10 @@ pub struct GetConfigResponse {
     /// since this answer is missed.
     #[prost(bytes = "bytes", tag = "3")]
     pub resume_token: ::prost::bytes::Bytes,
+    /// Output only. Whether a wait ended without a later version than that of the
+    /// request.
+    #[prost(bool, tag = "4")]
+    pub unchanged: bool,
 }
 /// Asks for configs.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2839,7 +2850,8 @@ pub mod config_service_client {
                 .insert(GrpcMethod::new("stanchion.v1.ConfigService", "PutConfig"));
             self.inner.unary(req, path, codec).await
         }
-        /// Reads a config.
+        /// Reads a config; with `wait`, once it has changed, for clients that cannot
+        /// watch. A call that waits has the deadline of its caller and no other.
         ///
         /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_NOT_FOUND`); `UNAVAILABLE`
         /// (`ERROR_REASON_REVISION_NOT_REACHED`).
@@ -2865,6 +2877,68 @@ pub mod config_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("stanchion.v1.ConfigService", "GetConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads up to 100 configs of a namespace as they are at one revision. Those
+        /// that are absent or deleted are named, which is no error.
+        ///
+        /// Errors: `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`);
+        /// `RESOURCE_EXHAUSTED` (`ERROR_REASON_RESPONSE_TOO_LARGE`) if the contents
+        /// are more than an answer holds, 4 MiB by default.
+        pub async fn batch_get_configs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BatchGetConfigsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BatchGetConfigsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/BatchGetConfigs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.ConfigService", "BatchGetConfigs"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads the version of a config that was current at a time or a revision.
+        /// Reads the store, unless that version still is.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_NOT_FOUND`) if there was no such
+        /// config yet, or (`ERROR_REASON_CONFIG_HISTORY_PRUNED`) if what it said is
+        /// not kept any more; `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn get_config_at(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetConfigAtRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetConfigAtResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/GetConfigAt",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ConfigService", "GetConfigAt"));
             self.inner.unary(req, path, codec).await
         }
         /// Lists configs whose key begins with a prefix, ordered by key, without

@@ -17,11 +17,9 @@ use std::{
 };
 
 use crate::{
-    domain::{names::Label, state::State},
+    domain::{keyspace::ConfigPath, names::Label, state::State},
     store::Revision,
 };
-
-use super::ConfigPath;
 
 pub use self::{
     approve::Violation,
