@@ -8,7 +8,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PUBLIC: [&str; 19] = [
+const PUBLIC: [&str; 22] = [
     "stanchion/v1/audit_service.proto",
     "stanchion/v1/common.proto",
     "stanchion/v1/config.proto",
@@ -19,10 +19,13 @@ const PUBLIC: [&str; 19] = [
     "stanchion/v1/config_release.proto",
     "stanchion/v1/config_schema.proto",
     "stanchion/v1/config_service.proto",
+    "stanchion/v1/election_hold.proto",
     "stanchion/v1/election_service.proto",
     "stanchion/v1/error_reason.proto",
     "stanchion/v1/health_check.proto",
+    "stanchion/v1/lock_hold.proto",
     "stanchion/v1/lock_inspection.proto",
+    "stanchion/v1/lock_mode.proto",
     "stanchion/v1/lock_service.proto",
     "stanchion/v1/operator_service.proto",
     "stanchion/v1/registry_service.proto",

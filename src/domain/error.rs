@@ -147,6 +147,9 @@ pub enum Error {
     /// The request was cancelled before it arrived: it finds the mark that its cancellation left.
     #[error("the request was undone before")]
     RequestUndone,
+    /// Another call of the same request has the claim now.
+    #[error("the same request came again and has its claim on {0} now")]
+    TakenOver(QueuePath),
     /// Others kept changing the thing while we tried to.
     #[error("{name} was changed by others again and again")]
     Conflict {

@@ -127,6 +127,9 @@ pub struct Settings {
     /// How long the place of a broken blocking call is kept, at most; a third of the session's
     /// time to live if that is less. Default 3 s.
     pub waiter_keep: Duration,
+    /// How often a stream that holds a lock or waits for one is told of the others who want it, at
+    /// most. Default 500 ms: people read it.
+    pub hold_interval: Duration,
     /// How long the mark of a cancelled create is kept. Default 60 s.
     pub fence_ttl: Duration,
     /// The time to live of this replica's presence. Default 10 s.
@@ -176,6 +179,7 @@ impl Default for Settings {
             max_pins: 100,
             max_waiters: 1000,
             waiter_keep: Duration::from_secs(3),
+            hold_interval: Duration::from_millis(500),
             fence_ttl: Duration::from_secs(60),
             replica_ttl: Duration::from_secs(10),
             audit_seal_interval: Duration::from_secs(5),

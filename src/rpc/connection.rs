@@ -75,6 +75,9 @@ pub(super) struct Peer {
     lost: Arc<AtomicBool>,
 }
 
+/// A connection under its calls; when this is dropped it is lost to them.
+struct Line(Option<Peer>);
+
 /// A connection that takes calls.
 struct Serving<T, S> {
     connection: Connection<T, Bytes>,
@@ -119,7 +122,9 @@ pub(super) async fn serve<S, B>(
         }
         None => return,
     };
-    let mut serving = Serving::new(connection, &terms, service, peer.clone());
+    // Dropped with the connection whatever ends it, even in the middle.
+    let mut line = Some(Line(peer.clone()));
+    let mut serving = Serving::new(connection, &terms, service, peer);
     let mut drained = pin!(drain.cancelled());
     let mut draining = false;
     let mut ended = Poll::Pending;
@@ -131,8 +136,8 @@ pub(super) async fn serve<S, B>(
         if ended.is_pending() {
             ended = serving.poll(context);
             // Its calls are on the same thread, and learn of it later.
-            if let (Poll::Ready(_), Some(peer)) = (&ended, &peer) {
-                peer.lost.store(true, Ordering::Relaxed);
+            if ended.is_ready() {
+                drop(line.take());
             }
         }
         // Whatever it had to say goes out at once, and together.
@@ -190,6 +195,16 @@ impl Peer {
     /// Says whether the connection has ended under its calls.
     pub(super) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
+    }
+}
+
+// === impl Line ===
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(peer) = &self.0 {
+            peer.lost.store(true, Ordering::Relaxed);
+        }
     }
 }
 

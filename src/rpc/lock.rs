@@ -1,5 +1,6 @@
 //! `LockService`: locks, their holders and those who wait.
 
+mod hold;
 mod oversight;
 
 use std::sync::Arc;
@@ -9,9 +10,9 @@ use stanchion_client::proto::{
     self, AcquireLockRequest, AcquireLockResponse, CheckFencingTokenRequest,
     CheckFencingTokenResponse, FindDeadlocksRequest, FindDeadlocksResponse,
     ForceReleaseLockRequest, ForceReleaseLockResponse, GetLockRequest, GetLockResponse,
-    ListLocksRequest, ListLocksResponse, ReleaseLockRequest, ReleaseLockResponse,
-    RequestYieldRequest, RequestYieldResponse, WatchLockRequest, WatchLockResponse,
-    acquire_lock_request, release_lock_request,
+    HoldLockRequest, HoldLockResponse, ListLocksRequest, ListLocksResponse, ReleaseLockRequest,
+    ReleaseLockResponse, RequestYieldRequest, RequestYieldResponse, WatchLockRequest,
+    WatchLockResponse, acquire_lock_request, release_lock_request,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -28,7 +29,12 @@ use crate::{
     proto::server::lock_service_server::LockService,
     rpc::{
         Context, Peer,
+<<<<<<< HEAD
         convert::{Violations, caller, wire_count},
+=======
+        convert::{Violations, wire_count},
+        hold::HoldStream,
+>>>>>>> b74c85d (Hold a lock, or the lead of an election, for as long as a stream lives)
         page, status,
         watch::{self, WatchStream, watch_response},
     },
@@ -62,6 +68,7 @@ impl LockHandler {
 #[async_trait]
 impl LockService for LockHandler {
     type WatchLockStream = WatchStream<WatchLockResponse>;
+    type HoldLockStream = HoldStream<HoldLockResponse>;
 
     async fn acquire_lock(
         &self,
@@ -75,6 +82,13 @@ impl LockService for LockHandler {
             fencing_token: granted.claim.waiter.fencing_token(),
             claim: Some(claim(&granted.claim)),
         }))
+    }
+
+    async fn hold_lock(
+        &self,
+        request: Request<HoldLockRequest>,
+    ) -> Result<Response<Self::HoldLockStream>, Status> {
+        hold::answer(self, request).await
     }
 
     async fn release_lock(
@@ -228,6 +242,7 @@ fn acquire(request: AcquireLockRequest, address: String) -> Result<Acquire, Stat
         proclamation: Bytes::new(),
         address,
         guard,
+        let_go: None,
     })
 }
 

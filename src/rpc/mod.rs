@@ -27,6 +27,7 @@ pub mod watch;
 pub mod workers;
 
 mod connection;
+mod hold;
 mod peers;
 mod services;
 mod settings;

@@ -31,6 +31,7 @@ use crate::{
 };
 
 use self::keep_alive::KeepAliveStream;
+pub(super) use self::keep_alive::lost_cause;
 
 /// The most entries of a session's metadata.
 const MAX_METADATA: usize = 64;

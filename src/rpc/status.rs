@@ -236,6 +236,9 @@ fn row(error: &Error) -> Row {
         Error::NotOwner { name } => {
             Row::new(Code::FailedPrecondition, R::InstanceNotOwned).with("name", name)
         }
+        Error::TakenOver(queue) => {
+            Row::new(Code::Aborted, R::HoldTakenOver).with(named(queue), queue.path())
+        }
         Error::RequestUndone => Row::new(Code::FailedPrecondition, R::RequestUndone),
         Error::TooManyWaiters { queue, limit } => {
             Row::new(Code::ResourceExhausted, R::TooManyWaiters)

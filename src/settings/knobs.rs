@@ -144,6 +144,8 @@ knobs! {
     "How many waiters a lock may have"
     "lock.waiter_keep": Duration = domain.waiter_keep, 100 * MS..=MIN;
     "How long the place of a broken call is kept, at most; a third of the session's time to live if that is less"
+    "lock.hold_interval": Duration = domain.hold_interval, 10 * MS..=MIN;
+    "How often a stream that holds a lock or waits for one is told of the others who want it, at most"
     "lock.fence_ttl": Duration = domain.fence_ttl, SEC..=HOUR;
     "How long a cancelled create is remembered"
     "commit.timeout": Duration = domain.commit_timeout, 100 * MS..=MIN;

@@ -4,6 +4,7 @@ mod bad_input;
 mod campaigns;
 mod faults;
 mod guards;
+mod hold;
 mod loss;
 mod observing;
 mod proclamations;

@@ -6,6 +6,7 @@ mod contention;
 mod doubts;
 mod faults;
 mod guards;
+mod hold;
 mod loss;
 mod modes;
 mod oversight;

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -51,7 +51,12 @@ pub(super) struct Pending {
     abandoned: Arc<Abandoned>,
     left: Option<Left>,
     keep: Duration,
+    let_go: Option<LetGo>,
 }
+
+/// Tells a place that its client is done with it, so that nobody keeps it. Clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct LetGo(Arc<AtomicBool>);
 
 /// A place that nobody waits at.
 #[derive(Debug, Clone)]
@@ -205,11 +210,14 @@ impl Pending {
                 hold: None,
             }),
             keep,
+            let_go: None,
         }
     }
 
-    /// Leaves of the place only what `call` has of it, if its owner is reentrant.
-    pub(super) fn holds_only(&mut self, request: &Acquire, call: u64) {
+    /// Goes when the request's client lets go; and leaves of the place only what `call` has of it,
+    /// if its owner is reentrant.
+    pub(super) fn belongs_to(&mut self, request: &Acquire, call: u64) {
+        self.let_go.clone_from(&request.let_go);
         if let Some(left) = self.left.as_mut().filter(|_| request.reentrant.is_some()) {
             left.hold = Some((request.lock.clone(), call));
         }
@@ -249,11 +257,28 @@ impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(mut left) = self.left.take() {
             let now = self.abandoned.core.clock.now();
-            left.arrival = (!left.written).then(|| now + self.keep + ARRIVAL);
-            self.abandoned.leave(now + self.keep, left);
+            let keep = match &self.let_go {
+                Some(let_go) if let_go.is_said() => Duration::ZERO,
+                _ => self.keep,
+            };
+            left.arrival = (!left.written).then(|| now + keep + ARRIVAL);
+            self.abandoned.leave(now + keep, left);
         }
         self.abandoned.open.fetch_sub(1, Ordering::AcqRel);
         self.abandoned.changed.notify_one();
+    }
+}
+
+// === impl LetGo ===
+
+impl LetGo {
+    /// The client is done.
+    pub(super) fn say(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_said(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 }
 

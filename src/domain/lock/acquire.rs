@@ -14,10 +14,10 @@ use crate::{
 
 use super::{
     Claim, LockMode, Locks, Waiter,
-    abandoned::Pending,
+    abandoned::{LetGo, Pending},
     reentrant::{Hold, identity, joined},
     release::find_key,
-    wait::{ARRIVAL, Ticket, Turn, read},
+    wait::{ARRIVAL, Spot, Ticket, read},
 };
 
 /// How often a call starts over because others were faster, before it is told so.
@@ -48,6 +48,8 @@ pub struct Acquire {
     pub address: String,
     /// Queues only while this holds.
     pub guard: Option<Guard>,
+    /// Says when its client is done with it, if it lives no longer than its call.
+    pub let_go: Option<LetGo>,
 }
 
 /// How long a call waits for its turn.
@@ -75,7 +77,7 @@ enum Entered {
     /// The call has a place.
     Queued(Ticket),
     /// The queue was empty, which is what an exclusive claim that does not wait asks for.
-    Granted(Granted),
+    Granted(Granted, Ticket),
     /// Somebody changed what the attempt was built on.
     Again,
 }
@@ -99,7 +101,18 @@ impl Locks {
     /// [`Error::TooManyWaiters`], [`Error::SessionFull`], [`Error::PermitsDiffer`],
     /// [`Error::ClaimDiffers`], [`Error::TooManyHolds`], [`Error::GuardFailed`],
     /// [`Error::Draining`].
-    pub async fn acquire(&self, mut request: Acquire) -> Result<Granted, Error> {
+    pub async fn acquire(&self, request: Acquire) -> Result<Granted, Error> {
+        let (granted, ticket) = self.take_place(request, |_| {}).await?;
+        ticket.pending.settled();
+        Ok(granted)
+    }
+
+    /// The same, with the place that holds the lock; `entered` hears of each that is taken.
+    pub(super) async fn take_place(
+        &self,
+        mut request: Acquire,
+        entered: impl Fn(&Spot),
+    ) -> Result<(Granted, Ticket), Error> {
         if request.wait == Wait::For(Duration::ZERO) {
             request.wait = Wait::No;
         }
@@ -114,12 +127,13 @@ impl Locks {
                 return Err(Error::Draining);
             }
             match self.enter(&request).await? {
-                Entered::Granted(granted) => return Ok(granted),
+                Entered::Granted(granted, ticket) => return Ok((granted, ticket)),
                 Entered::Again => {}
                 Entered::Queued(ticket) => {
-                    match self.await_turn(&request, ticket, deadline).await? {
-                        Turn::Granted(granted) => return Ok(granted),
-                        Turn::Again => {}
+                    entered(&ticket.spot);
+                    let turn = self.await_turn(&request, ticket, deadline).await?;
+                    if let Some(granted) = turn {
+                        return Ok(granted);
                     }
                 }
             }
@@ -214,7 +228,7 @@ impl Locks {
                 .when(Compare::empty(self.core.keys.queue(lock)));
         }
         let mut pending = Pending::new(&self.abandoned, key, value, self.keep(session));
-        pending.holds_only(request, call);
+        pending.belongs_to(request, call);
         let response = match self.core.commit(request.guard.as_ref(), txn).await {
             Ok(response) => response,
             // It may have been written, or be written yet.
@@ -234,19 +248,16 @@ impl Locks {
                 mod_revision: response.revision,
                 ..waiter
             };
+            pending.written();
+            let ticket = Ticket::new(&waiter, call, view, pending);
             if alone {
-                pending.settled();
-                return Ok(Entered::Granted(Granted {
+                let granted = Granted {
                     claim: Arc::new(Claim::held(lock.clone(), waiter)),
                     revision: response.revision,
-                }));
+                };
+                return Ok(Entered::Granted(granted, ticket));
             }
-            pending.written();
-            return Ok(Entered::Queued(Ticket {
-                place: waiter.place(),
-                epoch: view.state.epoch.id,
-                pending,
-            }));
+            return Ok(Entered::Queued(ticket));
         }
         let epoch = response.found(4).map_or(0, |epoch| epoch.mod_revision);
         if epoch != view.state.epoch.revision || response.revision < view.revision {
@@ -262,11 +273,8 @@ impl Locks {
             if found.call == waiter.call {
                 // The first answer was lost.
                 pending.written();
-                return Ok(Entered::Queued(Ticket {
-                    place: found.place(),
-                    epoch: view.state.epoch.id,
-                    pending,
-                }));
+                let ticket = Ticket::new(&found, call, view, pending);
+                return Ok(Entered::Queued(ticket));
             }
             pending.settled();
             return self.take_up(request, session, view, &found).await;
@@ -344,7 +352,7 @@ impl Locks {
                 .otherwise(Operation::get(fence));
         }
         let mut pending = Pending::new(&self.abandoned, key, value, self.keep(session));
-        pending.holds_only(request, call);
+        pending.belongs_to(request, call);
         let response = match self.core.commit(request.guard.as_ref(), txn).await {
             Ok(response) => response,
             Err(error @ Error::CommitUnknown(_)) => return Err(error),
@@ -353,11 +361,11 @@ impl Locks {
                 return Err(error);
             }
         };
-        let mine = match response.found(0) {
-            None => response.succeeded,
-            Some(kv) => read(kv)?.call == waiter.call,
+        let written = match response.found(0) {
+            None => response.succeeded.then_some(response.revision),
+            Some(kv) => (read(kv)?.call == call).then_some(kv.mod_revision),
         };
-        if !mine {
+        let Some(written) = written else {
             pending.settled();
             if response.found(1).is_some() {
                 return Err(Error::RequestUndone);
@@ -365,16 +373,14 @@ impl Locks {
             // What the cache shows is older than what is there: look again when it is not.
             self.core.cache.reached(response.revision, ARRIVAL).await;
             return Ok(Entered::Again);
-        }
+        };
         pending.written();
         if response.succeeded && response.revision <= view.revision {
             return self.doubt().await;
         }
-        Ok(Entered::Queued(Ticket {
-            place: found.place(),
-            epoch: view.state.epoch.id,
-            pending,
-        }))
+        waiter.mod_revision = written;
+        let ticket = Ticket::new(&waiter, call, view, pending);
+        Ok(Entered::Queued(ticket))
     }
 
     /// The store is in another epoch than we are, or at a revision that it had before: it lost

@@ -16,6 +16,7 @@
 
 mod abandoned;
 mod acquire;
+mod hold;
 mod leader;
 mod mode;
 mod oversight;
@@ -36,7 +37,9 @@ use self::{abandoned::Abandoned, oversight::Ledger, turnstile::Turnstile};
 use super::{Core, session::Sessions};
 
 pub use self::{
+    abandoned::LetGo,
     acquire::{Acquire, Granted, Wait},
+    hold::{Holding, IsLost, News, Told},
     leader::LeaderOf,
     mode::{Admission, LockMode, Permits},
     oversight::{

@@ -164,6 +164,12 @@ impl LockQueue {
         self.claims.len() - self.holders().count()
     }
 
+    /// How many wait up to the place, itself included.
+    pub fn position(&self, place: &Place) -> usize {
+        let before = self.claims.range(..=place.clone());
+        before.filter(|(_, claim)| !claim.held).count()
+    }
+
     /// Who stands at the key.
     pub fn find(&self, key: &[u8]) -> Option<&Arc<Claim>> {
         self.claims.values().find(|claim| claim.waiter.key == key)

@@ -18,15 +18,19 @@ use crate::{
     },
 };
 
-/// What queues consist of.
-const KINDS: [usize; 2] = [Kind::Lock as usize, Kind::Candidate as usize];
+/// What queues consist of, and which calls have their places.
+const KINDS: [usize; 3] = [
+    Kind::Lock as usize,
+    Kind::Candidate as usize,
+    Kind::TakenUp as usize,
+];
 /// How long to wait before looking again for a cache that has nothing to show.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where calls wait.
 #[derive(Default)]
 pub(super) struct Turnstile {
-    /// By the key of the place.
+    /// By the key of the place, or by what the keys of all places of a queue begin with.
     seats: Mutex<HashMap<Bytes, watch::Sender<()>>>,
 }
 
@@ -52,6 +56,11 @@ impl Turnstile {
             key: key.clone(),
             called,
         }
+    }
+
+    /// Takes a seat that is called whatever happens to any place of the queue of this one.
+    pub(super) fn seat_of_queue(self: &Arc<Self>, key: &Bytes) -> Seat {
+        self.seat(&key.slice(..queue_of(key).len()))
     }
 
     /// Follows the queues until `shutdown`.
@@ -88,8 +97,12 @@ impl Turnstile {
         }
     }
 
-    fn call(&self, key: &Bytes) {
-        if let Some(seat) = self.lock().get(key) {
+    fn call(&self, key: &[u8]) {
+        let seats = self.lock();
+        for seat in [seats.get(key), seats.get(queue_of(key))]
+            .into_iter()
+            .flatten()
+        {
             seat.send_replace(());
         }
     }
@@ -103,6 +116,12 @@ impl Turnstile {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Bytes, watch::Sender<()>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the key of a place has in common with all others of its queue.
+fn queue_of(key: &[u8]) -> &[u8] {
+    let end = key.iter().rposition(|byte| *byte == b'/');
+    end.map_or(key, |end| &key[..=end])
 }
 
 // === impl Seat ===
@@ -135,6 +154,18 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+
+    #[test]
+    fn whoever_follows_a_queue_is_called_for_all_its_places_and_for_no_other() {
+        let turnstile = Arc::new(Turnstile::default());
+        let key = |name: &'static str| Bytes::from_static(name.as_bytes());
+        let mut queue = turnstile.seat_of_queue(&key("lock/a/b/1.2"));
+        turnstile.call(&key("lock/a/b/3.4"));
+        assert!(queue.called().now_or_never().is_some());
+        turnstile.call(&key("lock/a/bc/3.4"));
+        turnstile.call(&key("elect/a/b/3.4"));
+        assert!(queue.called().now_or_never().is_none());
+    }
 
     #[test]
     fn only_the_one_who_is_called_wakes_and_an_empty_seat_is_forgotten() {

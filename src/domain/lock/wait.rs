@@ -28,42 +28,62 @@ pub(super) const ARRIVAL: Duration = Duration::from_secs(1);
 
 /// A place in the queue that this call waits at.
 pub(super) struct Ticket {
-    pub(super) place: Place,
-    /// The epoch in which it was taken.
-    pub(super) epoch: u64,
+    pub(super) spot: Spot,
     pub(super) pending: Pending,
 }
 
-/// What came of waiting.
-pub(super) enum Turn {
-    Granted(Granted),
-    /// The store lost data: the place may be there or not.
-    Again,
+/// Which place it is, and which call has it.
+#[derive(Debug, Clone)]
+pub(super) struct Spot {
+    pub(super) place: Place,
+    /// The epoch in which it was taken.
+    pub(super) epoch: u64,
+    /// Names the call.
+    pub(super) call: u64,
+    /// The revision at which the call took it.
+    pub(super) written: Revision,
+}
+
+// === impl Ticket ===
+
+impl Ticket {
+    /// The place that `call` took by writing `waiter`.
+    pub(super) fn new(waiter: &Waiter, call: u64, view: &View, pending: Pending) -> Self {
+        Self {
+            spot: Spot {
+                place: waiter.place(),
+                epoch: view.state.epoch.id,
+                call,
+                written: waiter.mod_revision,
+            },
+            pending,
+        }
+    }
 }
 
 // === impl Locks ===
 
 impl Locks {
-    /// Waits until the place holds the lock, at most until `deadline`.
+    /// Waits until the place holds the lock, at most until `deadline`. `None`: the store lost data,
+    /// and the place may be there or not.
     pub(super) async fn await_turn(
         &self,
         request: &Acquire,
         ticket: Ticket,
         deadline: Option<Instant>,
-    ) -> Result<Turn, Error> {
-        let mut seat = self.turnstile.seat(&ticket.place.key);
-        let arrived = ticket.place.create_revision;
+    ) -> Result<Option<(Granted, Ticket)>, Error> {
+        let mut seat = self.turnstile.seat(&ticket.spot.place.key);
+        let arrived = ticket.spot.place.create_revision;
         loop {
             let view = self.core.cache.view()?;
-            if view.state.epoch.id != ticket.epoch {
-                return Ok(Turn::Again);
+            if view.state.epoch.id != ticket.spot.epoch {
+                return Ok(None);
             }
             if view.revision >= arrived {
-                match standing(&view, &request.lock, &ticket.place) {
+                match standing(&view, &request.lock, &ticket.spot.place) {
                     Standing::Held(claim) => {
                         if let Some(granted) = self.grant(request, &ticket, claim, view).await? {
-                            ticket.pending.settled();
-                            return Ok(Turn::Granted(granted));
+                            return Ok(Some((granted, ticket)));
                         }
                         continue;
                     }
@@ -86,7 +106,7 @@ impl Locks {
                 () = seat.called(), if view.revision >= arrived => {}
                 _ = self.core.cache.reached(arrived, ARRIVAL), if view.revision < arrived => {}
                 () = out_of_time => {
-                    return self.leave(request, ticket).await.map(Turn::Granted);
+                    return self.leave(request, ticket).await.map(Some);
                 }
             }
         }
@@ -106,10 +126,10 @@ impl Locks {
             (claim, view)
         } else {
             let view = self.look_anew().await?;
-            if view.state.epoch.id != ticket.epoch {
+            if view.state.epoch.id != ticket.spot.epoch {
                 return Ok(None);
             }
-            match standing(&view, &request.lock, &ticket.place) {
+            match standing(&view, &request.lock, &ticket.spot.place) {
                 Standing::Held(claim) => (claim, view),
                 Standing::Waiting | Standing::Gone => return Ok(None),
             }
@@ -131,7 +151,7 @@ impl Locks {
         ticket: &Ticket,
         view: &View,
     ) -> Result<Option<Granted>, Error> {
-        let place = &ticket.place;
+        let place = &ticket.spot.place;
         let mut look = Txn::new()
             .when(Compare::create_revision(
                 place.key.clone(),
@@ -162,18 +182,18 @@ impl Locks {
 
     /// The time is over: gives the place up, unless it holds the lock. The store has the last word
     /// on a place that nobody is before; whether it goes with those who are, the cache says.
-    async fn leave(&self, request: &Acquire, ticket: Ticket) -> Result<Granted, Error> {
-        let arrived = ticket.place.create_revision;
+    async fn leave(&self, request: &Acquire, ticket: Ticket) -> Result<(Granted, Ticket), Error> {
+        let Spot { place, epoch, .. } = ticket.spot.clone();
+        let arrived = place.create_revision;
         self.core.cache.reached(arrived, ARRIVAL).await;
         let view = self.core.cache.view()?;
-        if let Standing::Held(claim) = standing(&view, &request.lock, &ticket.place)
-            && view.state.epoch.id == ticket.epoch
+        if let Standing::Held(claim) = standing(&view, &request.lock, &place)
+            && view.state.epoch.id == epoch
             && let Some(granted) = self.grant(request, &ticket, claim, view.clone()).await?
         {
-            ticket.pending.settled();
-            return Ok(granted);
+            return Ok((granted, ticket));
         }
-        let key = ticket.place.key.clone();
+        let key = place.key;
         if let Some(call) = ticket.pending.hold() {
             let mine = |hold: &Hold| hold.call == call;
             let left = reentrant::leave(&self.core, &request.lock, &key, None, mine, |_| {}).await;
@@ -198,23 +218,23 @@ impl Locks {
             .otherwise(Operation::get(key.clone()));
         let txn = Txn::new()
             .when(Compare::exists(key.clone()))
-            .when(Compare::none_older(queue, ticket.place.create_revision))
+            .when(Compare::none_older(queue, arrived))
             .when_all(self.core.open_compares(&view))
             .then(Operation::get(key))
             .otherwise(Operation::Txn(delete));
         let response = self.core.commit(None, txn).await?;
         if response.revision < view.revision || !self.core.cache.is_confirmed() {
             self.look_anew().await?;
-            if self.core.cache.view()?.state.epoch.id != ticket.epoch {
+            if self.core.cache.view()?.state.epoch.id != epoch {
                 return Err(Error::LocksClosed);
             }
         }
         if let Some(kv) = response.found(0) {
-            ticket.pending.settled();
-            return Ok(Granted {
+            let granted = Granted {
                 claim: Arc::new(Claim::held(request.lock.clone(), read(kv)?)),
                 revision: response.revision,
-            });
+            };
+            return Ok((granted, ticket));
         }
         let there = match response.responses.first() {
             // Deleted by us, or taken up by another call of the request, which waits on.

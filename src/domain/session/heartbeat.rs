@@ -12,6 +12,11 @@ use super::{
 // === impl Sessions ===
 
 impl Sessions {
+    /// How long a session surely lives, if its heartbeats come here.
+    pub fn surely_alive(&self, session: &SessionId) -> Option<Alive> {
+        self.renewals.alive(session)
+    }
+
     /// Notes a heartbeat. One that comes when the renewal of its session is due waits for it, so
     /// that all of them share it; one of a session that is new to this replica always does.
     ///

@@ -86,6 +86,8 @@ pub enum LockLost {
     Removed,
     /// The store lost it.
     EpochChanged,
+    /// It went with the session, of which sessions are told in another way.
+    Session,
 }
 
 // === impl Loss ===

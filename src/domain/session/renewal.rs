@@ -158,6 +158,11 @@ impl Renewals {
         }
     }
 
+    /// How long a session surely lives, if that is known here.
+    pub(super) fn alive(&self, id: &SessionId) -> Option<Alive> {
+        self.schedule().entries.get(id)?.alive()
+    }
+
     /// Forgets a session that has ended, and says whether it ended before its time: then it was
     /// not its silence that ended it.
     pub(super) fn ended(&self, id: &SessionId) -> bool {

@@ -41,6 +41,8 @@ pub enum Kind {
     Candidate,
     /// The leaders of elections
     Election,
+    /// A [`Claim`], whenever another call took it up: that others do not see
+    TakenUp,
 }
 
 /// One thing that can be watched.

@@ -92,12 +92,11 @@ pub(super) fn put(
             (waiter, Err(error))
         }
     };
-    state.own(
-        waiter.session,
-        Owned::Waiter(path.clone(), waiter.key.clone()),
-    );
+    let owned = Owned::Waiter(path.clone(), waiter.key.clone());
+    let known = state.own(waiter.session, owned);
     let mut queue = touch(state, touched, &path).unwrap_or_else(|| LockQueue::new(path.clone()));
-    let before = queue.find(&waiter.key).cloned();
+    // Whoever is new is not looked for among all the others.
+    let before = known.then(|| queue.find(&waiter.key).cloned()).flatten();
     let mut claim = Claim {
         lock: path.clone(),
         held: false,
@@ -159,7 +158,12 @@ pub(super) fn settle(
             None => continue,
         };
         set_aside_void(state, &mut after);
-        grant(&mut after, state.closed.is_none(), revision);
+        grant(
+            &mut after,
+            before.as_deref(),
+            state.closed.is_none(),
+            revision,
+        );
         let key = Bytes::from(path.path());
         let forced = state.forced.clone();
         let why = |claim: &Claim| {
@@ -177,21 +181,24 @@ pub(super) fn settle(
         };
         let none = imbl::OrdMap::new();
         let old = before.as_ref().map_or(&none, |queue| &queue.claims);
-        let told = changes.len();
+        let mut told = false;
         for difference in old.diff(&after.claims) {
             let (before, after) = match difference {
                 DiffItem::Add(_, after) => (None, Some(after)),
                 DiffItem::Remove(_, before) => (Some(before), None),
                 DiffItem::Update { old, new } => (Some(old.1), Some(new.1)),
             };
-            let Some(either) = after.or(before).filter(|_| looks(before) != looks(after)) else {
+            let Some(either) = after.or(before) else {
                 continue;
             };
+            let kind = match path.kind {
+                _ if looks(before) == looks(after) => Kind::TakenUp,
+                QueueKind::Lock => Kind::Lock,
+                QueueKind::Election => Kind::Candidate,
+            };
+            told |= kind != Kind::TakenUp;
             changes.push(Change {
-                kind: match path.kind {
-                    QueueKind::Lock => Kind::Lock,
-                    QueueKind::Election => Kind::Candidate,
-                } as usize,
+                kind: kind as usize,
                 key: claim_key(&key, &either.waiter),
                 before: before.cloned().map(Item::Claim),
                 after: after.cloned().map(Item::Claim),
@@ -215,7 +222,7 @@ pub(super) fn settle(
         if wanted != before.is_some() {
             state.count_queue(&path, wanted);
         }
-        if changes.len() > told {
+        if told {
             after.visible_revision = revision;
         }
         replace(state, &path, after);
@@ -238,19 +245,26 @@ fn replace(state: &mut State, path: &QueuePath, queue: LockQueue) {
     }
 }
 
-/// Finds who has what the queue is for: nobody unless locks are `open`.
-fn grant(queue: &mut LockQueue, open: bool, revision: Revision) {
+/// Finds who has what the queue is for: nobody unless locks are `open`. Looks no further than to the
+/// first who waits and to the last who had it `before`: nobody behind both is concerned.
+fn grant(queue: &mut LockQueue, before: Option<&LockQueue>, open: bool, revision: Revision) {
+    let last = before.and_then(|before| before.holders().last());
+    let last = last.map(|claim| claim.waiter.place());
     let mut admission = Admission::default();
-    let holds = |claim: &Arc<Claim>| open && admission.admits(claim.waiter.mode);
-    let differs = queue.claims.values().map(holds).zip(queue.claims.values());
-    let differs: Vec<_> = differs
-        .filter(|(held, claim)| *held != claim.held)
-        .map(|(held, claim)| Claim {
-            held,
-            visible_revision: revision,
-            ..Claim::clone(claim)
-        })
-        .collect();
+    let mut differs = Vec::new();
+    for (place, claim) in &queue.claims {
+        let held = open && admission.admits(claim.waiter.mode);
+        if held != claim.held {
+            differs.push(Claim {
+                held,
+                visible_revision: revision,
+                ..Claim::clone(claim)
+            });
+        }
+        if !held && last.as_ref().is_none_or(|last| place >= last) {
+            break;
+        }
+    }
     for claim in differs {
         queue.claims.insert(claim.waiter.place(), Arc::new(claim));
     }

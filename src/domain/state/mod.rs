@@ -287,7 +287,7 @@ impl Projection for StateProjection {
     type Item = Item;
     type Cause = Cause;
 
-    const KINDS: usize = 11;
+    const KINDS: usize = 12;
 
     fn apply(&self, state: &mut State, revision: Revision, events: &[Event]) -> Vec<Change<Self>> {
         let mut touched = Touched::default();

@@ -72,11 +72,12 @@ impl State {
         self.usage.get(namespace.as_str().as_bytes())
     }
 
-    pub(super) fn own(&mut self, session: SessionId, owned: Owned) {
+    /// Notes what hangs on a session; says whether it did already.
+    pub(super) fn own(&mut self, session: SessionId, owned: Owned) -> bool {
         let namespace = owned.namespace();
         let known = self.owned.entry(session).or_default().insert(owned);
         if known.is_some() {
-            return;
+            return true;
         }
         let lives = self.sessions.contains_key(&session);
         self.count_in(&namespace, |usage| {
@@ -86,6 +87,7 @@ impl State {
                 usage.sessions += 1;
             }
         });
+        false
     }
 
     pub(super) fn disown(&mut self, session: SessionId, owned: &Owned) {

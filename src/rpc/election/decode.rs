@@ -54,6 +54,7 @@ pub(super) fn campaign(request: CampaignRequest) -> Result<Acquire, Status> {
         // What is shown of candidates does not say it.
         address: String::new(),
         guard,
+        let_go: None,
     })
 }
 

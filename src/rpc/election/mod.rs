@@ -2,13 +2,15 @@
 
 mod decode;
 mod encode;
+mod hold;
 
 use std::sync::Arc;
 
 use stanchion_client::proto::{
     self, CampaignRequest, CampaignResponse, GetLeaderRequest, GetLeaderResponse,
-    ListElectionsRequest, ListElectionsResponse, ObserveLeaderRequest, ObserveLeaderResponse,
-    ProclaimRequest, ProclaimResponse, ResignRequest, ResignResponse,
+    HoldLeadershipRequest, HoldLeadershipResponse, ListElectionsRequest, ListElectionsResponse,
+    ObserveLeaderRequest, ObserveLeaderResponse, ProclaimRequest, ProclaimResponse, ResignRequest,
+    ResignResponse,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -24,6 +26,7 @@ use crate::{
     rpc::{
         Context,
         convert::Violations,
+        hold::HoldStream,
         page, status,
         watch::{self, WatchStream, watch_response},
     },
@@ -57,6 +60,7 @@ impl ElectionHandler {
 #[async_trait]
 impl ElectionService for ElectionHandler {
     type ObserveLeaderStream = WatchStream<ObserveLeaderResponse>;
+    type HoldLeadershipStream = HoldStream<HoldLeadershipResponse>;
 
     async fn campaign(
         &self,
@@ -69,6 +73,13 @@ impl ElectionService for ElectionHandler {
             term: elected.claim.waiter.fencing_token(),
             leader: Some(encode::candidate(&elected.claim)),
         }))
+    }
+
+    async fn hold_leadership(
+        &self,
+        request: Request<HoldLeadershipRequest>,
+    ) -> Result<Response<Self::HoldLeadershipStream>, Status> {
+        hold::answer(&self.context, request).await
     }
 
     async fn proclaim(

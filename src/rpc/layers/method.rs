@@ -76,6 +76,8 @@ impl Method {
                     "AcquireLock",
                     "Campaign",
                     "DrainInstance",
+                    "HoldLeadership",
+                    "HoldLock",
                     "ObserveLeader",
                     "VerifyAudit",
                 ]
@@ -101,7 +103,9 @@ mod tests {
                     "stanchion.v1.SessionService/KeepAlive",
                     "stanchion.v1.ElectionService/Campaign",
                     "stanchion.v1.ElectionService/ObserveLeader",
+                    "stanchion.v1.ElectionService/HoldLeadership",
                     "stanchion.v1.LockService/AcquireLock",
+                    "stanchion.v1.LockService/HoldLock",
                     "stanchion.v1.RegistryService/DrainInstance",
                     "stanchion.v1.AuditService/VerifyAudit",
                     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

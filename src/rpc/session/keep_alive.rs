@@ -321,11 +321,7 @@ fn lock_lost(session_id: String, queue: &QueuePath, token: i64, cause: &LockLost
         LockLost::Forced(by) => by.clone(),
         _ => Arc::default(),
     };
-    let cause = match cause {
-        LockLost::Forced(_) => proto::LockLostCause::Forced,
-        LockLost::Removed => proto::LockLostCause::Removed,
-        LockLost::EpochChanged => proto::LockLostCause::EpochChanged,
-    };
+    let cause = lost_cause(cause);
     match queue.kind {
         QueueKind::Lock => Message::LockLost(proto::LockLost {
             session_id,
@@ -343,6 +339,16 @@ fn lock_lost(session_id: String, queue: &QueuePath, token: i64, cause: &LockLost
             term: token,
             cause: cause.into(),
         }),
+    }
+}
+
+/// Why a lock, or the lead of an election, is lost.
+pub(in crate::rpc) fn lost_cause(cause: &LockLost) -> proto::LockLostCause {
+    match cause {
+        LockLost::Forced(_) => proto::LockLostCause::Forced,
+        LockLost::Removed => proto::LockLostCause::Removed,
+        LockLost::EpochChanged => proto::LockLostCause::EpochChanged,
+        LockLost::Session => proto::LockLostCause::SessionLost,
     }
 }
 

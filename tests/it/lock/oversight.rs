@@ -16,7 +16,7 @@ use tonic::Streaming;
 use super::*;
 
 /// A stream of heartbeats of one session.
-struct Beats {
+pub(super) struct Beats {
     send: mpsc::Sender<KeepAliveRequest>,
     answers: Streaming<KeepAliveResponse>,
 }
@@ -25,7 +25,7 @@ struct Beats {
 
 impl Beats {
     /// Opens a stream that is told of what happens to the session from then on.
-    async fn open(server: &Server, session: &str) -> Self {
+    pub(super) async fn open(server: &Server, session: &str) -> Self {
         let (send, requests) = mpsc::channel(4);
         let request = KeepAliveRequest {
             session_id: session.into(),
@@ -40,7 +40,7 @@ impl Beats {
     }
 
     /// The next thing told that is no answer to a heartbeat.
-    async fn told(&mut self) -> Message {
+    pub(super) async fn told(&mut self) -> Message {
         assert!(!self.send.is_closed());
         let told = async {
             loop {
@@ -56,13 +56,13 @@ impl Beats {
     }
 }
 
-async fn force(server: &Server, lock: &str, token: i64) -> ForceReleaseLockResponse {
+pub(super) async fn force(server: &Server, lock: &str, token: i64) -> ForceReleaseLockResponse {
     let request = forced(lock, token);
     let answer = server.locks().force_release_lock(request).await;
     answer.unwrap().into_inner()
 }
 
-fn forced(lock: &str, fencing_token: i64) -> ForceReleaseLockRequest {
+pub(super) fn forced(lock: &str, fencing_token: i64) -> ForceReleaseLockRequest {
     ForceReleaseLockRequest {
         lock: lock.into(),
         fencing_token,

@@ -152,6 +152,9 @@ pub enum ErrorReason {
     /// `RESOURCE_EXHAUSTED`: the reentrant owner acquired the lock as often as it
     /// may without releasing it (64). Nothing was changed. Release some.
     TooManyHolds = 142,
+    /// `ABORTED`: the same request came again, and its new stream, or call, has the
+    /// claim now. Nothing was lost. Stop following this stream.
+    HoldTakenOver = 143,
     /// `ABORTED`: configs of the release are not as expected; `metadata` has their
     /// `count`, and in `keys` the first ten, separated by blanks. Nothing was
     /// changed. Read them again, then retry.
@@ -252,6 +255,7 @@ impl ErrorReason {
             Self::PermitsDiffer => "ERROR_REASON_PERMITS_DIFFER",
             Self::ClaimDiffers => "ERROR_REASON_CLAIM_DIFFERS",
             Self::TooManyHolds => "ERROR_REASON_TOO_MANY_HOLDS",
+            Self::HoldTakenOver => "ERROR_REASON_HOLD_TAKEN_OVER",
             Self::ConfigsChanged => "ERROR_REASON_CONFIGS_CHANGED",
             Self::ReleaseAlreadyExists => "ERROR_REASON_RELEASE_ALREADY_EXISTS",
             Self::ReleaseNotFound => "ERROR_REASON_RELEASE_NOT_FOUND",
@@ -319,6 +323,7 @@ impl ErrorReason {
             "ERROR_REASON_PERMITS_DIFFER" => Some(Self::PermitsDiffer),
             "ERROR_REASON_CLAIM_DIFFERS" => Some(Self::ClaimDiffers),
             "ERROR_REASON_TOO_MANY_HOLDS" => Some(Self::TooManyHolds),
+            "ERROR_REASON_HOLD_TAKEN_OVER" => Some(Self::HoldTakenOver),
             "ERROR_REASON_CONFIGS_CHANGED" => Some(Self::ConfigsChanged),
             "ERROR_REASON_RELEASE_ALREADY_EXISTS" => Some(Self::ReleaseAlreadyExists),
             "ERROR_REASON_RELEASE_NOT_FOUND" => Some(Self::ReleaseNotFound),
@@ -3590,821 +3595,6 @@ pub mod config_service_client {
         }
     }
 }
-/// An election and its candidates.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Election {
-    /// Output only. Namespace of the election.
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Output only. Name of the election.
-    #[prost(string, tag = "2")]
-    pub election: ::prost::alloc::string::String,
-    /// Output only. Who leads. Unset if there are no candidates, or if nobody may
-    /// be elected for the moment because the store lost data.
-    #[prost(message, optional, tag = "3")]
-    pub leader: ::core::option::Option<Candidate>,
-    /// Output only. Who would lead next, in order. Empty in lists.
-    #[prost(message, repeated, tag = "4")]
-    pub candidates: ::prost::alloc::vec::Vec<Candidate>,
-    /// Output only. Number of candidates besides the leader.
-    #[prost(int32, tag = "5")]
-    pub candidate_count: i32,
-    /// Output only. Revision of the last change of its candidates. Zero if it has
-    /// none.
-    #[prost(int64, tag = "6")]
-    pub revision: i64,
-}
-/// Somebody who leads an election or waits to.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Candidate {
-    /// Output only. The term in which it leads, or will: positive, and larger than
-    /// every term of the election before it, data loss included. It is a fencing
-    /// token: what the leader changes accepts a write only if its term is not
-    /// smaller than the largest it has seen.
-    #[prost(int64, tag = "1")]
-    pub term: i64,
-    /// Output only. What the candidate calls itself.
-    #[prost(string, tag = "2")]
-    pub candidate: ::prost::alloc::string::String,
-    /// Output only. `client_id` of the session.
-    #[prost(string, tag = "3")]
-    pub client_id: ::prost::alloc::string::String,
-    /// Output only. Whether it leads; else it waits.
-    #[prost(bool, tag = "4")]
-    pub leads: bool,
-    /// Output only. Place among those who wait: zero for the leader, 1 for who is
-    /// next. Zero in `ObserveLeader`.
-    #[prost(int32, tag = "5")]
-    pub position: i32,
-    /// Output only. What it proclaims. Empty while it waits.
-    #[prost(bytes = "bytes", tag = "6")]
-    pub proclamation: ::prost::bytes::Bytes,
-    /// Output only. What the candidate told.
-    #[prost(btree_map = "string, string", tag = "7")]
-    pub metadata: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    /// Output only. When it became a candidate.
-    #[prost(message, optional, tag = "8")]
-    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Output only. Revision at which it was elected or last proclaimed something;
-    /// while it waits, at which it became a candidate.
-    #[prost(int64, tag = "9")]
-    pub revision: i64,
-}
-/// Stands for an election.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct CampaignRequest {
-    /// Optional. Namespace; empty means `default`.
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Required. Name of the election: 1 to 253 bytes of `A-Za-z0-9._:@-`, not `.`
-    /// or `..`. Elections and locks share no names.
-    #[prost(string, tag = "2")]
-    pub election: ::prost::alloc::string::String,
-    /// Required. The caller's open session; the candidate leads no longer than it
-    /// lives.
-    #[prost(string, tag = "3")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Optional. Name of this request, at most 128 bytes, best a UUID; identifies
-    /// the candidate within the session and makes the call safe to repeat. Empty
-    /// means that the session as such is the candidate.
-    #[prost(string, tag = "4")]
-    pub request_id: ::prost::alloc::string::String,
-    /// Optional. What the candidate calls itself, such as host and purpose; at
-    /// most 253 bytes.
-    #[prost(string, tag = "7")]
-    pub candidate: ::prost::alloc::string::String,
-    /// Optional. What it proclaims from when it is elected until `Proclaim` says
-    /// something else; at most 4 KiB.
-    #[prost(bytes = "bytes", tag = "8")]
-    pub proclamation: ::prost::bytes::Bytes,
-    /// Optional. What others may know. At most 64 entries and 4 KiB; keys of 1 to
-    /// 253 bytes.
-    #[prost(btree_map = "string, string", tag = "9")]
-    pub metadata: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    /// Optional. Stands only while a lock is held or another election is led.
-    #[prost(message, optional, tag = "10")]
-    pub guard: ::core::option::Option<Guard>,
-    /// How long to wait. Nothing means for ever.
-    #[prost(oneof = "campaign_request::Wait", tags = "5, 6")]
-    pub wait: ::core::option::Option<campaign_request::Wait>,
-}
-/// Nested message and enum types in `CampaignRequest`.
-pub mod campaign_request {
-    /// How long to wait. Nothing means for ever.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Wait {
-        /// Optional. Does not wait: fails if another candidate is there. False means
-        /// for ever.
-        #[prost(bool, tag = "5")]
-        NoWait(bool),
-        /// Optional. Waits so long; not negative. Zero means not at all.
-        #[prost(message, tag = "6")]
-        WaitTimeout(::prost_types::Duration),
-    }
-}
-/// Answers `Campaign`: the candidate leads.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct CampaignResponse {
-    /// Output only. Which state the answer shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. The term, to pass on to whatever the leader changes. It lasts
-    /// as long as the session surely lives, which only `valid_for` of its
-    /// heartbeats tells: being elected does not extend it.
-    #[prost(int64, tag = "2")]
-    pub term: i64,
-    /// Output only. The candidate.
-    #[prost(message, optional, tag = "3")]
-    pub leader: ::core::option::Option<Candidate>,
-}
-/// Asks to proclaim something.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ProclaimRequest {
-    /// Optional. Namespace; empty means `default`.
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Required. Name of the election.
-    #[prost(string, tag = "2")]
-    pub election: ::prost::alloc::string::String,
-    /// Required. Session of the leader.
-    #[prost(string, tag = "3")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Required. Its term; positive.
-    #[prost(int64, tag = "4")]
-    pub term: i64,
-    /// Optional. What the leader proclaims from now on; at most 4 KiB. Empty means
-    /// nothing.
-    #[prost(bytes = "bytes", tag = "5")]
-    pub proclamation: ::prost::bytes::Bytes,
-    /// Optional. Proclaims only while a lock is held or another election is led.
-    #[prost(message, optional, tag = "6")]
-    pub guard: ::core::option::Option<Guard>,
-}
-/// Answers `Proclaim`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ProclaimResponse {
-    /// Output only. Which state the answer shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. The leader as everybody sees it now.
-    #[prost(message, optional, tag = "2")]
-    pub leader: ::core::option::Option<Candidate>,
-}
-/// Asks to resign.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ResignRequest {
-    /// Optional. Namespace; empty means `default`.
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Required. Name of the election.
-    #[prost(string, tag = "2")]
-    pub election: ::prost::alloc::string::String,
-    /// Required. Session of the candidate.
-    #[prost(string, tag = "3")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Optional. Resigns only while a lock is held or another election is led.
-    #[prost(message, optional, tag = "6")]
-    pub guard: ::core::option::Option<Guard>,
-    /// Which candidate of the session. Nothing means the one that stands without a
-    /// `request_id`.
-    #[prost(oneof = "resign_request::Claim", tags = "4, 5")]
-    pub claim: ::core::option::Option<resign_request::Claim>,
-}
-/// Nested message and enum types in `ResignRequest`.
-pub mod resign_request {
-    /// Which candidate of the session. Nothing means the one that stands without a
-    /// `request_id`.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Claim {
-        /// Optional. Its term; positive.
-        #[prost(int64, tag = "4")]
-        Term(i64),
-        /// Optional. The `request_id` of its `Campaign`, whether or not that has
-        /// been answered or has even arrived.
-        #[prost(string, tag = "5")]
-        RequestId(::prost::alloc::string::String),
-    }
-}
-/// Answers `Resign`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ResignResponse {
-    /// Output only. Which state the answer shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. Whether this call removed the candidate; false if it was gone
-    /// already.
-    #[prost(bool, tag = "2")]
-    pub resigned: bool,
-}
-/// Asks who leads an election.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetLeaderRequest {
-    /// Optional. Namespace; empty means `default`.
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Required. Name of the election.
-    #[prost(string, tag = "2")]
-    pub election: ::prost::alloc::string::String,
-    /// Optional. How fresh the answer has to be; default cached.
-    #[prost(enumeration = "Consistency", tag = "3")]
-    pub consistency: i32,
-    /// Optional. Revision the answer has to include, waited for up to 3 s; not
-    /// negative. Zero means any.
-    #[prost(int64, tag = "4")]
-    pub min_revision: i64,
-}
-/// Answers `GetLeader`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetLeaderResponse {
-    /// Output only. Which state the answer shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. The election, with all its candidates.
-    #[prost(message, optional, tag = "2")]
-    pub election: ::core::option::Option<Election>,
-    /// Output only. Starts `ObserveLeader` of the same election, so that no change
-    /// since this answer is missed.
-    #[prost(bytes = "bytes", tag = "3")]
-    pub resume_token: ::prost::bytes::Bytes,
-}
-/// Asks for the elections of a namespace.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListElectionsRequest {
-    /// Optional. Namespace; empty means `default`.
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Optional. Shows only elections whose name begins so. Empty means all.
-    #[prost(string, tag = "2")]
-    pub prefix: ::prost::alloc::string::String,
-    /// Optional. Most elections a page may hold; 0 to 1 000, default 100, larger
-    /// means 1 000.
-    #[prost(int32, tag = "3")]
-    pub page_size: i32,
-    /// Optional. `next_page_token` of the page before, with the same selection.
-    /// Never expires. Empty means the first page.
-    #[prost(string, tag = "4")]
-    pub page_token: ::prost::alloc::string::String,
-    /// Optional. How fresh the answer has to be; default cached.
-    #[prost(enumeration = "Consistency", tag = "5")]
-    pub consistency: i32,
-    /// Optional. Revision the answer has to include, waited for up to 3 s; not
-    /// negative. Zero means any.
-    #[prost(int64, tag = "6")]
-    pub min_revision: i64,
-}
-/// Answers `ListElections`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListElectionsResponse {
-    /// Output only. Which state this page shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. The elections, ordered by name, without the candidates that
-    /// wait. What exists throughout all pages appears exactly once.
-    #[prost(message, repeated, tag = "2")]
-    pub elections: ::prost::alloc::vec::Vec<Election>,
-    /// Output only. Asks for the next page. Empty on the last one.
-    #[prost(string, tag = "3")]
-    pub next_page_token: ::prost::alloc::string::String,
-}
-/// Asks to watch who leads an election.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ObserveLeaderRequest {
-    /// Optional. Namespace; empty means `default`.
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Required. Name of the election. It may have no candidates.
-    #[prost(string, tag = "2")]
-    pub election: ::prost::alloc::string::String,
-    /// Optional. Where to continue. Unset means a snapshot first.
-    #[prost(message, optional, tag = "3")]
-    pub start: ::core::option::Option<WatchStart>,
-    /// Optional. Shortest time between two deltas; changes in between are merged,
-    /// the last state wins. 0 to 1 min, default 0: every change by itself.
-    #[prost(message, optional, tag = "4")]
-    pub min_interval: ::core::option::Option<::prost_types::Duration>,
-    /// Optional. How fresh the first message has to be; default cached.
-    #[prost(enumeration = "Consistency", tag = "5")]
-    pub consistency: i32,
-}
-/// One message of a watch on the leader of an election.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ObserveLeaderResponse {
-    /// Output only. Which state the message shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. Resumes the watch after this message, on any replica. Empty
-    /// where there is nothing to resume from: on a reset and on a snapshot before
-    /// its end.
-    #[prost(bytes = "bytes", tag = "7")]
-    pub resume_token: ::prost::bytes::Bytes,
-    /// What the message says.
-    #[prost(oneof = "observe_leader_response::Message", tags = "2, 3, 4, 5, 6")]
-    pub message: ::core::option::Option<observe_leader_response::Message>,
-}
-/// Nested message and enum types in `ObserveLeaderResponse`.
-pub mod observe_leader_response {
-    /// What the message says.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Message {
-        /// Output only. Who leads. Left out if nobody does.
-        #[prost(message, tag = "2")]
-        Snapshot(super::LeaderSnapshot),
-        /// Output only. The snapshot is complete.
-        #[prost(message, tag = "3")]
-        SnapshotEnd(super::SnapshotEnd),
-        /// Output only. What changed.
-        #[prost(message, tag = "4")]
-        Delta(super::LeaderDelta),
-        /// Output only. Nothing changed, or the stream ends.
-        #[prost(message, tag = "5")]
-        Bookmark(super::Bookmark),
-        /// Output only. Drop what was shown; a snapshot follows.
-        #[prost(message, tag = "6")]
-        Reset(super::Reset),
-    }
-}
-/// Who leads an election.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct LeaderSnapshot {
-    /// Output only. The leader: one.
-    #[prost(message, repeated, tag = "1")]
-    pub leaders: ::prost::alloc::vec::Vec<Candidate>,
-}
-/// Changes of the leader from one revision to another.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct LeaderDelta {
-    /// Output only. Revision the watch was current through before.
-    #[prost(int64, tag = "1")]
-    pub prev_revision: i64,
-    /// Output only. Revision the watch is current through afterwards.
-    #[prost(int64, tag = "2")]
-    pub revision: i64,
-    /// Output only. The change: one.
-    #[prost(message, repeated, tag = "3")]
-    pub events: ::prost::alloc::vec::Vec<LeaderEvent>,
-    /// Output only. Whether changes of several revisions are merged, the last
-    /// state winning.
-    #[prost(bool, tag = "4")]
-    pub conflated: bool,
-    /// Output only. Whether this is the last part of the delta, as it always is.
-    #[prost(bool, tag = "5")]
-    pub last_part: bool,
-}
-/// Change of who leads, or of what the leader proclaims.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct LeaderEvent {
-    /// Output only. Added: somebody leads, after nobody did. Modified: somebody
-    /// else leads, with another `term`, or the leader proclaims something else.
-    /// Deleted: nobody leads any more.
-    #[prost(enumeration = "EventType", tag = "1")]
-    pub r#type: i32,
-    /// Output only. The leader as it is now, or the last one if deleted.
-    #[prost(message, optional, tag = "2")]
-    pub leader: ::core::option::Option<Candidate>,
-    /// Output only. Why nobody leads. Only for deletions.
-    #[prost(enumeration = "DeleteCause", tag = "3")]
-    pub cause: i32,
-}
-/// Generated client implementations.
-pub mod election_service_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    use tonic::codegen::http::Uri;
-    /// Elects leaders, first come, first served: the oldest candidate leads until it
-    /// resigns or its session ends, and then the next one does. An election exists
-    /// while it has candidates.
-    ///
-    /// To lead is advice unless what the leader changes checks the term: a leader may
-    /// be paused beyond its session's life and not know that another one leads.
-    /// `guard` is that check for everything stored here. A leader steps down by
-    /// itself when `valid_for` of its session's heartbeats ends, before the next one
-    /// can be elected.
-    ///
-    /// When the store has lost data, terms begun before are void, and for as long as
-    /// former leaders may still believe in them nobody is elected: calls that wait
-    /// queue meanwhile.
-    ///
-    /// Every method may fail with `INVALID_ARGUMENT`
-    /// (`ERROR_REASON_INVALID_ARGUMENT`), `UNAVAILABLE`
-    /// (`ERROR_REASON_STORE_UNAVAILABLE`, `ERROR_REASON_STORE_NO_QUORUM`,
-    /// `ERROR_REASON_NOT_READY`, `ERROR_REASON_DRAINING`) or `DEADLINE_EXCEEDED`;
-    /// those that change something also with `FAILED_PRECONDITION`
-    /// (`ERROR_REASON_GUARD_FAILED`), `ABORTED` (`ERROR_REASON_CONFLICT`), `UNKNOWN`
-    /// (`ERROR_REASON_COMMIT_UNKNOWN`), `RESOURCE_EXHAUSTED`
-    /// (`ERROR_REASON_STORE_FULL`, `ERROR_REASON_STORE_OVERLOADED`) and
-    /// `UNAVAILABLE` (`ERROR_REASON_NEWER_FORMAT`).
-    #[derive(Debug, Clone)]
-    pub struct ElectionServiceClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl ElectionServiceClient<tonic::transport::Channel> {
-        /// Attempt to create a new client by connecting to a given endpoint.
-        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
-        where
-            D: TryInto<tonic::transport::Endpoint>,
-            D::Error: Into<StdError>,
-        {
-            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
-            Ok(Self::new(conn))
-        }
-    }
-    impl<T> ElectionServiceClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
-        }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> ElectionServiceClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            ElectionServiceClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        /// Stands for an election and answers when elected, waiting behind older
-        /// candidates: not at all, up to `wait_timeout`, or for ever. There is no
-        /// maximum on the server. That the lead is lost is told by `KeepAlive` of the
-        /// session (`leadership_lost`).
-        ///
-        /// Idempotent per session and `request_id`: repeating the call, on any
-        /// replica, keeps the place or returns the same term, and changes nothing of
-        /// what the first call told of the candidate. If the call ends without an
-        /// answer its place is kept min(3 s, TTL/3) and then given up; `Resign` with
-        /// the request id gives it up at once.
-        ///
-        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LED_BY_ANOTHER`) if another
-        /// candidate leads when the wait ends, (`ERROR_REASON_LEASE_EXPIRED`) if the
-        /// session is unknown or expires while waiting,
-        /// (`ERROR_REASON_REQUEST_UNDONE`) if the same request resigned before;
-        /// `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_WAITERS`,
-        /// `ERROR_REASON_SESSION_FULL`); `UNAVAILABLE` (`ERROR_REASON_LOCKS_CLOSED`)
-        /// if the wait ends before anybody is elected again after a loss of data.
-        pub async fn campaign(
-            &mut self,
-            request: impl tonic::IntoRequest<super::CampaignRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::CampaignResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.ElectionService/Campaign",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.ElectionService", "Campaign"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Replaces what the leader proclaims: what everybody who looks for the leader
-        /// should know of it, such as its address. Only the leader of that term can,
-        /// as decided in the transaction that writes it. Safe to repeat: to proclaim
-        /// what is proclaimed already changes nothing and wakes nobody.
-        ///
-        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_NOT_LEADER`) if the session
-        /// does not lead with that term.
-        pub async fn proclaim(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ProclaimRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ProclaimResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.ElectionService/Proclaim",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.ElectionService", "Proclaim"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Gives up the lead, or the place as a candidate. Safe to repeat: resigning
-        /// from what is gone changes nothing and succeeds. Works when the store is
-        /// full.
-        ///
-        /// By its `request_id`, a `Campaign` that waits ends, and one that arrives
-        /// within the next minute is refused (`ERROR_REASON_REQUEST_UNDONE`), unless
-        /// it led already.
-        ///
-        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_NOT_LEADER`) if the term
-        /// belongs to another session.
-        pub async fn resign(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ResignRequest>,
-        ) -> std::result::Result<tonic::Response<super::ResignResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.ElectionService/Resign",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.ElectionService", "Resign"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Reads who leads an election, and who else stands for it. An election that
-        /// nobody leads is answered without a leader.
-        ///
-        /// Errors: `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
-        pub async fn get_leader(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetLeaderRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetLeaderResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.ElectionService/GetLeader",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.ElectionService", "GetLeader"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Lists the elections that have candidates, ordered by name.
-        ///
-        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`);
-        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
-        pub async fn list_elections(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ListElectionsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListElectionsResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.ElectionService/ListElections",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new("stanchion.v1.ElectionService", "ListElections"),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-        /// Watches who leads an election and what it proclaims: a snapshot, then every
-        /// change. Resumes without gap or repetition on any replica; a watcher that
-        /// was away for long is told the present leader in one merged change. Ends with
-        /// a `final` bookmark and status OK.
-        ///
-        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_RESUME_TOKEN`);
-        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`); `RESOURCE_EXHAUSTED`
-        /// (`ERROR_REASON_SUBSCRIBER_TOO_SLOW`, `ERROR_REASON_TOO_MANY_STREAMS`).
-        pub async fn observe_leader(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ObserveLeaderRequest>,
-        ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::ObserveLeaderResponse>>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.ElectionService/ObserveLeader",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new("stanchion.v1.ElectionService", "ObserveLeader"),
-                );
-            self.inner.server_streaming(req, path, codec).await
-        }
-    }
-}
-/// A check of the health of an instance, made again and again by one of the
-/// replicas: another one takes over within an interval once that one is known to
-/// be gone. A failed check makes the instance `HEALTH_UNHEALTHY`, unless its
-/// session's end makes it `HEALTH_SUSPECT`; as long as nothing is known it is
-/// `HEALTH_UNKNOWN`, which the serving view shows.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct HealthCheck {
-    /// Optional. Name of the check, 1 to 63 bytes of `A-Za-z0-9._-`, unique in the
-    /// instance. Empty means `tcp`, `http` or `grpc`, after its kind.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Optional. Time from one check to the next, give or take 10 %; 1 s to 1 h,
-    /// default 10 s.
-    #[prost(message, optional, tag = "5")]
-    pub interval: ::core::option::Option<::prost_types::Duration>,
-    /// Optional. How long one check may take, from the resolution of the address
-    /// to the answer; 10 ms to `interval`. Default 3 s, or `interval` if that is
-    /// less.
-    #[prost(message, optional, tag = "6")]
-    pub timeout: ::core::option::Option<::prost_types::Duration>,
-    /// Optional. Failures in a row that make the instance unhealthy; 1 to 100,
-    /// default 3.
-    #[prost(int32, optional, tag = "7")]
-    pub failure_threshold: ::core::option::Option<i32>,
-    /// Optional. Successes in a row that make an unhealthy instance healthy; 1 to
-    /// 100, default 2. The first success of all is enough by itself, unless
-    /// `starts_unhealthy`.
-    #[prost(int32, optional, tag = "8")]
-    pub success_threshold: ::core::option::Option<i32>,
-    /// Optional. Time from the registration to the first check; 0 to 1 h.
-    #[prost(message, optional, tag = "9")]
-    pub initial_delay: ::core::option::Option<::prost_types::Duration>,
-    /// Optional. Whether the instance is unhealthy, instead of unknown, until the
-    /// check has succeeded.
-    #[prost(bool, tag = "10")]
-    pub starts_unhealthy: bool,
-    /// Required. What is asked.
-    #[prost(oneof = "health_check::Kind", tags = "2, 3, 4")]
-    pub kind: ::core::option::Option<health_check::Kind>,
-}
-/// Nested message and enum types in `HealthCheck`.
-pub mod health_check {
-    /// Required. What is asked.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Kind {
-        /// Whether a connection is accepted.
-        #[prost(message, tag = "2")]
-        Tcp(super::TcpCheck),
-        /// What a GET is answered.
-        #[prost(message, tag = "3")]
-        Http(super::HttpCheck),
-        /// What the gRPC health protocol says.
-        #[prost(message, tag = "4")]
-        Grpc(super::GrpcCheck),
-    }
-}
-/// Asks whether a connection is accepted. Nothing is sent.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct TcpCheck {
-    /// Optional. Name or number of a port of the instance. Empty means its first
-    /// port.
-    #[prost(string, tag = "1")]
-    pub port: ::prost::alloc::string::String,
-}
-/// Asks what a GET over HTTP/1.1 is answered. Redirects are not followed: their
-/// status counts like any other. At most 64 KiB of the answer are read.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct HttpCheck {
-    /// Optional. Name or number of a port of the instance. Empty means its first
-    /// port.
-    #[prost(string, tag = "1")]
-    pub port: ::prost::alloc::string::String,
-    /// Optional. Path with query, at most 1 024 bytes, beginning with `/`. Empty
-    /// means `/`.
-    #[prost(string, tag = "2")]
-    pub path: ::prost::alloc::string::String,
-    /// Optional. Lowest status that is a success, 100 to 599. Zero means 200.
-    #[prost(int32, tag = "3")]
-    pub min_status: i32,
-    /// Optional. Highest status that is a success, `min_status` to 599. Zero means
-    /// 299, or `min_status` if that is more.
-    #[prost(int32, tag = "4")]
-    pub max_status: i32,
-    /// Optional. Headers to send, at most 16 and 4 KiB; `host` replaces the address
-    /// of the instance. Those that are about the connection are refused.
-    #[prost(btree_map = "string, string", tag = "5")]
-    pub headers: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    /// Optional. How to use TLS. Unset means not to.
-    #[prost(message, optional, tag = "6")]
-    pub tls: ::core::option::Option<CheckTls>,
-}
-/// Asks the gRPC health protocol, `grpc.health.v1.Health/Check`. `SERVING` is the
-/// success.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GrpcCheck {
-    /// Optional. Name or number of a port of the instance. Empty means its first
-    /// port.
-    #[prost(string, tag = "1")]
-    pub port: ::prost::alloc::string::String,
-    /// Optional. Service to ask for, at most 253 bytes. Empty means the server as a
-    /// whole.
-    #[prost(string, tag = "2")]
-    pub service: ::prost::alloc::string::String,
-    /// Optional. How to use TLS. Unset means not to.
-    #[prost(message, optional, tag = "3")]
-    pub tls: ::core::option::Option<CheckTls>,
-}
-/// How a check uses TLS. Certificates are verified with those that the machine
-/// of the replica trusts, or those in its setting `checks.ca_file`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CheckTls {
-    /// Optional. Name the certificate must have. Empty means the address of the
-    /// instance.
-    #[prost(string, tag = "1")]
-    pub server_name: ::prost::alloc::string::String,
-    /// Optional. Whether any certificate will do.
-    #[prost(bool, tag = "2")]
-    pub skip_verify: bool,
-}
 /// A holder was asked to give its lock up. It may go on all the same.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct YieldRequest {
@@ -4604,850 +3794,127 @@ pub struct LockParty {
     #[prost(int64, tag = "4")]
     pub session_revision: i64,
 }
-/// A lock and who claims it.
+/// A check of the health of an instance, made again and again by one of the
+/// replicas: another one takes over within an interval once that one is known to
+/// be gone. A failed check makes the instance `HEALTH_UNHEALTHY`, unless its
+/// session's end makes it `HEALTH_SUSPECT`; as long as nothing is known it is
+/// `HEALTH_UNKNOWN`, which the serving view shows.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Lock {
-    /// Output only. Namespace of the lock.
+pub struct HealthCheck {
+    /// Optional. Name of the check, 1 to 63 bytes of `A-Za-z0-9._-`, unique in the
+    /// instance. Empty means `tcp`, `http` or `grpc`, after its kind.
     #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Output only. Name of the lock.
-    #[prost(string, tag = "2")]
-    pub lock: ::prost::alloc::string::String,
-    /// Output only. Who holds it; the one who came first, if several do. Unset if
-    /// it is free, or if nobody may hold one for the moment because the store lost
-    /// data.
-    #[prost(message, optional, tag = "3")]
-    pub holder: ::core::option::Option<LockClaim>,
-    /// Output only. Who waits, in order. Empty in lists.
-    #[prost(message, repeated, tag = "4")]
-    pub waiters: ::prost::alloc::vec::Vec<LockClaim>,
-    /// Output only. Number of waiters.
-    #[prost(int32, tag = "5")]
-    pub waiter_count: i32,
-    /// Output only. Revision of the last change of its claims. Zero if it is free.
-    #[prost(int64, tag = "6")]
-    pub revision: i64,
-    /// Output only. All who hold it, in order of their tokens. In lists, the first
-    /// 16 of them.
-    #[prost(message, repeated, tag = "7")]
-    pub holders: ::prost::alloc::vec::Vec<LockClaim>,
-    /// Output only. Number of holders.
-    #[prost(int32, tag = "8")]
-    pub holder_count: i32,
-    /// Output only. How much it was in demand, as far as the replica saw. Unset if
-    /// it saw nothing.
-    #[prost(message, optional, tag = "16")]
-    pub contention: ::core::option::Option<LockContention>,
-}
-/// A place in the queue of a lock. The first one holds it, and those behind it
-/// that go together with all before them, unless the store lost data a moment
-/// ago.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct LockClaim {
-    /// Output only. Token of the claim: positive, and larger than every token of
-    /// the lock before it, data loss included. A resource accepts a write only if
-    /// its token is not smaller than the largest it has seen.
-    #[prost(int64, tag = "1")]
-    pub fencing_token: i64,
-    /// Output only. What the owner said about itself.
-    #[prost(string, tag = "2")]
-    pub owner: ::prost::alloc::string::String,
-    /// Output only. `client_id` of the session.
-    #[prost(string, tag = "3")]
-    pub client_id: ::prost::alloc::string::String,
-    /// Output only. How the lock is claimed.
-    #[prost(enumeration = "LockMode", tag = "4")]
-    pub mode: i32,
-    /// Output only. Whether the claim holds the lock; else it waits.
-    #[prost(bool, tag = "5")]
-    pub held: bool,
-    /// Output only. Place in the queue: zero for holders, 1 for who is next.
-    /// Zero in watches, where `fencing_token` gives the order.
-    #[prost(int32, tag = "6")]
-    pub position: i32,
-    /// Output only. When the claim was made.
-    #[prost(message, optional, tag = "7")]
-    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Output only. What the owner told.
-    #[prost(btree_map = "string, string", tag = "8")]
-    pub metadata: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    /// Output only. Revision at which the claim was made, or last changed.
-    #[prost(int64, tag = "9")]
-    pub revision: i64,
-    /// Output only. The permits that are claimed, in mode `LOCK_MODE_PERMITS`.
-    #[prost(message, optional, tag = "10")]
-    pub permits: ::core::option::Option<LockPermits>,
-    /// Output only. How many requests hold the lock for the same owner, or wait for
-    /// it: 1 unless it is reentrant.
-    #[prost(int32, tag = "11")]
-    pub holds: i32,
-    /// Output only. Where the call came from that made the claim: a proxy, if there
-    /// is one between. Empty if not known.
-    #[prost(string, tag = "16")]
-    pub address: ::prost::alloc::string::String,
-    /// Output only. Since when it holds the lock, as the replica saw it. Unset for
-    /// waiters, in watches, and if the replica has looked for less long than that.
-    #[prost(message, optional, tag = "17")]
-    pub hold_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Output only. What its owner is asked; see `RequestYield`. Unset if nothing.
-    #[prost(message, optional, tag = "18")]
-    pub yield_request: ::core::option::Option<YieldRequest>,
-}
-/// Some of the permits of a lock.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct LockPermits {
-    /// Required. How many are claimed, 1 to `total`. They are granted together.
-    #[prost(int32, tag = "1")]
-    pub count: i32,
-    /// Required. How many the lock has, 1 to 1 000 000. A property of those who
-    /// claim the lock: a claim out of another total is refused while there are any
-    /// (`ERROR_REASON_PERMITS_DIFFER`). Of two that differ and arrive at the same
-    /// moment the later one waits until the other is gone.
-    #[prost(int32, tag = "2")]
-    pub total: i32,
-}
-/// Asks for a lock.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct AcquireLockRequest {
-    /// Optional. Namespace; empty means `default`.
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Required. Name of the lock: 1 to 253 bytes of `A-Za-z0-9._:@-`, not `.` or
-    /// `..`.
-    #[prost(string, tag = "2")]
-    pub lock: ::prost::alloc::string::String,
-    /// Required. The caller's open session; the lock is held no longer than it
-    /// lives.
-    #[prost(string, tag = "3")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Optional. Name of this request, at most 128 bytes, best a UUID; identifies
-    /// the owner within the session and makes the call safe to repeat. Empty means
-    /// that the session as such is the owner.
-    #[prost(string, tag = "4")]
-    pub request_id: ::prost::alloc::string::String,
-    /// Optional. How to claim the lock; default exclusive.
-    #[prost(enumeration = "LockMode", tag = "7")]
-    pub mode: i32,
-    /// Optional. What others see of the owner, such as host and purpose; at most
-    /// 253 bytes.
-    #[prost(string, tag = "8")]
-    pub owner: ::prost::alloc::string::String,
-    /// Optional. What others may know. At most 64 entries and 4 KiB; keys of 1 to
-    /// 253 bytes.
-    #[prost(btree_map = "string, string", tag = "9")]
-    pub metadata: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    /// Optional. Enters the queue only while another lock is held.
-    #[prost(message, optional, tag = "10")]
-    pub guard: ::core::option::Option<Guard>,
-    /// Optional. Which permits to claim. Required in mode `LOCK_MODE_PERMITS`, and
-    /// to be left out in all others.
-    #[prost(message, optional, tag = "11")]
-    pub permits: ::core::option::Option<LockPermits>,
-    /// Optional. Makes the owner reentrant: who it is within the session, such as a
-    /// thread or a job; at most 128 bytes. Further requests of the same session and
-    /// owner are granted the lock at once, with the same token, while it is held,
-    /// and it is free when each of them has been released. Needs a `request_id`,
-    /// and the same mode each time. Empty means that each request is an owner.
-    #[prost(string, tag = "12")]
-    pub reentrant_owner: ::prost::alloc::string::String,
-    /// How long to wait. Nothing means for ever.
-    #[prost(oneof = "acquire_lock_request::Wait", tags = "5, 6")]
-    pub wait: ::core::option::Option<acquire_lock_request::Wait>,
-}
-/// Nested message and enum types in `AcquireLockRequest`.
-pub mod acquire_lock_request {
-    /// How long to wait. Nothing means for ever.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Wait {
-        /// Optional. Does not wait: fails unless the lock can be held at once, which
-        /// it cannot behind one who waits. False means for ever.
-        #[prost(bool, tag = "5")]
-        NoWait(bool),
-        /// Optional. Waits so long; not negative. Zero means not at all.
-        #[prost(message, tag = "6")]
-        WaitTimeout(::prost_types::Duration),
-    }
-}
-/// Answers `AcquireLock`: the lock is held.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct AcquireLockResponse {
-    /// Output only. Which state the answer shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. Token to pass on to whatever the lock protects. The lock is
-    /// held as long as the session surely lives, which only `valid_for` of its
-    /// heartbeats tells: being granted a lock does not extend it.
-    #[prost(int64, tag = "2")]
-    pub fencing_token: i64,
-    /// Output only. The claim.
-    #[prost(message, optional, tag = "3")]
-    pub claim: ::core::option::Option<LockClaim>,
-}
-/// Asks to release a lock.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReleaseLockRequest {
-    /// Optional. Namespace; empty means `default`.
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Required. Name of the lock.
-    #[prost(string, tag = "2")]
-    pub lock: ::prost::alloc::string::String,
-    /// Required. Session of the claim.
-    #[prost(string, tag = "3")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Optional. Releases only while another lock is held.
+    pub name: ::prost::alloc::string::String,
+    /// Optional. Time from one check to the next, give or take 10 %; 1 s to 1 h,
+    /// default 10 s.
+    #[prost(message, optional, tag = "5")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. How long one check may take, from the resolution of the address
+    /// to the answer; 10 ms to `interval`. Default 3 s, or `interval` if that is
+    /// less.
     #[prost(message, optional, tag = "6")]
-    pub guard: ::core::option::Option<Guard>,
-    /// Optional. The `reentrant_owner` of the `AcquireLock` named by `request_id`.
-    /// The request counts down, once however often this is repeated, and the last
-    /// one frees the lock. Only the last one can be released when the store is
-    /// full; the token always can. Left out if there was none.
-    #[prost(string, tag = "7")]
-    pub reentrant_owner: ::prost::alloc::string::String,
-    /// Which claim of the session. Nothing means the one made without a
-    /// `request_id`.
-    #[prost(oneof = "release_lock_request::Claim", tags = "4, 5")]
-    pub claim: ::core::option::Option<release_lock_request::Claim>,
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. Failures in a row that make the instance unhealthy; 1 to 100,
+    /// default 3.
+    #[prost(int32, optional, tag = "7")]
+    pub failure_threshold: ::core::option::Option<i32>,
+    /// Optional. Successes in a row that make an unhealthy instance healthy; 1 to
+    /// 100, default 2. The first success of all is enough by itself, unless
+    /// `starts_unhealthy`.
+    #[prost(int32, optional, tag = "8")]
+    pub success_threshold: ::core::option::Option<i32>,
+    /// Optional. Time from the registration to the first check; 0 to 1 h.
+    #[prost(message, optional, tag = "9")]
+    pub initial_delay: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. Whether the instance is unhealthy, instead of unknown, until the
+    /// check has succeeded.
+    #[prost(bool, tag = "10")]
+    pub starts_unhealthy: bool,
+    /// Required. What is asked.
+    #[prost(oneof = "health_check::Kind", tags = "2, 3, 4")]
+    pub kind: ::core::option::Option<health_check::Kind>,
 }
-/// Nested message and enum types in `ReleaseLockRequest`.
-pub mod release_lock_request {
-    /// Which claim of the session. Nothing means the one made without a
-    /// `request_id`.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Claim {
-        /// Optional. Its token; positive. Of a reentrant owner's claim it releases
-        /// all at once.
-        #[prost(int64, tag = "4")]
-        FencingToken(i64),
-        /// Optional. The `request_id` of its `AcquireLock`, whether or not that has
-        /// been answered or has even arrived.
-        #[prost(string, tag = "5")]
-        RequestId(::prost::alloc::string::String),
-    }
-}
-/// Answers `ReleaseLock`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReleaseLockResponse {
-    /// Output only. Which state the answer shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. Whether this call removed the claim; false if it was gone
-    /// already.
-    #[prost(bool, tag = "2")]
-    pub released: bool,
-}
-/// Asks for a lock's state.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetLockRequest {
-    /// Optional. Namespace; empty means `default`.
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Required. Name of the lock.
-    #[prost(string, tag = "2")]
-    pub lock: ::prost::alloc::string::String,
-    /// Optional. How fresh the answer has to be; default cached.
-    #[prost(enumeration = "Consistency", tag = "3")]
-    pub consistency: i32,
-    /// Optional. Revision the answer has to include, waited for up to 3 s; not
-    /// negative. Zero means any.
-    #[prost(int64, tag = "4")]
-    pub min_revision: i64,
-}
-/// Answers `GetLock`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetLockResponse {
-    /// Output only. Which state the answer shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. The lock, with all its waiters.
-    #[prost(message, optional, tag = "2")]
-    pub lock: ::core::option::Option<Lock>,
-    /// Output only. Starts `WatchLock` on the same lock, so that no change since
-    /// this answer is missed.
-    #[prost(bytes = "bytes", tag = "3")]
-    pub resume_token: ::prost::bytes::Bytes,
-}
-/// Asks for the locks of a namespace.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListLocksRequest {
-    /// Optional. Namespace; empty means `default`.
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Optional. Shows only locks whose name begins so. Empty means all.
-    #[prost(string, tag = "2")]
-    pub prefix: ::prost::alloc::string::String,
-    /// Optional. Most locks a page may hold; 0 to 1 000, default 100, larger means
-    /// 1 000.
-    #[prost(int32, tag = "3")]
-    pub page_size: i32,
-    /// Optional. `next_page_token` of the page before, with the same selection.
-    /// Never expires. Empty means the first page.
-    #[prost(string, tag = "4")]
-    pub page_token: ::prost::alloc::string::String,
-    /// Optional. How fresh the answer has to be; default cached.
-    #[prost(enumeration = "Consistency", tag = "5")]
-    pub consistency: i32,
-    /// Optional. Revision the answer has to include, waited for up to 3 s; not
-    /// negative. Zero means any.
-    #[prost(int64, tag = "6")]
-    pub min_revision: i64,
-}
-/// Answers `ListLocks`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListLocksResponse {
-    /// Output only. Which state this page shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. The locks, ordered by name, without their waiters. What exists
-    /// throughout all pages appears exactly once.
-    #[prost(message, repeated, tag = "2")]
-    pub locks: ::prost::alloc::vec::Vec<Lock>,
-    /// Output only. Asks for the next page. Empty on the last one.
-    #[prost(string, tag = "3")]
-    pub next_page_token: ::prost::alloc::string::String,
-}
-/// Asks to watch a lock.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WatchLockRequest {
-    /// Optional. Namespace; empty means `default`.
-    #[prost(string, tag = "1")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Required. Name of the lock. It may be free.
-    #[prost(string, tag = "2")]
-    pub lock: ::prost::alloc::string::String,
-    /// Optional. Where to continue. Unset means a snapshot first.
-    #[prost(message, optional, tag = "3")]
-    pub start: ::core::option::Option<WatchStart>,
-    /// Optional. Shortest time between two deltas; changes in between are merged,
-    /// the last state wins. 0 to 1 min, default 0: every change by itself.
-    #[prost(message, optional, tag = "4")]
-    pub min_interval: ::core::option::Option<::prost_types::Duration>,
-}
-/// One message of a watch on a lock.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct WatchLockResponse {
-    /// Output only. Which state the message shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. Resumes the watch after this message, on any replica. Empty
-    /// where there is nothing to resume from: on a reset, on the parts of a
-    /// snapshot and on all but the last part of a delta.
-    #[prost(bytes = "bytes", tag = "7")]
-    pub resume_token: ::prost::bytes::Bytes,
-    /// What the message says.
-    #[prost(oneof = "watch_lock_response::Message", tags = "2, 3, 4, 5, 6")]
-    pub message: ::core::option::Option<watch_lock_response::Message>,
-}
-/// Nested message and enum types in `WatchLockResponse`.
-pub mod watch_lock_response {
-    /// What the message says.
+/// Nested message and enum types in `HealthCheck`.
+pub mod health_check {
+    /// Required. What is asked.
     #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Message {
-        /// Output only. Part of a snapshot, at most about 256 KiB.
+    pub enum Kind {
+        /// Whether a connection is accepted.
         #[prost(message, tag = "2")]
-        Snapshot(super::LockSnapshot),
-        /// Output only. The snapshot is complete.
+        Tcp(super::TcpCheck),
+        /// What a GET is answered.
         #[prost(message, tag = "3")]
-        SnapshotEnd(super::SnapshotEnd),
-        /// Output only. What changed.
+        Http(super::HttpCheck),
+        /// What the gRPC health protocol says.
         #[prost(message, tag = "4")]
-        Delta(super::LockDelta),
-        /// Output only. Nothing changed, or the stream ends.
-        #[prost(message, tag = "5")]
-        Bookmark(super::Bookmark),
-        /// Output only. Drop what was shown; a snapshot follows. Always sent when
-        /// the watch is behind the changes that are kept.
-        #[prost(message, tag = "6")]
-        Reset(super::Reset),
+        Grpc(super::GrpcCheck),
     }
 }
-/// Part of a snapshot of the claims on a lock.
+/// Asks whether a connection is accepted. Nothing is sent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TcpCheck {
+    /// Optional. Name or number of a port of the instance. Empty means its first
+    /// port.
+    #[prost(string, tag = "1")]
+    pub port: ::prost::alloc::string::String,
+}
+/// Asks what a GET over HTTP/1.1 is answered. Redirects are not followed: their
+/// status counts like any other. At most 64 KiB of the answer are read.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct LockSnapshot {
-    /// Output only. Claims, ordered by token over all parts: holders first.
-    #[prost(message, repeated, tag = "1")]
-    pub claims: ::prost::alloc::vec::Vec<LockClaim>,
+pub struct HttpCheck {
+    /// Optional. Name or number of a port of the instance. Empty means its first
+    /// port.
+    #[prost(string, tag = "1")]
+    pub port: ::prost::alloc::string::String,
+    /// Optional. Path with query, at most 1 024 bytes, beginning with `/`. Empty
+    /// means `/`.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// Optional. Lowest status that is a success, 100 to 599. Zero means 200.
+    #[prost(int32, tag = "3")]
+    pub min_status: i32,
+    /// Optional. Highest status that is a success, `min_status` to 599. Zero means
+    /// 299, or `min_status` if that is more.
+    #[prost(int32, tag = "4")]
+    pub max_status: i32,
+    /// Optional. Headers to send, at most 16 and 4 KiB; `host` replaces the address
+    /// of the instance. Those that are about the connection are refused.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub headers: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Optional. How to use TLS. Unset means not to.
+    #[prost(message, optional, tag = "6")]
+    pub tls: ::core::option::Option<CheckTls>,
 }
-/// Changes of the claims on a lock from one revision to another.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct LockDelta {
-    /// Output only. Revision the watch was current through before.
-    #[prost(int64, tag = "1")]
-    pub prev_revision: i64,
-    /// Output only. Revision the watch is current through when the last part of
-    /// the delta has arrived.
-    #[prost(int64, tag = "2")]
-    pub revision: i64,
-    /// Output only. The changes, at most one for each claim. When a holder goes,
-    /// the claims that hold the lock instead are modified in the same delta.
-    #[prost(message, repeated, tag = "3")]
-    pub events: ::prost::alloc::vec::Vec<LockEvent>,
-    /// Output only. Whether changes of several revisions are merged, the last
-    /// state winning.
-    #[prost(bool, tag = "4")]
-    pub conflated: bool,
-    /// Output only. Whether this is the last part of the delta, as it mostly is.
-    /// Apply the parts together.
-    #[prost(bool, tag = "5")]
-    pub last_part: bool,
+/// Asks the gRPC health protocol, `grpc.health.v1.Health/Check`. `SERVING` is the
+/// success.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GrpcCheck {
+    /// Optional. Name or number of a port of the instance. Empty means its first
+    /// port.
+    #[prost(string, tag = "1")]
+    pub port: ::prost::alloc::string::String,
+    /// Optional. Service to ask for, at most 253 bytes. Empty means the server as a
+    /// whole.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// Optional. How to use TLS. Unset means not to.
+    #[prost(message, optional, tag = "3")]
+    pub tls: ::core::option::Option<CheckTls>,
 }
-/// Change of one claim.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct LockEvent {
-    /// Output only. What happened.
-    #[prost(enumeration = "EventType", tag = "1")]
-    pub r#type: i32,
-    /// Output only. The claim as it is now, or as it last was if deleted.
-    #[prost(message, optional, tag = "2")]
-    pub claim: ::core::option::Option<LockClaim>,
-    /// Output only. Why it is gone. Only for deletions.
-    #[prost(enumeration = "DeleteCause", tag = "3")]
-    pub cause: i32,
-}
-/// Says how a lock is claimed. Values will be added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum LockMode {
-    /// Means `LOCK_MODE_EXCLUSIVE` in a request. Never sent.
-    Unspecified = 0,
-    /// Held by one owner. A claim of a mode that is not known counts as this one.
-    Exclusive = 1,
-    /// Held together with others that share it: the readers of a lock whose
-    /// writers claim it exclusively.
-    Shared = 2,
-    /// Holds some of the permits of the lock, together with others as long as there
-    /// are enough.
-    Permits = 3,
-}
-impl LockMode {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "LOCK_MODE_UNSPECIFIED",
-            Self::Exclusive => "LOCK_MODE_EXCLUSIVE",
-            Self::Shared => "LOCK_MODE_SHARED",
-            Self::Permits => "LOCK_MODE_PERMITS",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "LOCK_MODE_UNSPECIFIED" => Some(Self::Unspecified),
-            "LOCK_MODE_EXCLUSIVE" => Some(Self::Exclusive),
-            "LOCK_MODE_SHARED" => Some(Self::Shared),
-            "LOCK_MODE_PERMITS" => Some(Self::Permits),
-            _ => None,
-        }
-    }
-}
-/// Generated client implementations.
-pub mod lock_service_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    use tonic::codegen::http::Uri;
-    /// Grants locks, first come, first served. A lock exists while someone claims
-    /// it.
-    ///
-    /// A lock is held by one owner, by any number of readers, or by as many as its
-    /// permits go round, as each claim says. Whoever comes first holds it; who comes
-    /// later holds it too if everybody before does and the claims go together. Nobody
-    /// is let in past one who waits, and 1 000 (a setting) may claim a lock besides
-    /// the first one, holding it or waiting: readers that come behind a writer wait, and a
-    /// claim of many permits is not overtaken by small ones.
-    ///
-    /// A lock is advice unless what it protects checks the fencing token: a holder
-    /// may be paused beyond its session's life and not know that it lost the lock.
-    /// `guard` is that check for everything stored here.
-    ///
-    /// When the store has lost data, claims made before are void, and for as long as
-    /// their owners may still believe in them nobody holds a lock: calls that wait
-    /// queue meanwhile.
-    ///
-    /// Every method may fail with `INVALID_ARGUMENT`
-    /// (`ERROR_REASON_INVALID_ARGUMENT`), `UNAVAILABLE`
-    /// (`ERROR_REASON_STORE_UNAVAILABLE`, `ERROR_REASON_STORE_NO_QUORUM`,
-    /// `ERROR_REASON_NOT_READY`, `ERROR_REASON_DRAINING`) or `DEADLINE_EXCEEDED`;
-    /// those that change something also with `FAILED_PRECONDITION`
-    /// (`ERROR_REASON_GUARD_FAILED`), `ABORTED` (`ERROR_REASON_CONFLICT`), `UNKNOWN`
-    /// (`ERROR_REASON_COMMIT_UNKNOWN`), `RESOURCE_EXHAUSTED`
-    /// (`ERROR_REASON_STORE_FULL`, `ERROR_REASON_STORE_OVERLOADED`) and
-    /// `UNAVAILABLE` (`ERROR_REASON_NEWER_FORMAT`).
-    #[derive(Debug, Clone)]
-    pub struct LockServiceClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl LockServiceClient<tonic::transport::Channel> {
-        /// Attempt to create a new client by connecting to a given endpoint.
-        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
-        where
-            D: TryInto<tonic::transport::Endpoint>,
-            D::Error: Into<StdError>,
-        {
-            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
-            Ok(Self::new(conn))
-        }
-    }
-    impl<T> LockServiceClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
-        }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> LockServiceClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            LockServiceClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        /// Acquires a lock, waiting in its queue while another owner holds it: not at
-        /// all, up to `wait_timeout`, or for ever. There is no maximum on the server.
-        ///
-        /// Idempotent per session and `request_id`: repeating the call, on any
-        /// replica, keeps the place in the queue or returns the same fencing token. If
-        /// the call ends without an answer its place is kept min(3 s, TTL/3) and then
-        /// given up; `ReleaseLock` with the request id gives it up at once. Different
-        /// request ids of one session exclude each other like different owners.
-        ///
-        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LOCK_HELD`) if the lock is
-        /// still held when the wait ends, (`ERROR_REASON_LEASE_EXPIRED`) if the
-        /// session is unknown or expires while waiting,
-        /// (`ERROR_REASON_REQUEST_UNDONE`) if the same request was released before,
-        /// (`ERROR_REASON_PERMITS_DIFFER`) if permits are claimed out of another total
-        /// than by others, (`ERROR_REASON_CLAIM_DIFFERS`) if the same request claimed
-        /// the lock in another mode;
-        /// `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_WAITERS`,
-        /// `ERROR_REASON_TOO_MANY_HOLDS`, `ERROR_REASON_SESSION_FULL`); `UNAVAILABLE`
-        /// (`ERROR_REASON_LOCKS_CLOSED`) if the wait ends before locks are granted again after a loss of data.
-        pub async fn acquire_lock(
-            &mut self,
-            request: impl tonic::IntoRequest<super::AcquireLockRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::AcquireLockResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.LockService/AcquireLock",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.LockService", "AcquireLock"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Releases a lock, or leaves its queue. Safe to repeat: releasing what is
-        /// gone changes nothing and succeeds. Works when the store is full.
-        ///
-        /// Released by its `request_id`, an `AcquireLock` that waits ends, and one
-        /// that arrives within the next minute is refused
-        /// (`ERROR_REASON_REQUEST_UNDONE`), unless it held the lock already.
-        ///
-        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LOCK_NOT_HELD`) if the token
-        /// belongs to another session.
-        pub async fn release_lock(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ReleaseLockRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ReleaseLockResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.LockService/ReleaseLock",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.LockService", "ReleaseLock"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Reads who holds a lock and who waits for it. A free lock is answered
-        /// without a holder.
-        ///
-        /// Errors: `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
-        pub async fn get_lock(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetLockRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetLockResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.LockService/GetLock",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.LockService", "GetLock"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Lists the locks that are claimed, ordered by name.
-        ///
-        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`);
-        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
-        pub async fn list_locks(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ListLocksRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListLocksResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.LockService/ListLocks",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.LockService", "ListLocks"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Watches the claims on a lock, holder and waiters: a snapshot, then every
-        /// change. Resumes without gap or repetition on any replica. Ends with a
-        /// `final` bookmark and status OK.
-        ///
-        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_RESUME_TOKEN`);
-        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`); `RESOURCE_EXHAUSTED`
-        /// (`ERROR_REASON_SUBSCRIBER_TOO_SLOW`, `ERROR_REASON_TOO_MANY_STREAMS`).
-        pub async fn watch_lock(
-            &mut self,
-            request: impl tonic::IntoRequest<super::WatchLockRequest>,
-        ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::WatchLockResponse>>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.LockService/WatchLock",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.LockService", "WatchLock"));
-            self.inner.server_streaming(req, path, codec).await
-        }
-        /// Says whether a lock is held with a token right now: for resources outside,
-        /// which cannot have a `guard`. The answer may be old when it arrives, so it is
-        /// advice: a resource that remembers the largest token it has seen, and refuses
-        /// smaller ones, needs no advice.
-        pub async fn check_fencing_token(
-            &mut self,
-            request: impl tonic::IntoRequest<super::CheckFencingTokenRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::CheckFencingTokenResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.LockService/CheckFencingToken",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new("stanchion.v1.LockService", "CheckFencingToken"),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-        /// Asks the holder of a lock to give it up: it is told over `KeepAlive`, and
-        /// the claim shows it. Whether it does is up to the holder. Safe to repeat: a
-        /// holder is asked once.
-        ///
-        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LOCK_NOT_HELD`) if the lock is
-        /// not held with that token.
-        pub async fn request_yield(
-            &mut self,
-            request: impl tonic::IntoRequest<super::RequestYieldRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::RequestYieldResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.LockService/RequestYield",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.LockService", "RequestYield"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Takes a lock, or a place in its queue, from its owner, who is told over
-        /// `KeepAlive`. The owner may not hear of it in time: only what checks the
-        /// fencing token is safe from it. Safe to repeat. Works when the store is full.
-        ///
-        /// A call that waits at the place ends with `FAILED_PRECONDITION`
-        /// (`ERROR_REASON_REQUEST_UNDONE`).
-        pub async fn force_release_lock(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ForceReleaseLockRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ForceReleaseLockResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.LockService/ForceReleaseLock",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.LockService", "ForceReleaseLock"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Finds sessions that wait for each other's locks, in all namespaces.
-        ///
-        /// Errors: `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
-        pub async fn find_deadlocks(
-            &mut self,
-            request: impl tonic::IntoRequest<super::FindDeadlocksRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::FindDeadlocksResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.LockService/FindDeadlocks",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.LockService", "FindDeadlocks"));
-            self.inner.unary(req, path, codec).await
-        }
-    }
+/// How a check uses TLS. Certificates are verified with those that the machine
+/// of the replica trusts, or those in its setting `checks.ca_file`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckTls {
+    /// Optional. Name the certificate must have. Empty means the address of the
+    /// instance.
+    #[prost(string, tag = "1")]
+    pub server_name: ::prost::alloc::string::String,
+    /// Optional. Whether any certificate will do.
+    #[prost(bool, tag = "2")]
+    pub skip_verify: bool,
 }
 /// One place where a service can be reached.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -7274,6 +5741,2702 @@ pub mod registry_service_client {
         }
     }
 }
+/// A session as others may see it. The id is a secret of its client and shown
+/// nowhere.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Session {
+    /// Output only. Name the client gave itself. May be empty, and several
+    /// sessions may share it.
+    #[prost(string, tag = "1")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Output only. Granted time to live after the last renewal.
+    #[prost(message, optional, tag = "2")]
+    pub ttl: ::core::option::Option<::prost_types::Duration>,
+    /// Output only. When the session was opened.
+    #[prost(message, optional, tag = "3")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. What the client told about itself.
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Output only. Authenticated identity that opened the session; `anonymous`
+    /// without authentication.
+    #[prost(string, tag = "5")]
+    pub principal: ::prost::alloc::string::String,
+    /// Output only. Number of instances that name the session.
+    #[prost(int32, tag = "6")]
+    pub instance_count: i32,
+    /// Output only. Number of locks it holds or waits for.
+    #[prost(int32, tag = "7")]
+    pub lock_count: i32,
+    /// Output only. Revision at which the session was opened. Names the session
+    /// within an epoch without revealing its id.
+    #[prost(int64, tag = "8")]
+    pub revision: i64,
+    /// Output only. Number of elections it leads or is a candidate in.
+    #[prost(int32, tag = "9")]
+    pub election_count: i32,
+}
+/// Asks for a session.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OpenSessionRequest {
+    /// Optional. Time to live without a heartbeat; 5 s to 10 min, default 15 s.
+    #[prost(message, optional, tag = "1")]
+    pub ttl: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. Name of the client, stable over its restarts: a new session with
+    /// the same name may take over the instances of the old one. A name of 1 to
+    /// 253 bytes of `A-Za-z0-9._:@-`. Empty means none.
+    #[prost(string, tag = "2")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Optional. What the client tells about itself, such as host and process. At
+    /// most 64 entries and 4 KiB; keys of 1 to 253 bytes.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Optional. Unguessable name of this request, at most 128 bytes, best a UUID.
+    /// Makes the call safe to repeat. Empty means none.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. Opens the session only while a lock is held.
+    #[prost(message, optional, tag = "5")]
+    pub guard: ::core::option::Option<Guard>,
+}
+/// Answers `OpenSession`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OpenSessionResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Secret id of the session: whoever knows it acts for the
+    /// session.
+    #[prost(string, tag = "2")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Output only. The session, with the TTL that was granted.
+    #[prost(message, optional, tag = "3")]
+    pub session: ::core::option::Option<Session>,
+    /// Output only. How long the session surely lives, counted from when the
+    /// caller sent the request, without margin. Subtract max(TTL/10, 500 ms), and
+    /// count on a clock that runs while the machine sleeps.
+    #[prost(message, optional, tag = "4")]
+    pub valid_for: ::core::option::Option<::prost_types::Duration>,
+}
+/// One heartbeat of one session.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KeepAliveRequest {
+    /// Required. Id of the session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Optional. Number of the heartbeat, not negative and growing per session and
+    /// stream; the answer repeats it. Zero is allowed.
+    #[prost(int64, tag = "2")]
+    pub seq: i64,
+    /// Optional. Acknowledges what watches on the same replica were told, at most
+    /// 1 000; see `WatchInstancesRequest.acknowledges`. May come at any time: a
+    /// heartbeat more costs nothing.
+    #[prost(message, repeated, tag = "3")]
+    pub acks: ::prost::alloc::vec::Vec<WatchAck>,
+}
+/// One answer or notice of the stream.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeepAliveResponse {
+    /// Output only. Which state the message shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// What the message says.
+    #[prost(oneof = "keep_alive_response::Message", tags = "2, 3, 4, 5, 6, 7, 9, 16")]
+    pub message: ::core::option::Option<keep_alive_response::Message>,
+}
+/// Nested message and enum types in `KeepAliveResponse`.
+pub mod keep_alive_response {
+    /// What the message says.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// Output only. Answers a heartbeat.
+        #[prost(message, tag = "2")]
+        Alive(super::SessionAlive),
+        /// Output only. The session is gone.
+        #[prost(message, tag = "3")]
+        SessionLost(super::SessionLost),
+        /// Output only. An instance no longer belongs to the session.
+        #[prost(message, tag = "4")]
+        InstanceLost(super::InstanceLost),
+        /// Output only. A lock is no longer held by the session.
+        #[prost(message, tag = "5")]
+        LockLost(super::LockLost),
+        /// Output only. Last message of the stream; sessions stay alive. Carry on
+        /// with a new stream.
+        #[prost(message, tag = "6")]
+        End(super::KeepAliveEnd),
+        /// Output only. Acknowledgements were not taken.
+        #[prost(message, tag = "7")]
+        AcksUnknown(super::AcksUnknown),
+        /// Output only. The session no longer leads an election.
+        #[prost(message, tag = "9")]
+        LeadershipLost(super::LeadershipLost),
+        /// Output only. A lock of the session is wanted.
+        #[prost(message, tag = "16")]
+        YieldRequested(super::YieldRequested),
+    }
+}
+/// Says that a session lives, and how long.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionAlive {
+    /// Output only. Id of the session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Output only. Number of the heartbeat that is answered. A heartbeat that was
+    /// overtaken by a later one may go without an answer.
+    #[prost(int64, tag = "2")]
+    pub seq: i64,
+    /// Output only. Granted time to live.
+    #[prost(message, optional, tag = "3")]
+    pub ttl: ::core::option::Option<::prost_types::Duration>,
+    /// Output only. How long the session surely lives, counted from when the
+    /// client sent the heartbeat `seq`, without margin. Subtract max(TTL/10, 500
+    /// ms), and count on a clock that runs while the machine sleeps. Nothing else
+    /// extends it.
+    #[prost(message, optional, tag = "4")]
+    pub valid_for: ::core::option::Option<::prost_types::Duration>,
+}
+/// Says that a session is gone, and with it what it held. Open a new one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionLost {
+    /// Output only. Id of the session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Output only. Why it is gone.
+    #[prost(enumeration = "SessionLostReason", tag = "2")]
+    pub reason: i32,
+}
+/// Says that an instance no longer belongs to the session. Do not register it
+/// again: someone else decided so. A client that deregistered it itself may be
+/// told too, by another replica, and ignores it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InstanceLost {
+    /// Output only. Id of the session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Output only. Namespace of the instance.
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Service of the instance.
+    #[prost(string, tag = "3")]
+    pub service: ::prost::alloc::string::String,
+    /// Output only. Id of the instance.
+    #[prost(string, tag = "4")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// Output only. Why it is lost.
+    #[prost(enumeration = "InstanceLostCause", tag = "5")]
+    pub cause: i32,
+    /// Output only. Who has it now: `client_id` of the session that took it over.
+    /// Empty when nobody has it, or when that session has no name.
+    #[prost(string, tag = "6")]
+    pub client_id: ::prost::alloc::string::String,
+}
+/// Says that a lock is no longer held by the session. A client that released it
+/// itself may be told too, by another replica, and ignores it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LockLost {
+    /// Output only. Id of the session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Output only. Namespace of the lock.
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Name of the lock.
+    #[prost(string, tag = "3")]
+    pub lock: ::prost::alloc::string::String,
+    /// Output only. Token of the claim that is lost.
+    #[prost(int64, tag = "4")]
+    pub fencing_token: i64,
+    /// Output only. Why it is lost.
+    #[prost(enumeration = "LockLostCause", tag = "5")]
+    pub cause: i32,
+    /// Output only. Who took it by force; not verified. Else empty.
+    #[prost(string, tag = "6")]
+    pub actor: ::prost::alloc::string::String,
+    /// Output only. Why it was taken by force. Else empty.
+    #[prost(string, tag = "7")]
+    pub comment: ::prost::alloc::string::String,
+}
+/// Says that the session is asked to give a lock up that it holds. Told again to
+/// every stream that names the session, as long as the claim is there.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct YieldRequested {
+    /// Output only. Id of the session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Output only. Namespace of the lock.
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Name of the lock.
+    #[prost(string, tag = "3")]
+    pub lock: ::prost::alloc::string::String,
+    /// Output only. Token of the claim.
+    #[prost(int64, tag = "4")]
+    pub fencing_token: i64,
+    /// Output only. Who asks, and why.
+    #[prost(message, optional, tag = "5")]
+    pub yield_request: ::core::option::Option<YieldRequest>,
+}
+/// Says that the session no longer leads an election. A client that resigned
+/// itself may be told too, by another replica, and ignores it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeadershipLost {
+    /// Output only. Id of the session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Output only. Namespace of the election.
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Name of the election.
+    #[prost(string, tag = "3")]
+    pub election: ::prost::alloc::string::String,
+    /// Output only. The term that is over.
+    #[prost(int64, tag = "4")]
+    pub term: i64,
+    /// Output only. Why it is over.
+    #[prost(enumeration = "LockLostCause", tag = "5")]
+    pub cause: i32,
+}
+/// Names watches that this replica does not have. Acknowledge them at the replica
+/// that has them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcksUnknown {
+    /// Output only. The watches.
+    #[prost(string, repeated, tag = "1")]
+    pub subscriber_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Ends a stream although all is well.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeepAliveEnd {
+    /// Output only. Why the stream ends.
+    #[prost(enumeration = "Final", tag = "1")]
+    pub r#final: i32,
+}
+/// Asks to renew a session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewSessionRequest {
+    /// Required. Id of the session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+}
+/// Answers `RenewSession`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewSessionResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Granted time to live.
+    #[prost(message, optional, tag = "2")]
+    pub ttl: ::core::option::Option<::prost_types::Duration>,
+    /// Output only. How long the session surely lives, counted from when the
+    /// caller sent the request, without margin.
+    #[prost(message, optional, tag = "3")]
+    pub valid_for: ::core::option::Option<::prost_types::Duration>,
+}
+/// Asks for one session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSessionRequest {
+    /// Required. Id of the session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "2")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "3")]
+    pub min_revision: i64,
+}
+/// Answers `GetSession`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetSessionResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The session.
+    #[prost(message, optional, tag = "2")]
+    pub session: ::core::option::Option<Session>,
+}
+/// Asks for live sessions.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSessionsRequest {
+    /// Optional. Shows only sessions with this `client_id`. Empty means all.
+    #[prost(string, tag = "1")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Optional. Most sessions a page may hold; 0 to 1 000, default 100, larger
+    /// means 1 000.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// Optional. `next_page_token` of the page before, with the same `client_id`.
+    /// Never expires. Empty means the first page.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "4")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "5")]
+    pub min_revision: i64,
+}
+/// Answers `ListSessions`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSessionsResponse {
+    /// Output only. Which state this page shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The sessions, in no meaningful order.
+    #[prost(message, repeated, tag = "2")]
+    pub sessions: ::prost::alloc::vec::Vec<Session>,
+    /// Output only. Asks for the next page. Empty on the last one.
+    #[prost(string, tag = "3")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks to close a session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseSessionRequest {
+    /// Required. Id of the session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Optional. Closes the session only while a lock is held.
+    #[prost(message, optional, tag = "2")]
+    pub guard: ::core::option::Option<Guard>,
+}
+/// Answers `CloseSession`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseSessionResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this call closed it; false if it was gone already.
+    #[prost(bool, tag = "2")]
+    pub closed: bool,
+}
+/// Says why a session is gone. Values may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SessionLostReason {
+    /// Not known.
+    Unspecified = 0,
+    /// No heartbeat arrived for a whole TTL, or the id never existed.
+    Expired = 1,
+    /// It was closed, or the store ended it before its time: an etcd whose leader
+    /// hung may do that when the leader goes on.
+    Closed = 2,
+    /// The store lost data.
+    EpochChanged = 3,
+}
+impl SessionLostReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SESSION_LOST_REASON_UNSPECIFIED",
+            Self::Expired => "SESSION_LOST_REASON_EXPIRED",
+            Self::Closed => "SESSION_LOST_REASON_CLOSED",
+            Self::EpochChanged => "SESSION_LOST_REASON_EPOCH_CHANGED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SESSION_LOST_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "SESSION_LOST_REASON_EXPIRED" => Some(Self::Expired),
+            "SESSION_LOST_REASON_CLOSED" => Some(Self::Closed),
+            "SESSION_LOST_REASON_EPOCH_CHANGED" => Some(Self::EpochChanged),
+            _ => None,
+        }
+    }
+}
+/// Says why an instance is lost. Values may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum InstanceLostCause {
+    /// Not known.
+    Unspecified = 0,
+    /// Another session registered the same id.
+    TakenOver = 1,
+    /// It was deregistered.
+    Deregistered = 2,
+}
+impl InstanceLostCause {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "INSTANCE_LOST_CAUSE_UNSPECIFIED",
+            Self::TakenOver => "INSTANCE_LOST_CAUSE_TAKEN_OVER",
+            Self::Deregistered => "INSTANCE_LOST_CAUSE_DEREGISTERED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "INSTANCE_LOST_CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
+            "INSTANCE_LOST_CAUSE_TAKEN_OVER" => Some(Self::TakenOver),
+            "INSTANCE_LOST_CAUSE_DEREGISTERED" => Some(Self::Deregistered),
+            _ => None,
+        }
+    }
+}
+/// Says why a lock, or the lead of an election, is lost. Values may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LockLostCause {
+    /// Not known.
+    Unspecified = 0,
+    /// The claim was removed: by someone else, by the client itself as another
+    /// replica or another of its streams is told it, or because the call that waited
+    /// broke off and its place was not claimed again in time.
+    Removed = 1,
+    /// The store lost data.
+    EpochChanged = 2,
+    /// It was taken by force. `LOCK_LOST_CAUSE_REMOVED` if the store had no room for
+    /// a note of it.
+    Forced = 3,
+    /// The session ended, and with it all it held. Only told by `HoldLock` and
+    /// `HoldLeadership`: `KeepAlive` tells that the session is lost.
+    SessionLost = 4,
+}
+impl LockLostCause {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LOCK_LOST_CAUSE_UNSPECIFIED",
+            Self::Removed => "LOCK_LOST_CAUSE_REMOVED",
+            Self::EpochChanged => "LOCK_LOST_CAUSE_EPOCH_CHANGED",
+            Self::Forced => "LOCK_LOST_CAUSE_FORCED",
+            Self::SessionLost => "LOCK_LOST_CAUSE_SESSION_LOST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LOCK_LOST_CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
+            "LOCK_LOST_CAUSE_REMOVED" => Some(Self::Removed),
+            "LOCK_LOST_CAUSE_EPOCH_CHANGED" => Some(Self::EpochChanged),
+            "LOCK_LOST_CAUSE_FORCED" => Some(Self::Forced),
+            "LOCK_LOST_CAUSE_SESSION_LOST" => Some(Self::SessionLost),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod session_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Keeps the sessions of client processes. A session is one lease that carries
+    /// what its client registers and locks: while heartbeats arrive it lives, on
+    /// whichever replica they arrive; when they stop it expires, its instances
+    /// become suspect and its locks are free. Sessions belong to no namespace.
+    ///
+    /// Every method may fail with `INVALID_ARGUMENT`
+    /// (`ERROR_REASON_INVALID_ARGUMENT`), `UNAVAILABLE`
+    /// (`ERROR_REASON_STORE_UNAVAILABLE`, `ERROR_REASON_STORE_NO_QUORUM`,
+    /// `ERROR_REASON_NOT_READY`, `ERROR_REASON_DRAINING`) or `DEADLINE_EXCEEDED`;
+    /// those that change something also with `UNKNOWN`
+    /// (`ERROR_REASON_COMMIT_UNKNOWN`) and `RESOURCE_EXHAUSTED`
+    /// (`ERROR_REASON_STORE_FULL`, `ERROR_REASON_STORE_OVERLOADED`).
+    #[derive(Debug, Clone)]
+    pub struct SessionServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl SessionServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> SessionServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> SessionServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            SessionServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Opens a session.
+        ///
+        /// Idempotent per `request_id` while the session lives: repeating the call
+        /// returns the same session; of repetitions that overlap, each may open one,
+        /// and those not used expire. Without `request_id` each call opens another
+        /// one.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_GUARD_FAILED`).
+        pub async fn open_session(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OpenSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OpenSessionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.SessionService/OpenSession",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.SessionService", "OpenSession"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Keeps any number of sessions alive over one stream, and tells at once when
+        /// one of them, or something it held, is lost.
+        ///
+        /// Each request is one heartbeat of one session; send one about every third of
+        /// the TTL or more often. The first heartbeat of a session on the stream also
+        /// subscribes to its notices. A session that is lost is reported in the
+        /// stream, which goes on for the others. What a session lost while no stream
+        /// named it is told to the next one that does, as far as the replica remembers;
+        /// the same loss may be told more than once. A heartbeat whose renewal fails
+        /// goes without an answer: what the answer before it said stays true. A broken
+        /// stream loses nothing within the TTL: carry on with the same session on any
+        /// replica. The stream ends with a `final` notice and status OK.
+        ///
+        /// Errors, which end the stream: `RESOURCE_EXHAUSTED`
+        /// (`ERROR_REASON_SUBSCRIBER_TOO_SLOW`) if its notices are not read.
+        pub async fn keep_alive(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::KeepAliveRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::KeepAliveResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.SessionService/KeepAlive",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.SessionService", "KeepAlive"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Renews one session, for clients that cannot stream. Safe to repeat.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LEASE_EXPIRED`) if the session
+        /// is unknown, expired or closed.
+        pub async fn renew_session(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RenewSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenewSessionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.SessionService/RenewSession",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.SessionService", "RenewSession"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads the session with the given id.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LEASE_EXPIRED`) if the session
+        /// is unknown, expired or closed; `UNAVAILABLE`
+        /// (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn get_session(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSessionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.SessionService/GetSession",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.SessionService", "GetSession"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists live sessions, without their ids.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`);
+        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn list_sessions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSessionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSessionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.SessionService/ListSessions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.SessionService", "ListSessions"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Closes a session: removes its instances, releases its locks and leaves its
+        /// queues at once. Safe to repeat: closing one that is gone succeeds.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_GUARD_FAILED`).
+        pub async fn close_session(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CloseSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CloseSessionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.SessionService/CloseSession",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.SessionService", "CloseSession"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Stands for an election while the stream lives.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HoldLeadershipRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the election: 1 to 253 bytes of `A-Za-z0-9._:@-`, not `.`
+    /// or `..`. Elections and locks share no names.
+    #[prost(string, tag = "2")]
+    pub election: ::prost::alloc::string::String,
+    /// Required. The caller's open session; the candidate leads no longer than it
+    /// lives.
+    #[prost(string, tag = "3")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID; identifies
+    /// the candidate within the session, and takes its place over if the call is
+    /// made again. Empty means that the session as such is the candidate.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. What the candidate calls itself, such as host and purpose; at
+    /// most 253 bytes.
+    #[prost(string, tag = "7")]
+    pub candidate: ::prost::alloc::string::String,
+    /// Optional. What it proclaims from when it is elected until `Proclaim` says
+    /// something else; at most 4 KiB.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub proclamation: ::prost::bytes::Bytes,
+    /// Optional. What others may know. At most 64 entries and 4 KiB; keys of 1 to
+    /// 253 bytes.
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Optional. Stands only while a lock is held or another election is led.
+    #[prost(message, optional, tag = "10")]
+    pub guard: ::core::option::Option<Guard>,
+    /// How long to wait. Nothing means for ever.
+    #[prost(oneof = "hold_leadership_request::Wait", tags = "5, 6")]
+    pub wait: ::core::option::Option<hold_leadership_request::Wait>,
+}
+/// Nested message and enum types in `HoldLeadershipRequest`.
+pub mod hold_leadership_request {
+    /// How long to wait. Nothing means for ever.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Wait {
+        /// Optional. Does not wait: fails if another candidate is there. False means
+        /// for ever.
+        #[prost(bool, tag = "5")]
+        NoWait(bool),
+        /// Optional. Waits so long; not negative. Zero means not at all. Says nothing
+        /// of how long the candidate leads.
+        #[prost(message, tag = "6")]
+        WaitTimeout(::prost_types::Duration),
+    }
+}
+/// One message of `HoldLeadership`: how the candidate stands now.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldLeadershipResponse {
+    /// Output only. Which state the message shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// What the message says.
+    #[prost(oneof = "hold_leadership_response::Message", tags = "2, 3, 4")]
+    pub message: ::core::option::Option<hold_leadership_response::Message>,
+}
+/// Nested message and enum types in `HoldLeadershipResponse`.
+pub mod hold_leadership_response {
+    /// What the message says.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// Output only. The candidate waits. Told first unless it is elected at once,
+        /// and then whenever it changes.
+        #[prost(message, tag = "2")]
+        Queued(super::CandidateQueued),
+        /// Output only. The candidate leads. Told once.
+        #[prost(message, tag = "3")]
+        Elected(super::CandidateElected),
+        /// Output only. The candidate does not lead any more. The last message.
+        #[prost(message, tag = "4")]
+        Lost(super::CandidateLost),
+    }
+}
+/// Says where the candidate waits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CandidateQueued {
+    /// Output only. Term in which the candidate will lead once it is elected.
+    #[prost(int64, tag = "1")]
+    pub term: i64,
+    /// Output only. Place among those who wait: 1 for who is next.
+    #[prost(int32, tag = "2")]
+    pub position: i32,
+    /// Output only. Number of those who wait, this one included.
+    #[prost(int32, tag = "3")]
+    pub candidate_count: i32,
+}
+/// Says that the candidate leads.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CandidateElected {
+    /// Output only. The term, to pass on to whatever the leader changes: positive,
+    /// and larger than every term of the election before it, data loss included.
+    #[prost(int64, tag = "1")]
+    pub term: i64,
+    /// Output only. How long the session surely lives, and with it the term unless
+    /// the candidate is removed: counted from when the client sent this call,
+    /// without margin. Subtract max(TTL/10, 500 ms), and count on a clock that runs
+    /// while the machine sleeps. Later answers to heartbeats tell of a later time.
+    /// Unset if the replica has not renewed the session: its heartbeats go to
+    /// another one, and their answers alone tell.
+    #[prost(message, optional, tag = "2")]
+    pub valid_for: ::core::option::Option<::prost_types::Duration>,
+}
+/// Says that the candidate does not lead any more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CandidateLost {
+    /// Output only. The term that is over.
+    #[prost(int64, tag = "1")]
+    pub term: i64,
+    /// Output only. Why it is over.
+    #[prost(enumeration = "LockLostCause", tag = "2")]
+    pub cause: i32,
+}
+/// An election and its candidates.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Election {
+    /// Output only. Namespace of the election.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Name of the election.
+    #[prost(string, tag = "2")]
+    pub election: ::prost::alloc::string::String,
+    /// Output only. Who leads. Unset if there are no candidates, or if nobody may
+    /// be elected for the moment because the store lost data.
+    #[prost(message, optional, tag = "3")]
+    pub leader: ::core::option::Option<Candidate>,
+    /// Output only. Who would lead next, in order. Empty in lists.
+    #[prost(message, repeated, tag = "4")]
+    pub candidates: ::prost::alloc::vec::Vec<Candidate>,
+    /// Output only. Number of candidates besides the leader.
+    #[prost(int32, tag = "5")]
+    pub candidate_count: i32,
+    /// Output only. Revision of the last change of its candidates. Zero if it has
+    /// none.
+    #[prost(int64, tag = "6")]
+    pub revision: i64,
+}
+/// Somebody who leads an election or waits to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Candidate {
+    /// Output only. The term in which it leads, or will: positive, and larger than
+    /// every term of the election before it, data loss included. It is a fencing
+    /// token: what the leader changes accepts a write only if its term is not
+    /// smaller than the largest it has seen.
+    #[prost(int64, tag = "1")]
+    pub term: i64,
+    /// Output only. What the candidate calls itself.
+    #[prost(string, tag = "2")]
+    pub candidate: ::prost::alloc::string::String,
+    /// Output only. `client_id` of the session.
+    #[prost(string, tag = "3")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Output only. Whether it leads; else it waits.
+    #[prost(bool, tag = "4")]
+    pub leads: bool,
+    /// Output only. Place among those who wait: zero for the leader, 1 for who is
+    /// next. Zero in `ObserveLeader`.
+    #[prost(int32, tag = "5")]
+    pub position: i32,
+    /// Output only. What it proclaims. Empty while it waits.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub proclamation: ::prost::bytes::Bytes,
+    /// Output only. What the candidate told.
+    #[prost(btree_map = "string, string", tag = "7")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Output only. When it became a candidate.
+    #[prost(message, optional, tag = "8")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Revision at which it was elected or last proclaimed something;
+    /// while it waits, at which it became a candidate.
+    #[prost(int64, tag = "9")]
+    pub revision: i64,
+}
+/// Stands for an election.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CampaignRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the election: 1 to 253 bytes of `A-Za-z0-9._:@-`, not `.`
+    /// or `..`. Elections and locks share no names.
+    #[prost(string, tag = "2")]
+    pub election: ::prost::alloc::string::String,
+    /// Required. The caller's open session; the candidate leads no longer than it
+    /// lives.
+    #[prost(string, tag = "3")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID; identifies
+    /// the candidate within the session and makes the call safe to repeat. Empty
+    /// means that the session as such is the candidate.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. What the candidate calls itself, such as host and purpose; at
+    /// most 253 bytes.
+    #[prost(string, tag = "7")]
+    pub candidate: ::prost::alloc::string::String,
+    /// Optional. What it proclaims from when it is elected until `Proclaim` says
+    /// something else; at most 4 KiB.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub proclamation: ::prost::bytes::Bytes,
+    /// Optional. What others may know. At most 64 entries and 4 KiB; keys of 1 to
+    /// 253 bytes.
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Optional. Stands only while a lock is held or another election is led.
+    #[prost(message, optional, tag = "10")]
+    pub guard: ::core::option::Option<Guard>,
+    /// How long to wait. Nothing means for ever.
+    #[prost(oneof = "campaign_request::Wait", tags = "5, 6")]
+    pub wait: ::core::option::Option<campaign_request::Wait>,
+}
+/// Nested message and enum types in `CampaignRequest`.
+pub mod campaign_request {
+    /// How long to wait. Nothing means for ever.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Wait {
+        /// Optional. Does not wait: fails if another candidate is there. False means
+        /// for ever.
+        #[prost(bool, tag = "5")]
+        NoWait(bool),
+        /// Optional. Waits so long; not negative. Zero means not at all.
+        #[prost(message, tag = "6")]
+        WaitTimeout(::prost_types::Duration),
+    }
+}
+/// Answers `Campaign`: the candidate leads.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CampaignResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The term, to pass on to whatever the leader changes. It lasts
+    /// as long as the session surely lives, which only `valid_for` of its
+    /// heartbeats tells: being elected does not extend it.
+    #[prost(int64, tag = "2")]
+    pub term: i64,
+    /// Output only. The candidate.
+    #[prost(message, optional, tag = "3")]
+    pub leader: ::core::option::Option<Candidate>,
+}
+/// Asks to proclaim something.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProclaimRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the election.
+    #[prost(string, tag = "2")]
+    pub election: ::prost::alloc::string::String,
+    /// Required. Session of the leader.
+    #[prost(string, tag = "3")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Required. Its term; positive.
+    #[prost(int64, tag = "4")]
+    pub term: i64,
+    /// Optional. What the leader proclaims from now on; at most 4 KiB. Empty means
+    /// nothing.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub proclamation: ::prost::bytes::Bytes,
+    /// Optional. Proclaims only while a lock is held or another election is led.
+    #[prost(message, optional, tag = "6")]
+    pub guard: ::core::option::Option<Guard>,
+}
+/// Answers `Proclaim`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProclaimResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The leader as everybody sees it now.
+    #[prost(message, optional, tag = "2")]
+    pub leader: ::core::option::Option<Candidate>,
+}
+/// Asks to resign.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResignRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the election.
+    #[prost(string, tag = "2")]
+    pub election: ::prost::alloc::string::String,
+    /// Required. Session of the candidate.
+    #[prost(string, tag = "3")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Optional. Resigns only while a lock is held or another election is led.
+    #[prost(message, optional, tag = "6")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Which candidate of the session. Nothing means the one that stands without a
+    /// `request_id`.
+    #[prost(oneof = "resign_request::Claim", tags = "4, 5")]
+    pub claim: ::core::option::Option<resign_request::Claim>,
+}
+/// Nested message and enum types in `ResignRequest`.
+pub mod resign_request {
+    /// Which candidate of the session. Nothing means the one that stands without a
+    /// `request_id`.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Claim {
+        /// Optional. Its term; positive.
+        #[prost(int64, tag = "4")]
+        Term(i64),
+        /// Optional. The `request_id` of its `Campaign`, whether or not that has
+        /// been answered or has even arrived.
+        #[prost(string, tag = "5")]
+        RequestId(::prost::alloc::string::String),
+    }
+}
+/// Answers `Resign`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResignResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this call removed the candidate; false if it was gone
+    /// already.
+    #[prost(bool, tag = "2")]
+    pub resigned: bool,
+}
+/// Asks who leads an election.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetLeaderRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the election.
+    #[prost(string, tag = "2")]
+    pub election: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "3")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "4")]
+    pub min_revision: i64,
+}
+/// Answers `GetLeader`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetLeaderResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The election, with all its candidates.
+    #[prost(message, optional, tag = "2")]
+    pub election: ::core::option::Option<Election>,
+    /// Output only. Starts `ObserveLeader` of the same election, so that no change
+    /// since this answer is missed.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub resume_token: ::prost::bytes::Bytes,
+}
+/// Asks for the elections of a namespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListElectionsRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Optional. Shows only elections whose name begins so. Empty means all.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// Optional. Most elections a page may hold; 0 to 1 000, default 100, larger
+    /// means 1 000.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// Optional. `next_page_token` of the page before, with the same selection.
+    /// Never expires. Empty means the first page.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "5")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "6")]
+    pub min_revision: i64,
+}
+/// Answers `ListElections`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListElectionsResponse {
+    /// Output only. Which state this page shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The elections, ordered by name, without the candidates that
+    /// wait. What exists throughout all pages appears exactly once.
+    #[prost(message, repeated, tag = "2")]
+    pub elections: ::prost::alloc::vec::Vec<Election>,
+    /// Output only. Asks for the next page. Empty on the last one.
+    #[prost(string, tag = "3")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks to watch who leads an election.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ObserveLeaderRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the election. It may have no candidates.
+    #[prost(string, tag = "2")]
+    pub election: ::prost::alloc::string::String,
+    /// Optional. Where to continue. Unset means a snapshot first.
+    #[prost(message, optional, tag = "3")]
+    pub start: ::core::option::Option<WatchStart>,
+    /// Optional. Shortest time between two deltas; changes in between are merged,
+    /// the last state wins. 0 to 1 min, default 0: every change by itself.
+    #[prost(message, optional, tag = "4")]
+    pub min_interval: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. How fresh the first message has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "5")]
+    pub consistency: i32,
+}
+/// One message of a watch on the leader of an election.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ObserveLeaderResponse {
+    /// Output only. Which state the message shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Resumes the watch after this message, on any replica. Empty
+    /// where there is nothing to resume from: on a reset and on a snapshot before
+    /// its end.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub resume_token: ::prost::bytes::Bytes,
+    /// What the message says.
+    #[prost(oneof = "observe_leader_response::Message", tags = "2, 3, 4, 5, 6")]
+    pub message: ::core::option::Option<observe_leader_response::Message>,
+}
+/// Nested message and enum types in `ObserveLeaderResponse`.
+pub mod observe_leader_response {
+    /// What the message says.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        /// Output only. Who leads. Left out if nobody does.
+        #[prost(message, tag = "2")]
+        Snapshot(super::LeaderSnapshot),
+        /// Output only. The snapshot is complete.
+        #[prost(message, tag = "3")]
+        SnapshotEnd(super::SnapshotEnd),
+        /// Output only. What changed.
+        #[prost(message, tag = "4")]
+        Delta(super::LeaderDelta),
+        /// Output only. Nothing changed, or the stream ends.
+        #[prost(message, tag = "5")]
+        Bookmark(super::Bookmark),
+        /// Output only. Drop what was shown; a snapshot follows.
+        #[prost(message, tag = "6")]
+        Reset(super::Reset),
+    }
+}
+/// Who leads an election.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LeaderSnapshot {
+    /// Output only. The leader: one.
+    #[prost(message, repeated, tag = "1")]
+    pub leaders: ::prost::alloc::vec::Vec<Candidate>,
+}
+/// Changes of the leader from one revision to another.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LeaderDelta {
+    /// Output only. Revision the watch was current through before.
+    #[prost(int64, tag = "1")]
+    pub prev_revision: i64,
+    /// Output only. Revision the watch is current through afterwards.
+    #[prost(int64, tag = "2")]
+    pub revision: i64,
+    /// Output only. The change: one.
+    #[prost(message, repeated, tag = "3")]
+    pub events: ::prost::alloc::vec::Vec<LeaderEvent>,
+    /// Output only. Whether changes of several revisions are merged, the last
+    /// state winning.
+    #[prost(bool, tag = "4")]
+    pub conflated: bool,
+    /// Output only. Whether this is the last part of the delta, as it always is.
+    #[prost(bool, tag = "5")]
+    pub last_part: bool,
+}
+/// Change of who leads, or of what the leader proclaims.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LeaderEvent {
+    /// Output only. Added: somebody leads, after nobody did. Modified: somebody
+    /// else leads, with another `term`, or the leader proclaims something else.
+    /// Deleted: nobody leads any more.
+    #[prost(enumeration = "EventType", tag = "1")]
+    pub r#type: i32,
+    /// Output only. The leader as it is now, or the last one if deleted.
+    #[prost(message, optional, tag = "2")]
+    pub leader: ::core::option::Option<Candidate>,
+    /// Output only. Why nobody leads. Only for deletions.
+    #[prost(enumeration = "DeleteCause", tag = "3")]
+    pub cause: i32,
+}
+/// Generated client implementations.
+pub mod election_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Elects leaders, first come, first served: the oldest candidate leads until it
+    /// resigns or its session ends, and then the next one does. An election exists
+    /// while it has candidates.
+    ///
+    /// To lead is advice unless what the leader changes checks the term: a leader may
+    /// be paused beyond its session's life and not know that another one leads.
+    /// `guard` is that check for everything stored here. A leader steps down by
+    /// itself when `valid_for` of its session's heartbeats ends, before the next one
+    /// can be elected.
+    ///
+    /// When the store has lost data, terms begun before are void, and for as long as
+    /// former leaders may still believe in them nobody is elected: calls that wait
+    /// queue meanwhile.
+    ///
+    /// Every method may fail with `INVALID_ARGUMENT`
+    /// (`ERROR_REASON_INVALID_ARGUMENT`), `UNAVAILABLE`
+    /// (`ERROR_REASON_STORE_UNAVAILABLE`, `ERROR_REASON_STORE_NO_QUORUM`,
+    /// `ERROR_REASON_NOT_READY`, `ERROR_REASON_DRAINING`) or `DEADLINE_EXCEEDED`;
+    /// those that change something also with `FAILED_PRECONDITION`
+    /// (`ERROR_REASON_GUARD_FAILED`), `ABORTED` (`ERROR_REASON_CONFLICT`), `UNKNOWN`
+    /// (`ERROR_REASON_COMMIT_UNKNOWN`), `RESOURCE_EXHAUSTED`
+    /// (`ERROR_REASON_STORE_FULL`, `ERROR_REASON_STORE_OVERLOADED`) and
+    /// `UNAVAILABLE` (`ERROR_REASON_NEWER_FORMAT`).
+    #[derive(Debug, Clone)]
+    pub struct ElectionServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ElectionServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ElectionServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ElectionServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ElectionServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Stands for an election and answers when elected, waiting behind older
+        /// candidates: not at all, up to `wait_timeout`, or for ever. There is no
+        /// maximum on the server. That the lead is lost is told by `KeepAlive` of the
+        /// session (`leadership_lost`).
+        ///
+        /// Idempotent per session and `request_id`: repeating the call, on any
+        /// replica, keeps the place or returns the same term, and changes nothing of
+        /// what the first call told of the candidate. If the call ends without an
+        /// answer its place is kept min(3 s, TTL/3) and then given up; `Resign` with
+        /// the request id gives it up at once.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LED_BY_ANOTHER`) if another
+        /// candidate leads when the wait ends, (`ERROR_REASON_LEASE_EXPIRED`) if the
+        /// session is unknown or expires while waiting,
+        /// (`ERROR_REASON_REQUEST_UNDONE`) if the same request resigned before;
+        /// `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_WAITERS`,
+        /// `ERROR_REASON_SESSION_FULL`); `UNAVAILABLE` (`ERROR_REASON_LOCKS_CLOSED`)
+        /// if the wait ends before anybody is elected again after a loss of data.
+        pub async fn campaign(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CampaignRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CampaignResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ElectionService/Campaign",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ElectionService", "Campaign"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Stands for an election and leads it for as long as the stream lives: a
+        /// candidate that is done ends the stream, and need not resign. Tells the place
+        /// among the candidates, that it leads, and that this is over.
+        ///
+        /// The candidate goes with the stream: one that cancels it, or whose deadline
+        /// ends it, gives up the lead, or its place, at once. If the connection is lost
+        /// instead, the place is kept min(3 s, TTL/3) and then given up, unless the same
+        /// request comes again; so it is if the replica shuts down, which ends the
+        /// stream with `UNAVAILABLE` (`ERROR_REASON_DRAINING`). If the replica dies, the
+        /// candidate stays as long as its session. A proxy between may turn one into the
+        /// other. `Resign` removes the candidate, and ends the stream, in any case.
+        ///
+        /// To take the place over, waiting or leading, call again with the same session
+        /// and `request_id`, on any replica: it keeps its place and its term, and what
+        /// the first call told of the candidate. The stream before ends with `ABORTED`
+        /// (`ERROR_REASON_HOLD_TAKEN_OVER`), and no longer ends the candidacy. So does
+        /// `Campaign`, with which the candidate outlives the stream.
+        ///
+        /// The stream does not keep the session alive: heartbeats do, as ever. There is
+        /// no maximum age. A client that reads slowly is told the latest place only, and
+        /// never more than two a second are told (a setting).
+        ///
+        /// Errors: before the candidate leads, those of `Campaign`; then `ABORTED`
+        /// (`ERROR_REASON_HOLD_TAKEN_OVER`). A lead that is lost is told by a message,
+        /// after which the stream ends with status OK.
+        pub async fn hold_leadership(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HoldLeadershipRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::HoldLeadershipResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ElectionService/HoldLeadership",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.ElectionService", "HoldLeadership"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Replaces what the leader proclaims: what everybody who looks for the leader
+        /// should know of it, such as its address. Only the leader of that term can,
+        /// as decided in the transaction that writes it. Safe to repeat: to proclaim
+        /// what is proclaimed already changes nothing and wakes nobody.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_NOT_LEADER`) if the session
+        /// does not lead with that term.
+        pub async fn proclaim(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ProclaimRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ProclaimResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ElectionService/Proclaim",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ElectionService", "Proclaim"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives up the lead, or the place as a candidate. Safe to repeat: resigning
+        /// from what is gone changes nothing and succeeds. Works when the store is
+        /// full.
+        ///
+        /// By its `request_id`, a `Campaign` that waits ends, and one that arrives
+        /// within the next minute is refused (`ERROR_REASON_REQUEST_UNDONE`), unless
+        /// it led already.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_NOT_LEADER`) if the term
+        /// belongs to another session.
+        pub async fn resign(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResignRequest>,
+        ) -> std::result::Result<tonic::Response<super::ResignResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ElectionService/Resign",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ElectionService", "Resign"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads who leads an election, and who else stands for it. An election that
+        /// nobody leads is answered without a leader.
+        ///
+        /// Errors: `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn get_leader(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetLeaderRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetLeaderResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ElectionService/GetLeader",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ElectionService", "GetLeader"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the elections that have candidates, ordered by name.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`);
+        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn list_elections(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListElectionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListElectionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ElectionService/ListElections",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.ElectionService", "ListElections"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Watches who leads an election and what it proclaims: a snapshot, then every
+        /// change. Resumes without gap or repetition on any replica; a watcher that
+        /// was away for long is told the present leader in one merged change. Ends with
+        /// a `final` bookmark and status OK.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_RESUME_TOKEN`);
+        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`); `RESOURCE_EXHAUSTED`
+        /// (`ERROR_REASON_SUBSCRIBER_TOO_SLOW`, `ERROR_REASON_TOO_MANY_STREAMS`).
+        pub async fn observe_leader(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ObserveLeaderRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ObserveLeaderResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ElectionService/ObserveLeader",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.ElectionService", "ObserveLeader"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Some of the permits of a lock.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LockPermits {
+    /// Required. How many are claimed, 1 to `total`. They are granted together.
+    #[prost(int32, tag = "1")]
+    pub count: i32,
+    /// Required. How many the lock has, 1 to 1 000 000. A property of those who
+    /// claim the lock: a claim out of another total is refused while there are any
+    /// (`ERROR_REASON_PERMITS_DIFFER`). Of two that differ and arrive at the same
+    /// moment the later one waits until the other is gone.
+    #[prost(int32, tag = "2")]
+    pub total: i32,
+}
+/// Says how a lock is claimed. Values will be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LockMode {
+    /// Means `LOCK_MODE_EXCLUSIVE` in a request. Never sent.
+    Unspecified = 0,
+    /// Held by one owner. A claim of a mode that is not known counts as this one.
+    Exclusive = 1,
+    /// Held together with others that share it: the readers of a lock whose
+    /// writers claim it exclusively.
+    Shared = 2,
+    /// Holds some of the permits of the lock, together with others as long as there
+    /// are enough.
+    Permits = 3,
+}
+impl LockMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LOCK_MODE_UNSPECIFIED",
+            Self::Exclusive => "LOCK_MODE_EXCLUSIVE",
+            Self::Shared => "LOCK_MODE_SHARED",
+            Self::Permits => "LOCK_MODE_PERMITS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LOCK_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "LOCK_MODE_EXCLUSIVE" => Some(Self::Exclusive),
+            "LOCK_MODE_SHARED" => Some(Self::Shared),
+            "LOCK_MODE_PERMITS" => Some(Self::Permits),
+            _ => None,
+        }
+    }
+}
+/// Asks to hold a lock while the stream lives.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HoldLockRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the lock: 1 to 253 bytes of `A-Za-z0-9._:@-`, not `.` or
+    /// `..`.
+    #[prost(string, tag = "2")]
+    pub lock: ::prost::alloc::string::String,
+    /// Required. The caller's open session; the lock is held no longer than it
+    /// lives.
+    #[prost(string, tag = "3")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID; identifies
+    /// the owner within the session, and takes the claim over if the call is made
+    /// again. Empty means that the session as such is the owner.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. How to claim the lock; default exclusive.
+    #[prost(enumeration = "LockMode", tag = "7")]
+    pub mode: i32,
+    /// Optional. What others see of the owner, such as host and purpose; at most
+    /// 253 bytes.
+    #[prost(string, tag = "8")]
+    pub owner: ::prost::alloc::string::String,
+    /// Optional. What others may know. At most 64 entries and 4 KiB; keys of 1 to
+    /// 253 bytes.
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Optional. Enters the queue only while another lock is held.
+    #[prost(message, optional, tag = "10")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Which permits to claim. Required in mode `LOCK_MODE_PERMITS`, and
+    /// to be left out in all others.
+    #[prost(message, optional, tag = "11")]
+    pub permits: ::core::option::Option<LockPermits>,
+    /// Optional. Makes the owner reentrant; see `AcquireLockRequest`. The stream is
+    /// one of the requests that hold the lock for the owner.
+    #[prost(string, tag = "12")]
+    pub reentrant_owner: ::prost::alloc::string::String,
+    /// How long to wait. Nothing means for ever.
+    #[prost(oneof = "hold_lock_request::Wait", tags = "5, 6")]
+    pub wait: ::core::option::Option<hold_lock_request::Wait>,
+}
+/// Nested message and enum types in `HoldLockRequest`.
+pub mod hold_lock_request {
+    /// How long to wait. Nothing means for ever.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Wait {
+        /// Optional. Does not wait: fails unless the lock can be held at once, which
+        /// it cannot behind one who waits. False means for ever.
+        #[prost(bool, tag = "5")]
+        NoWait(bool),
+        /// Optional. Waits so long; not negative. Zero means not at all. Says nothing
+        /// of how long the lock is held.
+        #[prost(message, tag = "6")]
+        WaitTimeout(::prost_types::Duration),
+    }
+}
+/// One message of `HoldLock`: how the claim stands now.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldLockResponse {
+    /// Output only. Which state the message shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// What the message says.
+    #[prost(oneof = "hold_lock_response::Message", tags = "2, 3, 4, 5")]
+    pub message: ::core::option::Option<hold_lock_response::Message>,
+}
+/// Nested message and enum types in `HoldLockResponse`.
+pub mod hold_lock_response {
+    /// What the message says.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// Output only. The claim waits. Told first unless the lock is held at once,
+        /// and then whenever it changes.
+        #[prost(message, tag = "2")]
+        Queued(super::HoldQueued),
+        /// Output only. The lock is held. Told once.
+        #[prost(message, tag = "3")]
+        Acquired(super::HoldAcquired),
+        /// Output only. The lock is held and others want it. Told whenever it
+        /// changes.
+        #[prost(message, tag = "4")]
+        Contended(super::HoldContended),
+        /// Output only. The lock is not held any more. The last message.
+        #[prost(message, tag = "5")]
+        Lost(super::HoldLost),
+    }
+}
+/// Says where the claim waits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldQueued {
+    /// Output only. Token that the claim will have once it holds the lock.
+    #[prost(int64, tag = "1")]
+    pub fencing_token: i64,
+    /// Output only. Place among those who wait: 1 for who is next.
+    #[prost(int32, tag = "2")]
+    pub position: i32,
+    /// Output only. Number of those who wait, this one included.
+    #[prost(int32, tag = "3")]
+    pub waiter_count: i32,
+}
+/// Says that the lock is held.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldAcquired {
+    /// Output only. Token to pass on to whatever the lock protects: positive, and
+    /// larger than every token of the lock before it, data loss included.
+    #[prost(int64, tag = "1")]
+    pub fencing_token: i64,
+    /// Output only. How long the session surely lives, and with it the claim unless
+    /// it is removed: counted from when the client sent this call, without margin.
+    /// Subtract max(TTL/10, 500 ms), and count on a clock that runs while the
+    /// machine sleeps. Later answers to heartbeats tell of a later time. Unset if
+    /// the replica has not renewed the session: its heartbeats go to another one,
+    /// and their answers alone tell.
+    #[prost(message, optional, tag = "2")]
+    pub valid_for: ::core::option::Option<::prost_types::Duration>,
+}
+/// Says that others want the lock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldContended {
+    /// Output only. Number of those who wait. Zero if nobody does any more.
+    #[prost(int32, tag = "1")]
+    pub waiter_count: i32,
+    /// Output only. What the owner is asked; see `RequestYield`. Unset if nothing.
+    #[prost(message, optional, tag = "2")]
+    pub yield_request: ::core::option::Option<YieldRequest>,
+}
+/// Says that the lock is not held any more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldLost {
+    /// Output only. Token of the claim.
+    #[prost(int64, tag = "1")]
+    pub fencing_token: i64,
+    /// Output only. Why it is lost.
+    #[prost(enumeration = "LockLostCause", tag = "2")]
+    pub cause: i32,
+    /// Output only. Who took it by force; not verified. Else empty.
+    #[prost(string, tag = "3")]
+    pub actor: ::prost::alloc::string::String,
+    /// Output only. Why it was taken by force. Else empty.
+    #[prost(string, tag = "4")]
+    pub comment: ::prost::alloc::string::String,
+}
+/// A lock and who claims it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Lock {
+    /// Output only. Namespace of the lock.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Name of the lock.
+    #[prost(string, tag = "2")]
+    pub lock: ::prost::alloc::string::String,
+    /// Output only. Who holds it; the one who came first, if several do. Unset if
+    /// it is free, or if nobody may hold one for the moment because the store lost
+    /// data.
+    #[prost(message, optional, tag = "3")]
+    pub holder: ::core::option::Option<LockClaim>,
+    /// Output only. Who waits, in order. Empty in lists.
+    #[prost(message, repeated, tag = "4")]
+    pub waiters: ::prost::alloc::vec::Vec<LockClaim>,
+    /// Output only. Number of waiters.
+    #[prost(int32, tag = "5")]
+    pub waiter_count: i32,
+    /// Output only. Revision of the last change of its claims. Zero if it is free.
+    #[prost(int64, tag = "6")]
+    pub revision: i64,
+    /// Output only. All who hold it, in order of their tokens. In lists, the first
+    /// 16 of them.
+    #[prost(message, repeated, tag = "7")]
+    pub holders: ::prost::alloc::vec::Vec<LockClaim>,
+    /// Output only. Number of holders.
+    #[prost(int32, tag = "8")]
+    pub holder_count: i32,
+    /// Output only. How much it was in demand, as far as the replica saw. Unset if
+    /// it saw nothing.
+    #[prost(message, optional, tag = "16")]
+    pub contention: ::core::option::Option<LockContention>,
+}
+/// A place in the queue of a lock. The first one holds it, and those behind it
+/// that go together with all before them, unless the store lost data a moment
+/// ago.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LockClaim {
+    /// Output only. Token of the claim: positive, and larger than every token of
+    /// the lock before it, data loss included. A resource accepts a write only if
+    /// its token is not smaller than the largest it has seen.
+    #[prost(int64, tag = "1")]
+    pub fencing_token: i64,
+    /// Output only. What the owner said about itself.
+    #[prost(string, tag = "2")]
+    pub owner: ::prost::alloc::string::String,
+    /// Output only. `client_id` of the session.
+    #[prost(string, tag = "3")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Output only. How the lock is claimed.
+    #[prost(enumeration = "LockMode", tag = "4")]
+    pub mode: i32,
+    /// Output only. Whether the claim holds the lock; else it waits.
+    #[prost(bool, tag = "5")]
+    pub held: bool,
+    /// Output only. Place in the queue: zero for holders, 1 for who is next.
+    /// Zero in watches, where `fencing_token` gives the order.
+    #[prost(int32, tag = "6")]
+    pub position: i32,
+    /// Output only. When the claim was made.
+    #[prost(message, optional, tag = "7")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. What the owner told.
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Output only. Revision at which the claim was made, or last changed.
+    #[prost(int64, tag = "9")]
+    pub revision: i64,
+    /// Output only. The permits that are claimed, in mode `LOCK_MODE_PERMITS`.
+    #[prost(message, optional, tag = "10")]
+    pub permits: ::core::option::Option<LockPermits>,
+    /// Output only. How many requests hold the lock for the same owner, or wait for
+    /// it: 1 unless it is reentrant.
+    #[prost(int32, tag = "11")]
+    pub holds: i32,
+    /// Output only. Where the call came from that made the claim: a proxy, if there
+    /// is one between. Empty if not known.
+    #[prost(string, tag = "16")]
+    pub address: ::prost::alloc::string::String,
+    /// Output only. Since when it holds the lock, as the replica saw it. Unset for
+    /// waiters, in watches, and if the replica has looked for less long than that.
+    #[prost(message, optional, tag = "17")]
+    pub hold_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. What its owner is asked; see `RequestYield`. Unset if nothing.
+    #[prost(message, optional, tag = "18")]
+    pub yield_request: ::core::option::Option<YieldRequest>,
+}
+/// Asks for a lock.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AcquireLockRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the lock: 1 to 253 bytes of `A-Za-z0-9._:@-`, not `.` or
+    /// `..`.
+    #[prost(string, tag = "2")]
+    pub lock: ::prost::alloc::string::String,
+    /// Required. The caller's open session; the lock is held no longer than it
+    /// lives.
+    #[prost(string, tag = "3")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID; identifies
+    /// the owner within the session and makes the call safe to repeat. Empty means
+    /// that the session as such is the owner.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. How to claim the lock; default exclusive.
+    #[prost(enumeration = "LockMode", tag = "7")]
+    pub mode: i32,
+    /// Optional. What others see of the owner, such as host and purpose; at most
+    /// 253 bytes.
+    #[prost(string, tag = "8")]
+    pub owner: ::prost::alloc::string::String,
+    /// Optional. What others may know. At most 64 entries and 4 KiB; keys of 1 to
+    /// 253 bytes.
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Optional. Enters the queue only while another lock is held.
+    #[prost(message, optional, tag = "10")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. Which permits to claim. Required in mode `LOCK_MODE_PERMITS`, and
+    /// to be left out in all others.
+    #[prost(message, optional, tag = "11")]
+    pub permits: ::core::option::Option<LockPermits>,
+    /// Optional. Makes the owner reentrant: who it is within the session, such as a
+    /// thread or a job; at most 128 bytes. Further requests of the same session and
+    /// owner are granted the lock at once, with the same token, while it is held,
+    /// and it is free when each of them has been released. Needs a `request_id`,
+    /// and the same mode each time. Empty means that each request is an owner.
+    #[prost(string, tag = "12")]
+    pub reentrant_owner: ::prost::alloc::string::String,
+    /// How long to wait. Nothing means for ever.
+    #[prost(oneof = "acquire_lock_request::Wait", tags = "5, 6")]
+    pub wait: ::core::option::Option<acquire_lock_request::Wait>,
+}
+/// Nested message and enum types in `AcquireLockRequest`.
+pub mod acquire_lock_request {
+    /// How long to wait. Nothing means for ever.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Wait {
+        /// Optional. Does not wait: fails unless the lock can be held at once, which
+        /// it cannot behind one who waits. False means for ever.
+        #[prost(bool, tag = "5")]
+        NoWait(bool),
+        /// Optional. Waits so long; not negative. Zero means not at all.
+        #[prost(message, tag = "6")]
+        WaitTimeout(::prost_types::Duration),
+    }
+}
+/// Answers `AcquireLock`: the lock is held.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AcquireLockResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Token to pass on to whatever the lock protects. The lock is
+    /// held as long as the session surely lives, which only `valid_for` of its
+    /// heartbeats tells: being granted a lock does not extend it.
+    #[prost(int64, tag = "2")]
+    pub fencing_token: i64,
+    /// Output only. The claim.
+    #[prost(message, optional, tag = "3")]
+    pub claim: ::core::option::Option<LockClaim>,
+}
+/// Asks to release a lock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseLockRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the lock.
+    #[prost(string, tag = "2")]
+    pub lock: ::prost::alloc::string::String,
+    /// Required. Session of the claim.
+    #[prost(string, tag = "3")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Optional. Releases only while another lock is held.
+    #[prost(message, optional, tag = "6")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. The `reentrant_owner` of the `AcquireLock` named by `request_id`.
+    /// The request counts down, once however often this is repeated, and the last
+    /// one frees the lock. Only the last one can be released when the store is
+    /// full; the token always can. Left out if there was none.
+    #[prost(string, tag = "7")]
+    pub reentrant_owner: ::prost::alloc::string::String,
+    /// Which claim of the session. Nothing means the one made without a
+    /// `request_id`.
+    #[prost(oneof = "release_lock_request::Claim", tags = "4, 5")]
+    pub claim: ::core::option::Option<release_lock_request::Claim>,
+}
+/// Nested message and enum types in `ReleaseLockRequest`.
+pub mod release_lock_request {
+    /// Which claim of the session. Nothing means the one made without a
+    /// `request_id`.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Claim {
+        /// Optional. Its token; positive. Of a reentrant owner's claim it releases
+        /// all at once.
+        #[prost(int64, tag = "4")]
+        FencingToken(i64),
+        /// Optional. The `request_id` of its `AcquireLock`, whether or not that has
+        /// been answered or has even arrived.
+        #[prost(string, tag = "5")]
+        RequestId(::prost::alloc::string::String),
+    }
+}
+/// Answers `ReleaseLock`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseLockResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this call removed the claim; false if it was gone
+    /// already.
+    #[prost(bool, tag = "2")]
+    pub released: bool,
+}
+/// Asks for a lock's state.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetLockRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the lock.
+    #[prost(string, tag = "2")]
+    pub lock: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "3")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "4")]
+    pub min_revision: i64,
+}
+/// Answers `GetLock`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetLockResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The lock, with all its waiters.
+    #[prost(message, optional, tag = "2")]
+    pub lock: ::core::option::Option<Lock>,
+    /// Output only. Starts `WatchLock` on the same lock, so that no change since
+    /// this answer is missed.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub resume_token: ::prost::bytes::Bytes,
+}
+/// Asks for the locks of a namespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListLocksRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Optional. Shows only locks whose name begins so. Empty means all.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// Optional. Most locks a page may hold; 0 to 1 000, default 100, larger means
+    /// 1 000.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// Optional. `next_page_token` of the page before, with the same selection.
+    /// Never expires. Empty means the first page.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "5")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "6")]
+    pub min_revision: i64,
+}
+/// Answers `ListLocks`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListLocksResponse {
+    /// Output only. Which state this page shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The locks, ordered by name, without their waiters. What exists
+    /// throughout all pages appears exactly once.
+    #[prost(message, repeated, tag = "2")]
+    pub locks: ::prost::alloc::vec::Vec<Lock>,
+    /// Output only. Asks for the next page. Empty on the last one.
+    #[prost(string, tag = "3")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks to watch a lock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchLockRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the lock. It may be free.
+    #[prost(string, tag = "2")]
+    pub lock: ::prost::alloc::string::String,
+    /// Optional. Where to continue. Unset means a snapshot first.
+    #[prost(message, optional, tag = "3")]
+    pub start: ::core::option::Option<WatchStart>,
+    /// Optional. Shortest time between two deltas; changes in between are merged,
+    /// the last state wins. 0 to 1 min, default 0: every change by itself.
+    #[prost(message, optional, tag = "4")]
+    pub min_interval: ::core::option::Option<::prost_types::Duration>,
+}
+/// One message of a watch on a lock.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchLockResponse {
+    /// Output only. Which state the message shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Resumes the watch after this message, on any replica. Empty
+    /// where there is nothing to resume from: on a reset, on the parts of a
+    /// snapshot and on all but the last part of a delta.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub resume_token: ::prost::bytes::Bytes,
+    /// What the message says.
+    #[prost(oneof = "watch_lock_response::Message", tags = "2, 3, 4, 5, 6")]
+    pub message: ::core::option::Option<watch_lock_response::Message>,
+}
+/// Nested message and enum types in `WatchLockResponse`.
+pub mod watch_lock_response {
+    /// What the message says.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        /// Output only. Part of a snapshot, at most about 256 KiB.
+        #[prost(message, tag = "2")]
+        Snapshot(super::LockSnapshot),
+        /// Output only. The snapshot is complete.
+        #[prost(message, tag = "3")]
+        SnapshotEnd(super::SnapshotEnd),
+        /// Output only. What changed.
+        #[prost(message, tag = "4")]
+        Delta(super::LockDelta),
+        /// Output only. Nothing changed, or the stream ends.
+        #[prost(message, tag = "5")]
+        Bookmark(super::Bookmark),
+        /// Output only. Drop what was shown; a snapshot follows. Always sent when
+        /// the watch is behind the changes that are kept.
+        #[prost(message, tag = "6")]
+        Reset(super::Reset),
+    }
+}
+/// Part of a snapshot of the claims on a lock.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LockSnapshot {
+    /// Output only. Claims, ordered by token over all parts: holders first.
+    #[prost(message, repeated, tag = "1")]
+    pub claims: ::prost::alloc::vec::Vec<LockClaim>,
+}
+/// Changes of the claims on a lock from one revision to another.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LockDelta {
+    /// Output only. Revision the watch was current through before.
+    #[prost(int64, tag = "1")]
+    pub prev_revision: i64,
+    /// Output only. Revision the watch is current through when the last part of
+    /// the delta has arrived.
+    #[prost(int64, tag = "2")]
+    pub revision: i64,
+    /// Output only. The changes, at most one for each claim. When a holder goes,
+    /// the claims that hold the lock instead are modified in the same delta.
+    #[prost(message, repeated, tag = "3")]
+    pub events: ::prost::alloc::vec::Vec<LockEvent>,
+    /// Output only. Whether changes of several revisions are merged, the last
+    /// state winning.
+    #[prost(bool, tag = "4")]
+    pub conflated: bool,
+    /// Output only. Whether this is the last part of the delta, as it mostly is.
+    /// Apply the parts together.
+    #[prost(bool, tag = "5")]
+    pub last_part: bool,
+}
+/// Change of one claim.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LockEvent {
+    /// Output only. What happened.
+    #[prost(enumeration = "EventType", tag = "1")]
+    pub r#type: i32,
+    /// Output only. The claim as it is now, or as it last was if deleted.
+    #[prost(message, optional, tag = "2")]
+    pub claim: ::core::option::Option<LockClaim>,
+    /// Output only. Why it is gone. Only for deletions.
+    #[prost(enumeration = "DeleteCause", tag = "3")]
+    pub cause: i32,
+}
+/// Generated client implementations.
+pub mod lock_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Grants locks, first come, first served. A lock exists while someone claims
+    /// it.
+    ///
+    /// A lock is held by one owner, by any number of readers, or by as many as its
+    /// permits go round, as each claim says. Whoever comes first holds it; who comes
+    /// later holds it too if everybody before does and the claims go together. Nobody
+    /// is let in past one who waits, and 1 000 (a setting) may claim a lock besides
+    /// the first one, holding it or waiting: readers that come behind a writer wait, and a
+    /// claim of many permits is not overtaken by small ones.
+    ///
+    /// A lock is advice unless what it protects checks the fencing token: a holder
+    /// may be paused beyond its session's life and not know that it lost the lock.
+    /// `guard` is that check for everything stored here.
+    ///
+    /// When the store has lost data, claims made before are void, and for as long as
+    /// their owners may still believe in them nobody holds a lock: calls that wait
+    /// queue meanwhile.
+    ///
+    /// Every method may fail with `INVALID_ARGUMENT`
+    /// (`ERROR_REASON_INVALID_ARGUMENT`), `UNAVAILABLE`
+    /// (`ERROR_REASON_STORE_UNAVAILABLE`, `ERROR_REASON_STORE_NO_QUORUM`,
+    /// `ERROR_REASON_NOT_READY`, `ERROR_REASON_DRAINING`) or `DEADLINE_EXCEEDED`;
+    /// those that change something also with `FAILED_PRECONDITION`
+    /// (`ERROR_REASON_GUARD_FAILED`), `ABORTED` (`ERROR_REASON_CONFLICT`), `UNKNOWN`
+    /// (`ERROR_REASON_COMMIT_UNKNOWN`), `RESOURCE_EXHAUSTED`
+    /// (`ERROR_REASON_STORE_FULL`, `ERROR_REASON_STORE_OVERLOADED`) and
+    /// `UNAVAILABLE` (`ERROR_REASON_NEWER_FORMAT`).
+    #[derive(Debug, Clone)]
+    pub struct LockServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl LockServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> LockServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> LockServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            LockServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Acquires a lock, waiting in its queue while another owner holds it: not at
+        /// all, up to `wait_timeout`, or for ever. There is no maximum on the server.
+        ///
+        /// Idempotent per session and `request_id`: repeating the call, on any
+        /// replica, keeps the place in the queue or returns the same fencing token. If
+        /// the call ends without an answer its place is kept min(3 s, TTL/3) and then
+        /// given up; `ReleaseLock` with the request id gives it up at once. Different
+        /// request ids of one session exclude each other like different owners.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LOCK_HELD`) if the lock is
+        /// still held when the wait ends, (`ERROR_REASON_LEASE_EXPIRED`) if the
+        /// session is unknown or expires while waiting,
+        /// (`ERROR_REASON_REQUEST_UNDONE`) if the same request was released before,
+        /// (`ERROR_REASON_PERMITS_DIFFER`) if permits are claimed out of another total
+        /// than by others, (`ERROR_REASON_CLAIM_DIFFERS`) if the same request claimed
+        /// the lock in another mode;
+        /// `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_WAITERS`,
+        /// `ERROR_REASON_TOO_MANY_HOLDS`, `ERROR_REASON_SESSION_FULL`); `UNAVAILABLE`
+        /// (`ERROR_REASON_LOCKS_CLOSED`) if the wait ends before locks are granted again after a loss of data.
+        pub async fn acquire_lock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AcquireLockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcquireLockResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/AcquireLock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.LockService", "AcquireLock"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Acquires a lock and holds it for as long as the stream lives: a client that
+        /// is done with the lock ends the stream, and has nothing to release. Tells the
+        /// place in the queue, that the lock is held, that others want it, and that it
+        /// is lost.
+        ///
+        /// The claim ends with the stream: a client that cancels it, or whose deadline
+        /// ends it, gives the lock, or its place in the queue, up at once. If the
+        /// connection is lost instead, the claim is kept min(3 s, TTL/3) and then given
+        /// up, unless the same request comes again; so it is if the replica shuts down,
+        /// which ends the stream with `UNAVAILABLE` (`ERROR_REASON_DRAINING`). If the
+        /// replica dies, the claim stays as long as its session. A proxy between may
+        /// turn one into the other: one that cancels what its client lost has the claim
+        /// given up at once. `ReleaseLock` ends the claim, and with it the stream, in
+        /// any case.
+        ///
+        /// To take the claim over, in the queue or held, call again with the same
+        /// session and `request_id`, on any replica: it keeps its place and its token.
+        /// There is one stream for a claim: the one before ends with `ABORTED`
+        /// (`ERROR_REASON_HOLD_TAKEN_OVER`), and no longer ends the claim. A claim made
+        /// by `AcquireLock` can be taken over too; and `AcquireLock` takes over one made
+        /// here, which then outlives the stream.
+        ///
+        /// The stream does not keep the session alive: heartbeats do, as ever. There is
+        /// no maximum age. A client that reads slowly is told the latest only: places
+        /// and numbers in between are left out, and never more than two a second are
+        /// told (a setting).
+        ///
+        /// Errors: before the lock is held, those of `AcquireLock`; then `ABORTED`
+        /// (`ERROR_REASON_HOLD_TAKEN_OVER`). A lock that is lost is told by a message,
+        /// after which the stream ends with status OK.
+        pub async fn hold_lock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HoldLockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::HoldLockResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/HoldLock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.LockService", "HoldLock"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Releases a lock, or leaves its queue. Safe to repeat: releasing what is
+        /// gone changes nothing and succeeds. Works when the store is full.
+        ///
+        /// Released by its `request_id`, an `AcquireLock` that waits ends, and one
+        /// that arrives within the next minute is refused
+        /// (`ERROR_REASON_REQUEST_UNDONE`), unless it held the lock already.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LOCK_NOT_HELD`) if the token
+        /// belongs to another session.
+        pub async fn release_lock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseLockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseLockResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/ReleaseLock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.LockService", "ReleaseLock"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads who holds a lock and who waits for it. A free lock is answered
+        /// without a holder.
+        ///
+        /// Errors: `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn get_lock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetLockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetLockResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/GetLock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.LockService", "GetLock"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the locks that are claimed, ordered by name.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`);
+        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn list_locks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListLocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListLocksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/ListLocks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.LockService", "ListLocks"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Watches the claims on a lock, holder and waiters: a snapshot, then every
+        /// change. Resumes without gap or repetition on any replica. Ends with a
+        /// `final` bookmark and status OK.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_RESUME_TOKEN`);
+        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`); `RESOURCE_EXHAUSTED`
+        /// (`ERROR_REASON_SUBSCRIBER_TOO_SLOW`, `ERROR_REASON_TOO_MANY_STREAMS`).
+        pub async fn watch_lock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchLockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchLockResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/WatchLock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.LockService", "WatchLock"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Says whether a lock is held with a token right now: for resources outside,
+        /// which cannot have a `guard`. The answer may be old when it arrives, so it is
+        /// advice: a resource that remembers the largest token it has seen, and refuses
+        /// smaller ones, needs no advice.
+        pub async fn check_fencing_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckFencingTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckFencingTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/CheckFencingToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.LockService", "CheckFencingToken"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Asks the holder of a lock to give it up: it is told over `KeepAlive`, and
+        /// the claim shows it. Whether it does is up to the holder. Safe to repeat: a
+        /// holder is asked once.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LOCK_NOT_HELD`) if the lock is
+        /// not held with that token.
+        pub async fn request_yield(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RequestYieldRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RequestYieldResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/RequestYield",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.LockService", "RequestYield"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a lock, or a place in its queue, from its owner, who is told over
+        /// `KeepAlive`. The owner may not hear of it in time: only what checks the
+        /// fencing token is safe from it. Safe to repeat. Works when the store is full.
+        ///
+        /// A call that waits at the place ends with `FAILED_PRECONDITION`
+        /// (`ERROR_REASON_REQUEST_UNDONE`).
+        pub async fn force_release_lock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ForceReleaseLockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ForceReleaseLockResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/ForceReleaseLock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.LockService", "ForceReleaseLock"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Finds sessions that wait for each other's locks, in all namespaces.
+        ///
+        /// Errors: `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn find_deadlocks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FindDeadlocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FindDeadlocksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/FindDeadlocks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.LockService", "FindDeadlocks"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
 /// What was set for a service.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServiceSettings {
@@ -8583,782 +9746,6 @@ pub mod server_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("stanchion.v1.ServerService", "GetServerInfo"));
-            self.inner.unary(req, path, codec).await
-        }
-    }
-}
-/// A session as others may see it. The id is a secret of its client and shown
-/// nowhere.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Session {
-    /// Output only. Name the client gave itself. May be empty, and several
-    /// sessions may share it.
-    #[prost(string, tag = "1")]
-    pub client_id: ::prost::alloc::string::String,
-    /// Output only. Granted time to live after the last renewal.
-    #[prost(message, optional, tag = "2")]
-    pub ttl: ::core::option::Option<::prost_types::Duration>,
-    /// Output only. When the session was opened.
-    #[prost(message, optional, tag = "3")]
-    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Output only. What the client told about itself.
-    #[prost(btree_map = "string, string", tag = "4")]
-    pub metadata: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    /// Output only. Authenticated identity that opened the session; `anonymous`
-    /// without authentication.
-    #[prost(string, tag = "5")]
-    pub principal: ::prost::alloc::string::String,
-    /// Output only. Number of instances that name the session.
-    #[prost(int32, tag = "6")]
-    pub instance_count: i32,
-    /// Output only. Number of locks it holds or waits for.
-    #[prost(int32, tag = "7")]
-    pub lock_count: i32,
-    /// Output only. Revision at which the session was opened. Names the session
-    /// within an epoch without revealing its id.
-    #[prost(int64, tag = "8")]
-    pub revision: i64,
-    /// Output only. Number of elections it leads or is a candidate in.
-    #[prost(int32, tag = "9")]
-    pub election_count: i32,
-}
-/// Asks for a session.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct OpenSessionRequest {
-    /// Optional. Time to live without a heartbeat; 5 s to 10 min, default 15 s.
-    #[prost(message, optional, tag = "1")]
-    pub ttl: ::core::option::Option<::prost_types::Duration>,
-    /// Optional. Name of the client, stable over its restarts: a new session with
-    /// the same name may take over the instances of the old one. A name of 1 to
-    /// 253 bytes of `A-Za-z0-9._:@-`. Empty means none.
-    #[prost(string, tag = "2")]
-    pub client_id: ::prost::alloc::string::String,
-    /// Optional. What the client tells about itself, such as host and process. At
-    /// most 64 entries and 4 KiB; keys of 1 to 253 bytes.
-    #[prost(btree_map = "string, string", tag = "3")]
-    pub metadata: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    /// Optional. Unguessable name of this request, at most 128 bytes, best a UUID.
-    /// Makes the call safe to repeat. Empty means none.
-    #[prost(string, tag = "4")]
-    pub request_id: ::prost::alloc::string::String,
-    /// Optional. Opens the session only while a lock is held.
-    #[prost(message, optional, tag = "5")]
-    pub guard: ::core::option::Option<Guard>,
-}
-/// Answers `OpenSession`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct OpenSessionResponse {
-    /// Output only. Which state the answer shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. Secret id of the session: whoever knows it acts for the
-    /// session.
-    #[prost(string, tag = "2")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Output only. The session, with the TTL that was granted.
-    #[prost(message, optional, tag = "3")]
-    pub session: ::core::option::Option<Session>,
-    /// Output only. How long the session surely lives, counted from when the
-    /// caller sent the request, without margin. Subtract max(TTL/10, 500 ms), and
-    /// count on a clock that runs while the machine sleeps.
-    #[prost(message, optional, tag = "4")]
-    pub valid_for: ::core::option::Option<::prost_types::Duration>,
-}
-/// One heartbeat of one session.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct KeepAliveRequest {
-    /// Required. Id of the session.
-    #[prost(string, tag = "1")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Optional. Number of the heartbeat, not negative and growing per session and
-    /// stream; the answer repeats it. Zero is allowed.
-    #[prost(int64, tag = "2")]
-    pub seq: i64,
-    /// Optional. Acknowledges what watches on the same replica were told, at most
-    /// 1 000; see `WatchInstancesRequest.acknowledges`. May come at any time: a
-    /// heartbeat more costs nothing.
-    #[prost(message, repeated, tag = "3")]
-    pub acks: ::prost::alloc::vec::Vec<WatchAck>,
-}
-/// One answer or notice of the stream.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct KeepAliveResponse {
-    /// Output only. Which state the message shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// What the message says.
-    #[prost(oneof = "keep_alive_response::Message", tags = "2, 3, 4, 5, 6, 7, 9, 16")]
-    pub message: ::core::option::Option<keep_alive_response::Message>,
-}
-/// Nested message and enum types in `KeepAliveResponse`.
-pub mod keep_alive_response {
-    /// What the message says.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Message {
-        /// Output only. Answers a heartbeat.
-        #[prost(message, tag = "2")]
-        Alive(super::SessionAlive),
-        /// Output only. The session is gone.
-        #[prost(message, tag = "3")]
-        SessionLost(super::SessionLost),
-        /// Output only. An instance no longer belongs to the session.
-        #[prost(message, tag = "4")]
-        InstanceLost(super::InstanceLost),
-        /// Output only. A lock is no longer held by the session.
-        #[prost(message, tag = "5")]
-        LockLost(super::LockLost),
-        /// Output only. Last message of the stream; sessions stay alive. Carry on
-        /// with a new stream.
-        #[prost(message, tag = "6")]
-        End(super::KeepAliveEnd),
-        /// Output only. Acknowledgements were not taken.
-        #[prost(message, tag = "7")]
-        AcksUnknown(super::AcksUnknown),
-        /// Output only. The session no longer leads an election.
-        #[prost(message, tag = "9")]
-        LeadershipLost(super::LeadershipLost),
-        /// Output only. A lock of the session is wanted.
-        #[prost(message, tag = "16")]
-        YieldRequested(super::YieldRequested),
-    }
-}
-/// Says that a session lives, and how long.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SessionAlive {
-    /// Output only. Id of the session.
-    #[prost(string, tag = "1")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Output only. Number of the heartbeat that is answered. A heartbeat that was
-    /// overtaken by a later one may go without an answer.
-    #[prost(int64, tag = "2")]
-    pub seq: i64,
-    /// Output only. Granted time to live.
-    #[prost(message, optional, tag = "3")]
-    pub ttl: ::core::option::Option<::prost_types::Duration>,
-    /// Output only. How long the session surely lives, counted from when the
-    /// client sent the heartbeat `seq`, without margin. Subtract max(TTL/10, 500
-    /// ms), and count on a clock that runs while the machine sleeps. Nothing else
-    /// extends it.
-    #[prost(message, optional, tag = "4")]
-    pub valid_for: ::core::option::Option<::prost_types::Duration>,
-}
-/// Says that a session is gone, and with it what it held. Open a new one.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SessionLost {
-    /// Output only. Id of the session.
-    #[prost(string, tag = "1")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Output only. Why it is gone.
-    #[prost(enumeration = "SessionLostReason", tag = "2")]
-    pub reason: i32,
-}
-/// Says that an instance no longer belongs to the session. Do not register it
-/// again: someone else decided so. A client that deregistered it itself may be
-/// told too, by another replica, and ignores it.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct InstanceLost {
-    /// Output only. Id of the session.
-    #[prost(string, tag = "1")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Output only. Namespace of the instance.
-    #[prost(string, tag = "2")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Output only. Service of the instance.
-    #[prost(string, tag = "3")]
-    pub service: ::prost::alloc::string::String,
-    /// Output only. Id of the instance.
-    #[prost(string, tag = "4")]
-    pub instance_id: ::prost::alloc::string::String,
-    /// Output only. Why it is lost.
-    #[prost(enumeration = "InstanceLostCause", tag = "5")]
-    pub cause: i32,
-    /// Output only. Who has it now: `client_id` of the session that took it over.
-    /// Empty when nobody has it, or when that session has no name.
-    #[prost(string, tag = "6")]
-    pub client_id: ::prost::alloc::string::String,
-}
-/// Says that a lock is no longer held by the session. A client that released it
-/// itself may be told too, by another replica, and ignores it.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct LockLost {
-    /// Output only. Id of the session.
-    #[prost(string, tag = "1")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Output only. Namespace of the lock.
-    #[prost(string, tag = "2")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Output only. Name of the lock.
-    #[prost(string, tag = "3")]
-    pub lock: ::prost::alloc::string::String,
-    /// Output only. Token of the claim that is lost.
-    #[prost(int64, tag = "4")]
-    pub fencing_token: i64,
-    /// Output only. Why it is lost.
-    #[prost(enumeration = "LockLostCause", tag = "5")]
-    pub cause: i32,
-    /// Output only. Who took it by force; not verified. Else empty.
-    #[prost(string, tag = "6")]
-    pub actor: ::prost::alloc::string::String,
-    /// Output only. Why it was taken by force. Else empty.
-    #[prost(string, tag = "7")]
-    pub comment: ::prost::alloc::string::String,
-}
-/// Says that the session is asked to give a lock up that it holds. Told again to
-/// every stream that names the session, as long as the claim is there.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct YieldRequested {
-    /// Output only. Id of the session.
-    #[prost(string, tag = "1")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Output only. Namespace of the lock.
-    #[prost(string, tag = "2")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Output only. Name of the lock.
-    #[prost(string, tag = "3")]
-    pub lock: ::prost::alloc::string::String,
-    /// Output only. Token of the claim.
-    #[prost(int64, tag = "4")]
-    pub fencing_token: i64,
-    /// Output only. Who asks, and why.
-    #[prost(message, optional, tag = "5")]
-    pub yield_request: ::core::option::Option<YieldRequest>,
-}
-/// Says that the session no longer leads an election. A client that resigned
-/// itself may be told too, by another replica, and ignores it.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct LeadershipLost {
-    /// Output only. Id of the session.
-    #[prost(string, tag = "1")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Output only. Namespace of the election.
-    #[prost(string, tag = "2")]
-    pub namespace: ::prost::alloc::string::String,
-    /// Output only. Name of the election.
-    #[prost(string, tag = "3")]
-    pub election: ::prost::alloc::string::String,
-    /// Output only. The term that is over.
-    #[prost(int64, tag = "4")]
-    pub term: i64,
-    /// Output only. Why it is over.
-    #[prost(enumeration = "LockLostCause", tag = "5")]
-    pub cause: i32,
-}
-/// Names watches that this replica does not have. Acknowledge them at the replica
-/// that has them.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AcksUnknown {
-    /// Output only. The watches.
-    #[prost(string, repeated, tag = "1")]
-    pub subscriber_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-}
-/// Ends a stream although all is well.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct KeepAliveEnd {
-    /// Output only. Why the stream ends.
-    #[prost(enumeration = "Final", tag = "1")]
-    pub r#final: i32,
-}
-/// Asks to renew a session.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RenewSessionRequest {
-    /// Required. Id of the session.
-    #[prost(string, tag = "1")]
-    pub session_id: ::prost::alloc::string::String,
-}
-/// Answers `RenewSession`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RenewSessionResponse {
-    /// Output only. Which state the answer shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. Granted time to live.
-    #[prost(message, optional, tag = "2")]
-    pub ttl: ::core::option::Option<::prost_types::Duration>,
-    /// Output only. How long the session surely lives, counted from when the
-    /// caller sent the request, without margin.
-    #[prost(message, optional, tag = "3")]
-    pub valid_for: ::core::option::Option<::prost_types::Duration>,
-}
-/// Asks for one session.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetSessionRequest {
-    /// Required. Id of the session.
-    #[prost(string, tag = "1")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Optional. How fresh the answer has to be; default cached.
-    #[prost(enumeration = "Consistency", tag = "2")]
-    pub consistency: i32,
-    /// Optional. Revision the answer has to include, waited for up to 3 s; not
-    /// negative. Zero means any.
-    #[prost(int64, tag = "3")]
-    pub min_revision: i64,
-}
-/// Answers `GetSession`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetSessionResponse {
-    /// Output only. Which state the answer shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. The session.
-    #[prost(message, optional, tag = "2")]
-    pub session: ::core::option::Option<Session>,
-}
-/// Asks for live sessions.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListSessionsRequest {
-    /// Optional. Shows only sessions with this `client_id`. Empty means all.
-    #[prost(string, tag = "1")]
-    pub client_id: ::prost::alloc::string::String,
-    /// Optional. Most sessions a page may hold; 0 to 1 000, default 100, larger
-    /// means 1 000.
-    #[prost(int32, tag = "2")]
-    pub page_size: i32,
-    /// Optional. `next_page_token` of the page before, with the same `client_id`.
-    /// Never expires. Empty means the first page.
-    #[prost(string, tag = "3")]
-    pub page_token: ::prost::alloc::string::String,
-    /// Optional. How fresh the answer has to be; default cached.
-    #[prost(enumeration = "Consistency", tag = "4")]
-    pub consistency: i32,
-    /// Optional. Revision the answer has to include, waited for up to 3 s; not
-    /// negative. Zero means any.
-    #[prost(int64, tag = "5")]
-    pub min_revision: i64,
-}
-/// Answers `ListSessions`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListSessionsResponse {
-    /// Output only. Which state this page shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. The sessions, in no meaningful order.
-    #[prost(message, repeated, tag = "2")]
-    pub sessions: ::prost::alloc::vec::Vec<Session>,
-    /// Output only. Asks for the next page. Empty on the last one.
-    #[prost(string, tag = "3")]
-    pub next_page_token: ::prost::alloc::string::String,
-}
-/// Asks to close a session.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CloseSessionRequest {
-    /// Required. Id of the session.
-    #[prost(string, tag = "1")]
-    pub session_id: ::prost::alloc::string::String,
-    /// Optional. Closes the session only while a lock is held.
-    #[prost(message, optional, tag = "2")]
-    pub guard: ::core::option::Option<Guard>,
-}
-/// Answers `CloseSession`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CloseSessionResponse {
-    /// Output only. Which state the answer shows.
-    #[prost(message, optional, tag = "1")]
-    pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. Whether this call closed it; false if it was gone already.
-    #[prost(bool, tag = "2")]
-    pub closed: bool,
-}
-/// Says why a session is gone. Values may be added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum SessionLostReason {
-    /// Not known.
-    Unspecified = 0,
-    /// No heartbeat arrived for a whole TTL, or the id never existed.
-    Expired = 1,
-    /// It was closed, or the store ended it before its time: an etcd whose leader
-    /// hung may do that when the leader goes on.
-    Closed = 2,
-    /// The store lost data.
-    EpochChanged = 3,
-}
-impl SessionLostReason {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "SESSION_LOST_REASON_UNSPECIFIED",
-            Self::Expired => "SESSION_LOST_REASON_EXPIRED",
-            Self::Closed => "SESSION_LOST_REASON_CLOSED",
-            Self::EpochChanged => "SESSION_LOST_REASON_EPOCH_CHANGED",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "SESSION_LOST_REASON_UNSPECIFIED" => Some(Self::Unspecified),
-            "SESSION_LOST_REASON_EXPIRED" => Some(Self::Expired),
-            "SESSION_LOST_REASON_CLOSED" => Some(Self::Closed),
-            "SESSION_LOST_REASON_EPOCH_CHANGED" => Some(Self::EpochChanged),
-            _ => None,
-        }
-    }
-}
-/// Says why an instance is lost. Values may be added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum InstanceLostCause {
-    /// Not known.
-    Unspecified = 0,
-    /// Another session registered the same id.
-    TakenOver = 1,
-    /// It was deregistered.
-    Deregistered = 2,
-}
-impl InstanceLostCause {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "INSTANCE_LOST_CAUSE_UNSPECIFIED",
-            Self::TakenOver => "INSTANCE_LOST_CAUSE_TAKEN_OVER",
-            Self::Deregistered => "INSTANCE_LOST_CAUSE_DEREGISTERED",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "INSTANCE_LOST_CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
-            "INSTANCE_LOST_CAUSE_TAKEN_OVER" => Some(Self::TakenOver),
-            "INSTANCE_LOST_CAUSE_DEREGISTERED" => Some(Self::Deregistered),
-            _ => None,
-        }
-    }
-}
-/// Says why a lock, or the lead of an election, is lost. Values may be added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum LockLostCause {
-    /// Not known.
-    Unspecified = 0,
-    /// The claim was removed: by someone else, or because the call that waited
-    /// broke off and its place was not claimed again in time.
-    Removed = 1,
-    /// The store lost data.
-    EpochChanged = 2,
-    /// It was taken by force. `LOCK_LOST_CAUSE_REMOVED` if the store had no room for
-    /// a note of it.
-    Forced = 3,
-}
-impl LockLostCause {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "LOCK_LOST_CAUSE_UNSPECIFIED",
-            Self::Removed => "LOCK_LOST_CAUSE_REMOVED",
-            Self::EpochChanged => "LOCK_LOST_CAUSE_EPOCH_CHANGED",
-            Self::Forced => "LOCK_LOST_CAUSE_FORCED",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "LOCK_LOST_CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
-            "LOCK_LOST_CAUSE_REMOVED" => Some(Self::Removed),
-            "LOCK_LOST_CAUSE_EPOCH_CHANGED" => Some(Self::EpochChanged),
-            "LOCK_LOST_CAUSE_FORCED" => Some(Self::Forced),
-            _ => None,
-        }
-    }
-}
-/// Generated client implementations.
-pub mod session_service_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    use tonic::codegen::http::Uri;
-    /// Keeps the sessions of client processes. A session is one lease that carries
-    /// what its client registers and locks: while heartbeats arrive it lives, on
-    /// whichever replica they arrive; when they stop it expires, its instances
-    /// become suspect and its locks are free. Sessions belong to no namespace.
-    ///
-    /// Every method may fail with `INVALID_ARGUMENT`
-    /// (`ERROR_REASON_INVALID_ARGUMENT`), `UNAVAILABLE`
-    /// (`ERROR_REASON_STORE_UNAVAILABLE`, `ERROR_REASON_STORE_NO_QUORUM`,
-    /// `ERROR_REASON_NOT_READY`, `ERROR_REASON_DRAINING`) or `DEADLINE_EXCEEDED`;
-    /// those that change something also with `UNKNOWN`
-    /// (`ERROR_REASON_COMMIT_UNKNOWN`) and `RESOURCE_EXHAUSTED`
-    /// (`ERROR_REASON_STORE_FULL`, `ERROR_REASON_STORE_OVERLOADED`).
-    #[derive(Debug, Clone)]
-    pub struct SessionServiceClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl SessionServiceClient<tonic::transport::Channel> {
-        /// Attempt to create a new client by connecting to a given endpoint.
-        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
-        where
-            D: TryInto<tonic::transport::Endpoint>,
-            D::Error: Into<StdError>,
-        {
-            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
-            Ok(Self::new(conn))
-        }
-    }
-    impl<T> SessionServiceClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
-        }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> SessionServiceClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            SessionServiceClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        /// Opens a session.
-        ///
-        /// Idempotent per `request_id` while the session lives: repeating the call
-        /// returns the same session; of repetitions that overlap, each may open one,
-        /// and those not used expire. Without `request_id` each call opens another
-        /// one.
-        ///
-        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_GUARD_FAILED`).
-        pub async fn open_session(
-            &mut self,
-            request: impl tonic::IntoRequest<super::OpenSessionRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::OpenSessionResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.SessionService/OpenSession",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.SessionService", "OpenSession"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Keeps any number of sessions alive over one stream, and tells at once when
-        /// one of them, or something it held, is lost.
-        ///
-        /// Each request is one heartbeat of one session; send one about every third of
-        /// the TTL or more often. The first heartbeat of a session on the stream also
-        /// subscribes to its notices. A session that is lost is reported in the
-        /// stream, which goes on for the others. What a session lost while no stream
-        /// named it is told to the next one that does, as far as the replica remembers;
-        /// the same loss may be told more than once. A heartbeat whose renewal fails
-        /// goes without an answer: what the answer before it said stays true. A broken
-        /// stream loses nothing within the TTL: carry on with the same session on any
-        /// replica. The stream ends with a `final` notice and status OK.
-        ///
-        /// Errors, which end the stream: `RESOURCE_EXHAUSTED`
-        /// (`ERROR_REASON_SUBSCRIBER_TOO_SLOW`) if its notices are not read.
-        pub async fn keep_alive(
-            &mut self,
-            request: impl tonic::IntoStreamingRequest<Message = super::KeepAliveRequest>,
-        ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::KeepAliveResponse>>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.SessionService/KeepAlive",
-            );
-            let mut req = request.into_streaming_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.SessionService", "KeepAlive"));
-            self.inner.streaming(req, path, codec).await
-        }
-        /// Renews one session, for clients that cannot stream. Safe to repeat.
-        ///
-        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LEASE_EXPIRED`) if the session
-        /// is unknown, expired or closed.
-        pub async fn renew_session(
-            &mut self,
-            request: impl tonic::IntoRequest<super::RenewSessionRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::RenewSessionResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.SessionService/RenewSession",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.SessionService", "RenewSession"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Reads the session with the given id.
-        ///
-        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LEASE_EXPIRED`) if the session
-        /// is unknown, expired or closed; `UNAVAILABLE`
-        /// (`ERROR_REASON_REVISION_NOT_REACHED`).
-        pub async fn get_session(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetSessionRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetSessionResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.SessionService/GetSession",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.SessionService", "GetSession"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Lists live sessions, without their ids.
-        ///
-        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`);
-        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
-        pub async fn list_sessions(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ListSessionsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListSessionsResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.SessionService/ListSessions",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.SessionService", "ListSessions"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Closes a session: removes its instances, releases its locks and leaves its
-        /// queues at once. Safe to repeat: closing one that is gone succeeds.
-        ///
-        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_GUARD_FAILED`).
-        pub async fn close_session(
-            &mut self,
-            request: impl tonic::IntoRequest<super::CloseSessionRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::CloseSessionResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/stanchion.v1.SessionService/CloseSession",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("stanchion.v1.SessionService", "CloseSession"));
             self.inner.unary(req, path, codec).await
         }
     }

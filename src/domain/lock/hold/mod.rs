@@ -1,0 +1,259 @@
+//! Holding a lock for as long as somebody listens: a claim that goes with its stream.
+//!
+//! A client that ends its stream lets go: its claim goes at once. One that is lost, or sent away,
+//! may come back with the same request, here or elsewhere, and its claim is kept for a moment, as
+//! that of every broken call is. Whoever took the claim up last has it; the one before is told so.
+
+mod lookout;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::sync::watch;
+
+use crate::{
+    domain::{
+        error::Error,
+        session::LockLost,
+        state::{Owned, View},
+    },
+    store::Revision,
+};
+
+use self::lookout::{Lookout, Others, Seen};
+use super::{
+    Acquire, Claim, Granted, Locks, YieldRequest,
+    abandoned::LetGo,
+    reentrant::identity,
+    wait::{Spot, Ticket},
+};
+
+/// Says whether the client is lost, rather than done with its stream.
+pub type IsLost = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// A claim that somebody listens for. Dropped, it goes: at once, or after a moment if its client is
+/// lost.
+pub struct Holding {
+    locks: Locks,
+    request: Acquire,
+    let_go: LetGo,
+    is_lost: IsLost,
+    /// When the call came.
+    begun: Instant,
+    lookout: Lookout,
+    stage: Stage,
+}
+
+enum Stage {
+    Waiting {
+        turn: BoxFuture<'static, Result<(Granted, Ticket), Error>>,
+        /// The place, once there is one.
+        spot: watch::Receiver<Option<Spot>>,
+    },
+    Held(Box<Held>),
+    Ended,
+}
+
+/// A claim that holds the lock.
+struct Held {
+    claim: Arc<Claim>,
+    ticket: Ticket,
+}
+
+/// How a claim stands, at a revision.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// What is said of it.
+    pub news: News,
+    /// The revision at which that is so.
+    pub revision: Revision,
+}
+
+/// What is said of a claim that somebody listens for.
+#[derive(Debug, Clone)]
+pub enum News {
+    /// It waits.
+    Queued {
+        /// The token that it will have.
+        fencing_token: i64,
+        /// Its place among those who wait: 1 for who is next.
+        position: usize,
+        /// How many wait.
+        waiting: usize,
+    },
+    /// It holds the lock.
+    Acquired {
+        /// Its token.
+        fencing_token: i64,
+        /// How long its session surely lives, from when the call came; `None`: not known here.
+        valid_for: Option<Duration>,
+    },
+    /// Others want the lock, or do not any more.
+    Contended {
+        /// How many wait.
+        waiting: usize,
+        /// What the holder is asked.
+        asked: Option<YieldRequest>,
+    },
+    /// It does not hold the lock any more. Nothing follows.
+    Lost {
+        /// The token that it had.
+        fencing_token: i64,
+        /// Why.
+        cause: LockLost,
+    },
+}
+
+// === impl Locks ===
+
+impl Locks {
+    /// Claims a lock for as long as the holding lives. Nothing happens before it is asked for news.
+    pub fn hold(&self, mut request: Acquire, is_lost: IsLost) -> Holding {
+        let let_go = LetGo::default();
+        request.let_go = Some(let_go.clone());
+        let identity = identity(request.reentrant.as_deref(), &request.request_id);
+        let key = self
+            .core
+            .keys
+            .waiter(&request.lock, &request.session, &identity);
+        let (tell, spot) = watch::channel(None);
+        let (locks, asked) = (self.clone(), request.clone());
+        let turn = async move {
+            let entered = |spot: &Spot| {
+                tell.send_replace(Some(spot.clone()));
+            };
+            locks.take_place(asked, entered).await
+        };
+        Holding {
+            begun: self.core.clock.now(),
+            lookout: Lookout::new(self, &request, &key),
+            stage: Stage::Waiting {
+                turn: turn.boxed(),
+                spot,
+            },
+            locks: self.clone(),
+            request,
+            let_go,
+            is_lost,
+        }
+    }
+}
+
+// === impl Holding ===
+
+impl Holding {
+    /// Waits for something new; `None` once all is said. Whoever comes late is told the latest
+    /// alone. Errors: those of [`Locks::acquire`] until the lock is held, [`Error::Draining`],
+    /// [`Error::TakenOver`].
+    pub async fn next(&mut self) -> Result<Option<Told>, Error> {
+        let told = match &mut self.stage {
+            Stage::Ended => return Ok(None),
+            Stage::Waiting { turn, spot } => tokio::select! {
+                biased;
+                granted = turn => match granted {
+                    Ok((granted, ticket)) => return Ok(Some(self.acquired(granted, ticket))),
+                    Err(error) => Err(error),
+                },
+                waits = self.lookout.waiting(spot) => waits,
+            },
+            Stage::Held(held) => {
+                let token = held.claim.waiter.fencing_token();
+                tokio::select! {
+                    biased;
+                    () = self.locks.draining.cancelled() => Err(Error::Draining),
+                    seen = self.lookout.held(&mut held.ticket.spot) => self.look(token, seen),
+                }
+            }
+        };
+        if told.is_err() {
+            self.end();
+        }
+        told.map(Some)
+    }
+
+    fn acquired(&mut self, granted: Granted, ticket: Ticket) -> Told {
+        let alive = self.locks.sessions.surely_alive(&self.request.session);
+        let news = News::Acquired {
+            fencing_token: granted.claim.waiter.fencing_token(),
+            valid_for: alive.map(|alive| alive.valid_until.saturating_duration_since(self.begun)),
+        };
+        self.lookout.begin_anew();
+        self.stage = Stage::Held(Box::new(Held {
+            claim: granted.claim,
+            ticket,
+        }));
+        Told {
+            news,
+            revision: granted.revision,
+        }
+    }
+
+    /// What is told of a claim that held the lock when it was last looked at.
+    fn look(&mut self, fencing_token: i64, (seen, view): (Seen, View)) -> Result<Told, Error> {
+        let news = match seen {
+            Seen::TakenOver => return Err(Error::TakenOver(self.request.lock.clone())),
+            Seen::Held(Others { waiting, asked }) => News::Contended { waiting, asked },
+            Seen::Waits { .. } => self.lost(fencing_token, LockLost::EpochChanged),
+            Seen::Gone => {
+                let cause = self.why(fencing_token, &view);
+                if let Stage::Held(held) = std::mem::replace(&mut self.stage, Stage::Ended) {
+                    held.ticket.pending.settled();
+                }
+                self.lost(fencing_token, cause)
+            }
+        };
+        Ok(Told {
+            news,
+            revision: view.revision,
+        })
+    }
+
+    fn lost(&mut self, fencing_token: i64, cause: LockLost) -> News {
+        self.end();
+        News::Lost {
+            fencing_token,
+            cause,
+        }
+    }
+
+    /// Why a claim is gone that held the lock.
+    fn why(&self, fencing_token: i64, view: &View) -> LockLost {
+        let key = (self.request.lock.clone(), fencing_token);
+        if let Some(forced) = view.state.forced.get(&key) {
+            return LockLost::Forced(forced.clone());
+        }
+        let kept = match &self.stage {
+            Stage::Held(held) => held.ticket.spot.epoch == view.state.epoch.id,
+            _ => true,
+        };
+        match view.state.sessions.contains_key(&self.request.session) {
+            _ if !kept => LockLost::EpochChanged,
+            false => LockLost::Session,
+            true => LockLost::Removed,
+        }
+    }
+
+    /// We end it, so that what is left of it is kept for a moment.
+    fn end(&mut self) {
+        self.stage = Stage::Ended;
+    }
+}
+
+impl Drop for Holding {
+    /// The client ended it, or is lost; or we did and sent it elsewhere.
+    fn drop(&mut self) {
+        if self.locks.draining.is_cancelled() || (self.is_lost)() {
+            return;
+        }
+        self.let_go.say();
+        // What a session gives up it does not lose. A reentrant owner may hold it on.
+        if let (Stage::Held(held), None) = (&self.stage, &self.request.reentrant) {
+            let key = held.claim.waiter.key.clone();
+            let owned = Owned::Waiter(self.request.lock.clone(), key);
+            self.locks.sessions.leaving(self.request.session, owned);
+        }
+    }
+}
