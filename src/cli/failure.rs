@@ -108,6 +108,7 @@ impl From<Error> for Failure {
             Code::DeadlineExceeded => Exit::TimedOut,
             Code::FailedPrecondition => match error.reason() {
                 ErrorReason::LockHeld
+                | ErrorReason::LockDelayed
                 | ErrorReason::LockNotHeld
                 | ErrorReason::LedByAnother
                 | ErrorReason::NotLeader
@@ -164,6 +165,7 @@ fn hint(error: &Error) -> Option<&'static str> {
         Reason::VersionMismatch | Reason::RevisionMismatch => "read it again, then retry",
         Reason::Conflict | Reason::StoreOverloaded => "retry",
         Reason::LockHeld => "`stanchion locks` shows who holds it; --wait 10s waits",
+        Reason::LockDelayed => "its holder died a moment ago; --wait 1m waits",
         Reason::LedByAnother => "`stanchion leader ELECTION` shows who leads; --wait 10s waits",
         Reason::LocksClosed => "the store lost data a moment ago; --wait 1m waits",
         Reason::GuardFailed => {

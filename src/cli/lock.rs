@@ -62,6 +62,11 @@ pub(crate) struct Lock {
     #[arg(long, value_parser = parse::duration, value_name = "DURATION")]
     ttl: Option<Duration>,
 
+    /// For how long nobody gets the lock after this machine is gone and the ttl over, at most 1m
+    #[arg(long, value_parser = parse::duration, value_name = "DURATION",
+          conflicts_with_all = ["shared", "permits"])]
+    lock_delay: Option<Duration>,
+
     /// How long the command may take to end after TERM when the lock is lost
     #[arg(long, value_parser = parse::duration, value_name = "DURATION", default_value = "5s")]
     kill_after: Duration,
@@ -130,6 +135,9 @@ impl Lock {
         if let Some(total) = self.permits {
             request = request.permits(self.weight, total);
         }
+        if let Some(delay) = self.lock_delay {
+            request = request.lock_delay(delay);
+        }
         let acquiring = async {
             match (self.no_wait, self.wait) {
                 (true, _) => request.try_acquire().await,
@@ -142,7 +150,9 @@ impl Lock {
             Err(signal) => return Ok(Err(signal)),
         };
         held.map(Ok).map_err(|failure| match failure.reason() {
-            ErrorReason::LockHeld if self.wait.is_some() => failure.with_exit(Exit::TimedOut),
+            ErrorReason::LockHeld | ErrorReason::LockDelayed if self.wait.is_some() => {
+                failure.with_exit(Exit::TimedOut)
+            }
             _ => failure,
         })
     }

@@ -121,6 +121,14 @@ pub enum Error {
         /// Who has it, in words fit for strangers.
         holder: String,
     },
+    /// Nobody is granted the lock yet when the wait ends, because its holder died.
+    #[error("nobody is granted lock {name} yet: {owner} died holding it")]
+    LockDelayed {
+        /// The lock.
+        name: String,
+        /// Who died, in words fit for strangers.
+        owner: String,
+    },
     /// Another candidate still leads the election when the wait ends.
     #[error("election {name} is led by {holder}")]
     LedByAnother {

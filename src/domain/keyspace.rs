@@ -17,6 +17,7 @@
 //!   schema/<namespace>/<prefix…>*        the schema for those of all that begin so
 //!   schema-put/<namespace>               written with each schema that is put in the namespace
 //!   lock/<namespace>/<name>/<waiter>     a place in a lock's queue (on its session's lease)
+//!   lock/<namespace>/<name>/<waiter>.delay   what delays a lock if that session dies (on no lease)
 //!   elect/<namespace>/<name>/<waiter>    a place in an election's queue (on its session's lease)
 //!   rep/<replica>                        a replica that is up (on its lease)
 //!   forced/<namespace>/<name>/<token>    a claim on a lock was taken by force (on a short lease)
@@ -36,6 +37,7 @@
 //! segment, so no key is a prefix of another's room and `//` ends a config key.
 
 mod history;
+mod parse;
 mod paths;
 
 use bytes::Bytes;
@@ -44,7 +46,7 @@ use crate::store::KeyRange;
 
 use super::{
     config::SchemaPath,
-    names::{ConfigKey, Namespace, ReplicaId},
+    names::{Namespace, ReplicaId},
     session_id::SessionId,
 };
 
@@ -87,6 +89,8 @@ pub enum StateKey {
     SchemaChange(Namespace),
     /// `lock/…` and `elect/…`: the queue and the waiter in it
     Waiter(QueuePath, Bytes),
+    /// `lock/….delay`: the lock, and the key of the claim beside it
+    LockDelay(QueuePath, Bytes),
     /// `forced/…`: the lock, and the token of the claim
     Forced(QueuePath, i64),
     /// `rep/…`
@@ -212,6 +216,12 @@ impl Keyspace {
         )
     }
 
+    /// What stands beside a place in a lock's queue, to delay the lock. In the same room, so that
+    /// whoever asks for an empty one, or for nobody before him, asks for no delay either.
+    pub fn lock_delay(&self, waiter: &Bytes) -> Bytes {
+        [&waiter[..], DELAY.as_bytes()].concat().into()
+    }
+
     /// The mark that a claim on a lock was taken by force.
     pub fn forced(&self, lock: &QueuePath, token: i64) -> Bytes {
         self.at("state/forced/", &format!("{}/{token:016x}", lock.path()))
@@ -227,58 +237,13 @@ impl Keyspace {
         self.at("state/rep/", id.as_str())
     }
 
-    /// What a key under [`Keyspace::state`] is about; `None` if it is nothing we know.
-    pub fn parse(&self, key: &[u8]) -> Option<StateKey> {
-        let text = std::str::from_utf8(key).ok()?;
-        let rest = text.strip_prefix(&self.root)?.strip_prefix("state/")?;
-        let Some((kind, path)) = rest.split_once('/') else {
-            return match rest {
-                "epoch" => Some(StateKey::Epoch),
-                "closed" => Some(StateKey::Closed),
-                _ => None,
-            };
-        };
-        Some(match kind {
-            "ses" => StateKey::Session(SessionId::parse(path)?),
-            "reg" => StateKey::Instance(InstanceKey::parse(path)?),
-            "op" => StateKey::Operator(InstanceKey::parse(path)?),
-            "hlt" => StateKey::Health(InstanceKey::parse(path)?),
-            "tomb" => StateKey::Tombstone(InstanceKey::parse(path)?),
-            "ack" => {
-                let (instance, replica) = path.rsplit_once('/')?;
-                let replica = ReplicaId::parse(replica).ok()?;
-                StateKey::DrainAck(InstanceKey::parse(instance)?, replica)
-            }
-            "svc" => StateKey::Service(ServiceKey::parse(path)?),
-            "ns" => StateKey::Namespace(Namespace::parse(path).ok()?),
-            "cfg" => {
-                let (namespace, key) = path.split_once('/')?;
-                StateKey::Config(ConfigPath {
-                    namespace: Namespace::parse(namespace).ok()?,
-                    key: ConfigKey::parse(key).ok()?,
-                })
-            }
-            "schema" => StateKey::Schema(SchemaPath::parse(path)?),
-            "schema-put" => StateKey::SchemaChange(Namespace::parse(path).ok()?),
-            "lock" => waiter_in(QueueKind::Lock, path)?,
-            "elect" => waiter_in(QueueKind::Election, path)?,
-            "forced" => {
-                let (lock, token) = path.rsplit_once('/')?;
-                StateKey::Forced(
-                    QueuePath::parse(QueueKind::Lock, lock)?,
-                    i64::from_str_radix(token, 16).ok()?,
-                )
-            }
-            "rep" => StateKey::Replica(ReplicaId::parse(path).ok()?),
-            "fence" => StateKey::Other,
-            _ => return None,
-        })
-    }
-
     fn at(&self, room: &str, path: &str) -> Bytes {
         format!("{}{room}{path}", self.root).into()
     }
 }
+
+/// How the key ends of what delays a lock.
+const DELAY: &str = ".delay";
 
 /// Where the places of a kind of queue are.
 fn room_of(kind: QueueKind) -> &'static str {
@@ -286,15 +251,6 @@ fn room_of(kind: QueueKind) -> &'static str {
         QueueKind::Lock => "state/lock/",
         QueueKind::Election => "state/elect/",
     }
-}
-
-fn waiter_in(kind: QueueKind, path: &str) -> Option<StateKey> {
-    let (queue, waiter) = path.rsplit_once('/')?;
-    let queue = QueuePath::parse(kind, queue)?;
-    Some(StateKey::Waiter(
-        queue,
-        Bytes::copy_from_slice(waiter.as_bytes()),
-    ))
 }
 
 fn waiter_id(session: &SessionId, request_id: &str) -> String {
@@ -372,6 +328,13 @@ mod tests {
             assert!(matches!(parse(waiter), Some(StateKey::Waiter(found, _)) if found == queue));
         }
         let lock = QueuePath::parse(QueueKind::Lock, "default/nightly").unwrap();
+        let waiter = keys.waiter(&lock, &session, "r1");
+        let delay = keys.lock_delay(&waiter);
+        assert!(keys.queue(&lock).contains(&delay));
+        assert_eq!(
+            parse(delay),
+            Some(StateKey::LockDelay(lock.clone(), waiter))
+        );
         assert_eq!(
             parse(keys.forced(&lock, 1 << 50)),
             Some(StateKey::Forced(lock, 1 << 50))

@@ -64,7 +64,7 @@ impl Core {
                     }
                 }
                 Ok(Step::Free(txn, entry, value)) => {
-                    let response = self.free(guard, txn, entry).await?;
+                    let (response, _) = self.free(guard, txn, entry).await?;
                     if response.succeeded {
                         return Ok(done(value, &response));
                     }

@@ -1,5 +1,6 @@
 //! `LockService`: locks, their holders and those who wait.
 
+mod delay;
 mod hold;
 mod oversight;
 
@@ -29,12 +30,8 @@ use crate::{
     proto::server::lock_service_server::LockService,
     rpc::{
         Context, Peer,
-<<<<<<< HEAD
-        convert::{Violations, caller, wire_count},
-=======
-        convert::{Violations, wire_count},
+        convert::{Violations, caller, wire_count, wire_duration},
         hold::HoldStream,
->>>>>>> b74c85d (Hold a lock, or the lead of an election, for as long as a stream lives)
         page, status,
         watch::{self, WatchStream, watch_response},
     },
@@ -221,6 +218,12 @@ fn acquire(request: AcquireLockRequest, address: String) -> Result<Acquire, Stat
     };
     let mode = mode(&mut violations, request.mode, request.permits);
     let reentrant = reentrant(&mut violations, &request.reentrant_owner, &request_id);
+    let delay = delay::parse(
+        &mut violations,
+        request.lock_delay,
+        mode,
+        reentrant.is_some(),
+    );
     let owner = violations.label("owner", &request.owner);
     let metadata = violations.metadata(
         "metadata",
@@ -237,6 +240,7 @@ fn acquire(request: AcquireLockRequest, address: String) -> Result<Acquire, Stat
         wait,
         reentrant,
         mode,
+        delay,
         owner,
         metadata,
         proclamation: Bytes::new(),
@@ -345,6 +349,7 @@ impl LockHandler {
                 .locks
                 .contention(&queue.path)
                 .map(oversight::contention),
+            delay: delay::wire(&self.locks, queue),
         }
     }
 
@@ -404,6 +409,7 @@ fn claim(claim: &Claim) -> proto::LockClaim {
             total: permits.total().cast_signed(),
         }),
         holds: wire_count(waiter.holds.len().max(1)),
+        lock_delay: waiter.delay.map(wire_duration),
     }
 }
 

@@ -209,6 +209,9 @@ fn row(error: &Error) -> Row {
         Error::LockHeld { name, holder } => Row::new(Code::FailedPrecondition, R::LockHeld)
             .with("lock", name)
             .with("holder", holder),
+        Error::LockDelayed { name, owner } => Row::new(Code::FailedPrecondition, R::LockDelayed)
+            .with("lock", name)
+            .with("owner", owner),
         Error::LockNotHeld { name } => {
             Row::new(Code::FailedPrecondition, R::LockNotHeld).with("lock", name)
         }

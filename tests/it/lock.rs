@@ -3,6 +3,7 @@
 mod bad_input;
 mod broken_calls;
 mod contention;
+mod delays;
 mod doubts;
 mod faults;
 mod guards;

@@ -196,6 +196,7 @@ async fn put_waiter(server: &Server, lock: &str, session: &str, request_id: &str
         holds: Vec::new(),
         address: String::new(),
         yield_request: None,
+        delay: None,
         format: records::FORMAT,
         create_revision: 0,
         mod_revision: 0,

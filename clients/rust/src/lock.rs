@@ -34,6 +34,7 @@ pub struct LockRequest {
     mode: LockMode,
     permits: Option<LockPermits>,
     reentrant_owner: String,
+    delay: Option<Duration>,
 }
 
 // === impl LockRequest ===
@@ -50,6 +51,7 @@ impl LockRequest {
             mode: LockMode::Exclusive,
             permits: None,
             reentrant_owner: String::new(),
+            delay: None,
         }
     }
 
@@ -106,6 +108,13 @@ impl LockRequest {
         self
     }
 
+    /// Has nobody granted the lock for so long, at most 60 s, once the session that holds it
+    /// expires, so that what its owner has under way comes to an end first. Not if it is released.
+    pub fn lock_delay(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self
+    }
+
     /// Takes the lock if it can be held at once; else fails with `LOCK_HELD`.
     pub async fn try_acquire(self) -> Result<LockGuard> {
         self.acquire_within(Some(Duration::ZERO)).await
@@ -137,6 +146,7 @@ impl LockRequest {
             mode: self.mode.into(),
             permits: self.permits,
             reentrant_owner: place.reentrant_owner.clone(),
+            lock_delay: self.delay.map(to_wire),
             ..Default::default()
         };
         let caller = place.caller.clone();

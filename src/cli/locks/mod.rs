@@ -177,6 +177,13 @@ fn lock_json(lock: &Lock) -> Value {
             "acquisition_count": contention.acquisition_count,
             "contended_count": contention.contended_count,
         })),
+        "delay": lock.delay.as_ref().map(|delay| json!({
+            "fencing_token": delay.fencing_token,
+            "owner": delay.owner,
+            "client_id": delay.client_id,
+            "delay_seconds": output::seconds(delay.delay),
+            "begin_time": delay.begin_time.map(|_| output::time(delay.begin_time)),
+        })),
         "revision": lock.revision,
     })
 }

@@ -18,7 +18,8 @@ pub(super) struct Release {
     /// Name of the lock
     lock: String,
 
-    /// Token of the claim, held or waiting [default: the holder's]
+    /// Token of the claim, held or waiting, or of one that delays the lock after its owner's death
+    /// [default: the holder's, or else what delays the lock]
     #[arg(long, value_name = "TOKEN", value_parser = clap::value_parser!(i64).range(1..))]
     token: Option<i64>,
 
@@ -42,8 +43,9 @@ impl Release {
         let token = match self.token {
             Some(token) => Some(token),
             None => {
-                let holder = client.get_lock(&self.lock).await?.holder;
-                holder.map(|holder| holder.fencing_token)
+                let lock = client.get_lock(&self.lock).await?;
+                let holder = lock.holder.map(|holder| holder.fencing_token);
+                holder.or(lock.delay.map(|delay| delay.fencing_token))
             }
         };
         let released = match token {

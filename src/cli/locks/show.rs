@@ -78,7 +78,18 @@ impl Show {
                 asked(claim.yield_request.as_ref()),
             ]);
         }
-        table.print(&format!("{} is free", lock.lock))
+        let Some(delay) = &lock.delay else {
+            return table.print(&format!("{} is free", lock.lock));
+        };
+        output::note(&format!(
+            "{}: nobody is granted it for {} s because {} ({}, token {}) died",
+            lock.lock,
+            output::seconds(delay.delay).unwrap_or_default(),
+            delay.owner,
+            delay.client_id,
+            delay.fencing_token
+        ))?;
+        table.print("nobody waits")
     }
 
     fn told(&self, update: Update<LockClaim>) -> Result<(), Failure> {

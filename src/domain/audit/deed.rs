@@ -59,22 +59,22 @@ impl Core {
     }
 
     /// Carries out a deed that only frees, with its entry. A store that has no room for the entry
-    /// must allow the deed all the same.
+    /// must allow the deed all the same. Says whether the entry was written with it.
     pub(in crate::domain) async fn free(
         &self,
         guard: Option<&Guard>,
         txn: Txn,
         entry: Operation,
-    ) -> Result<TxnResponse, Error> {
+    ) -> Result<(TxnResponse, bool), Error> {
         match self.commit(guard, txn.clone().then(entry)).await {
             Err(Error::Store(store::Error::Full { .. })) => {
                 let response = self.commit(guard, txn).await?;
                 if response.succeeded {
                     tracing::warn!("the store has no room for the audit entry of what was done");
                 }
-                Ok(response)
+                Ok((response, false))
             }
-            done => done,
+            done => Ok((done?, true)),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 use super::{
-    Acquire,
+    Acquire, delay,
     reentrant::{self, Hold},
 };
 
@@ -68,6 +68,8 @@ struct Left {
     written: bool,
     /// Until when it may.
     arrival: Option<Instant>,
+    /// Whether something stands beside the place that goes with it.
+    delayed: bool,
     /// In which queue it holds the place only together with others, and the name of the call.
     hold: Option<(QueuePath, u64)>,
 }
@@ -154,7 +156,7 @@ impl Abandoned {
         }
         let txn = Txn::new()
             .when(wrote(&left.key, &left.value))
-            .then(Operation::delete(left.key.clone()))
+            .then_all(delay::remove(&self.core.keys, &left.key, left.delayed))
             .otherwise(Operation::get(left.key.clone()));
         let response = self.core.store.txn(txn).await?;
         Ok(match rewritten(&response, left) {
@@ -207,6 +209,7 @@ impl Pending {
                 value,
                 written: false,
                 arrival: None,
+                delayed: false,
                 hold: None,
             }),
             keep,
@@ -218,6 +221,9 @@ impl Pending {
     /// if its owner is reentrant.
     pub(super) fn belongs_to(&mut self, request: &Acquire, call: u64) {
         self.let_go.clone_from(&request.let_go);
+        if let Some(left) = &mut self.left {
+            left.delayed = request.delay.is_some();
+        }
         if let Some(left) = self.left.as_mut().filter(|_| request.reentrant.is_some()) {
             left.hold = Some((request.lock.clone(), call));
         }

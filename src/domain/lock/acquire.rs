@@ -38,6 +38,9 @@ pub struct Acquire {
     pub reentrant: Option<String>,
     /// How to hold it.
     pub mode: LockMode,
+    /// For how long nobody is granted it after this one, should its session die. Only for a lock
+    /// that is held exclusively, by an owner who is not reentrant.
+    pub delay: Option<Duration>,
     /// What others see of the owner.
     pub owner: Label,
     /// Anything others may know.
@@ -82,21 +85,14 @@ enum Entered {
     Again,
 }
 
-/// Why a claim does not go with those that are there.
-enum Misfit {
-    /// They are about so many permits.
-    Total(u32),
-    /// It would have to wait.
-    Waits,
-}
-
 // === impl Locks ===
 
 impl Locks {
     /// Acquires a lock, or returns it to the request that holds it already.
     ///
     /// Dropping the call is safe at any time: its place is kept for a moment, for the same request,
-    /// and then given up. Errors: [`Error::LockHeld`] or [`Error::LedByAnother`],
+    /// and then given up. Errors: [`Error::LockHeld`], [`Error::LockDelayed`] or
+    /// [`Error::LedByAnother`],
     /// [`Error::LocksClosed`], [`Error::LeaseExpired`], [`Error::RequestUndone`],
     /// [`Error::TooManyWaiters`], [`Error::SessionFull`], [`Error::PermitsDiffer`],
     /// [`Error::ClaimDiffers`], [`Error::TooManyHolds`], [`Error::GuardFailed`],
@@ -199,6 +195,7 @@ impl Locks {
             },
             address: request.address.clone(),
             yield_request: None,
+            delay: request.delay,
             format: records::FORMAT,
             create_revision: 0,
             mod_revision: 0,
@@ -217,6 +214,10 @@ impl Locks {
                 value.clone(),
                 session.id.lease(),
             ))
+            .then_all(request.delay.map(|delay| {
+                let value = records::encode_lock_delay(&waiter, delay);
+                Operation::put(self.core.keys.lock_delay(&key), value)
+            }))
             .otherwise(Operation::get(key.clone()))
             .otherwise(Operation::get(session_key))
             .otherwise(Operation::get(fence))
@@ -293,25 +294,6 @@ impl Locks {
         }
     }
 
-    /// Refuses a claim that does not go with those that are there: permits of another total, and one
-    /// that will not wait but would have to. An exclusive one that will not wait is the store's to
-    /// refuse.
-    async fn check_fit(&self, request: &Acquire, view: &View) -> Result<(), Error> {
-        if misfit(request, view).is_none() {
-            return Ok(());
-        }
-        // Whoever is in the way may be gone by now.
-        let view = self.look_anew().await?;
-        match misfit(request, &view) {
-            None => Ok(()),
-            Some(Misfit::Total(total)) => Err(Error::PermitsDiffer {
-                name: request.lock.path(),
-                total,
-            }),
-            Some(Misfit::Waits) => Err(self.not_granted(&request.lock, view.revision).await),
-        }
-    }
-
     /// Takes over the place of an earlier call of the same request, which then must not give it up
     /// any more.
     async fn take_up(
@@ -322,7 +304,7 @@ impl Locks {
         found: &Waiter,
     ) -> Result<Entered, Error> {
         records::writable(format!("a place in {}", request.lock), found.format)?;
-        if found.mode != request.mode {
+        if found.mode != request.mode || found.delay != request.delay {
             return Err(Error::ClaimDiffers {
                 name: request.lock.path(),
             });
@@ -394,19 +376,4 @@ impl Locks {
     fn keep(&self, session: &Session) -> Duration {
         self.core.settings.waiter_keep.min(session.ttl / 3)
     }
-}
-
-fn misfit(request: &Acquire, view: &View) -> Option<Misfit> {
-    let queue = view.state.queue(&request.lock);
-    if let (LockMode::Permits(permits), Some(queue)) = (request.mode, queue) {
-        let claims = queue.claims.values();
-        let totals = claims.filter_map(|claim| Some(claim.waiter.mode.permits()?.total()));
-        if let Some(total) = totals.into_iter().find(|total| *total != permits.total()) {
-            return Some(Misfit::Total(total));
-        }
-    }
-    let waits =
-        view.state.closed.is_some() || queue.is_some_and(|queue| !queue.admits(request.mode));
-    let tries = request.wait == Wait::No && request.mode != LockMode::Exclusive;
-    (tries && waits).then_some(Misfit::Waits)
 }

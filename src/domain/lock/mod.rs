@@ -17,6 +17,8 @@
 mod abandoned;
 mod acquire;
 mod hold;
+mod delay;
+mod fit;
 mod leader;
 mod mode;
 mod oversight;
@@ -33,13 +35,14 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use self::{abandoned::Abandoned, oversight::Ledger, turnstile::Turnstile};
+use self::{abandoned::Abandoned, delay::Delays, oversight::Ledger, turnstile::Turnstile};
 use super::{Core, session::Sessions};
 
 pub use self::{
     abandoned::LetGo,
     acquire::{Acquire, Granted, Wait},
     hold::{Holding, IsLost, News, Told},
+    delay::{LockDelay, MAX_DELAY},
     leader::LeaderOf,
     mode::{Admission, LockMode, Permits},
     oversight::{
@@ -62,6 +65,7 @@ pub struct Locks {
     turnstile: Arc<Turnstile>,
     abandoned: Arc<Abandoned>,
     ledger: Arc<Ledger>,
+    delays: Arc<Delays>,
     draining: CancellationToken,
 }
 
@@ -74,19 +78,21 @@ impl Locks {
             turnstile: Arc::default(),
             abandoned: Arc::new(Abandoned::new(core.clone())),
             ledger: Arc::default(),
+            delays: Arc::default(),
             draining: CancellationToken::new(),
             core,
             sessions,
         }
     }
 
-    /// Calls waiting calls when it is their turn, and gives up the places of those that broke off,
-    /// until `shutdown`. Then it only gives up the places that are left, each at its time.
+    /// Calls waiting calls when it is their turn, gives up the places of those that broke off, and
+    /// ends delays that are over, until `shutdown`. Then it only gives up the places that are left, each at its time.
     pub async fn run(self, shutdown: CancellationToken) {
         let follow = self.turnstile.follow(&self.core, &shutdown);
         let clean = self.abandoned.run(&shutdown);
         let count = self.ledger.follow(&self.core, &shutdown);
-        tokio::join!(follow, clean, count);
+        let delays = self.delays.run(&self.core, &shutdown);
+        tokio::join!(follow, clean, count, delays);
     }
 
     /// Ends every waiting call, and every one to come, with

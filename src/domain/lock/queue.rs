@@ -15,6 +15,7 @@ use crate::{
 };
 
 use super::{
+    delay::LockDelay,
     mode::{Admission, LockMode},
     oversight::YieldRequest,
     reentrant::Hold,
@@ -32,9 +33,13 @@ pub const MAX_ERA: i64 = (1 << (63 - ERA_SHIFT)) - 1;
 pub struct LockQueue {
     /// Which one.
     pub path: QueuePath,
-    /// Who wants it, in order. Never empty. The first one holds the lock, perhaps together with the
+    /// Who wants it, in order. The first one holds the lock, perhaps together with the
     /// next ones, unless locks are closed.
     pub claims: OrdMap<Place, Arc<Claim>>,
+    /// What stands beside claims, by the revision at which they were made.
+    pub delays: OrdMap<Revision, Arc<LockDelay>>,
+    /// What claims left behind: nobody who stands behind one of these is granted anything.
+    pub orphans: OrdMap<Revision, Arc<LockDelay>>,
     /// The revision at which what can be seen of the queue last changed.
     pub visible_revision: Revision,
 }
@@ -94,6 +99,8 @@ pub struct Waiter {
     pub address: String,
     /// What it is asked, once it holds the lock.
     pub yield_request: Option<YieldRequest>,
+    /// For how long nobody is granted the lock after it, should its session die.
+    pub delay: Option<Duration>,
     /// The format it was written in.
     pub format: u32,
     /// The revision at which it queued: its place.
@@ -122,6 +129,21 @@ pub enum Standing {
     Gone,
 }
 
+/// The fencing token of a claim.
+pub(super) fn token(era: i64, create_revision: Revision) -> i64 {
+    (era << ERA_SHIFT) + create_revision
+}
+
+/// An owner in words fit for strangers.
+pub(super) fn describe(owner: &Label, client_id: &Label) -> String {
+    match (owner.is_empty(), client_id.is_empty()) {
+        (false, false) => format!("{owner} ({client_id})"),
+        (false, true) => owner.to_string(),
+        (true, false) => client_id.to_string(),
+        (true, true) => "another".into(),
+    }
+}
+
 // === impl LockQueue ===
 
 impl LockQueue {
@@ -130,8 +152,62 @@ impl LockQueue {
         Self {
             path,
             claims: OrdMap::new(),
+            delays: OrdMap::new(),
+            orphans: OrdMap::new(),
             visible_revision: 0,
         }
+    }
+
+    /// Says whether there is nothing of it.
+    pub fn is_empty(&self) -> bool {
+        self.claims.is_empty() && self.orphans.is_empty()
+    }
+
+    /// Puts what stands beside a claim, or what is left of one.
+    pub fn put_delay(&mut self, delay: LockDelay) {
+        self.remove_delay(&delay.claim);
+        let revision = delay.revision;
+        match self.claims.contains_key(&delay.place()) {
+            true => self.delays.insert(revision, Arc::new(delay)),
+            false => self.orphans.insert(revision, Arc::new(delay)),
+        };
+    }
+
+    /// Takes away what stands beside a claim, or what is left of it.
+    pub fn remove_delay(&mut self, claim: &[u8]) {
+        for delays in [&mut self.delays, &mut self.orphans] {
+            let found = delays.iter().find(|(_, delay)| delay.claim == claim);
+            if let Some(revision) = found.map(|(revision, _)| *revision) {
+                delays.remove(&revision);
+            }
+        }
+    }
+
+    /// A claim is there: what was left of it stands beside it.
+    pub fn joined(&mut self, place: &Place) {
+        if let Some(delay) = self.orphans.remove(&place.create_revision) {
+            self.delays.insert(place.create_revision, delay);
+        }
+    }
+
+    /// A claim is gone, and `held` the lock or not: what stood beside it is left.
+    pub fn left(&mut self, place: &Place, held: bool) {
+        if let Some(delay) = self.delays.remove(&place.create_revision) {
+            let mut delay = LockDelay::clone(&delay);
+            delay.held = held;
+            self.orphans.insert(delay.revision, Arc::new(delay));
+        }
+    }
+
+    /// What delays the lock: of several the first.
+    pub fn delay(&self) -> Option<&Arc<LockDelay>> {
+        self.orphans.get_min().map(|(_, delay)| delay)
+    }
+
+    /// What is left of the claim with the token.
+    pub fn find_orphan(&self, token: i64) -> Option<&Arc<LockDelay>> {
+        let mut orphans = self.orphans.values();
+        orphans.find(|delay| delay.fencing_token() == token)
     }
 
     /// Who came first.
@@ -156,7 +232,7 @@ impl LockQueue {
             .claims
             .values()
             .all(|claim| claim.held && admission.admits(claim.waiter.mode));
-        all_in && admission.admits(mode)
+        all_in && self.orphans.is_empty() && admission.admits(mode)
     }
 
     /// How many wait for it.
@@ -214,11 +290,9 @@ impl Claim {
             session,
             ..
         } = &self.waiter;
-        match (owner.is_empty(), client_id.is_empty()) {
-            (false, false) => format!("{owner} ({client_id})"),
-            (false, true) => owner.to_string(),
-            (true, false) => client_id.to_string(),
-            (true, true) => format!("session {}", session.fingerprint()),
+        match owner.is_empty() && client_id.is_empty() {
+            false => describe(owner, client_id),
+            true => format!("session {}", session.fingerprint()),
         }
     }
 }
@@ -250,6 +324,7 @@ impl Waiter {
             holds: Vec::new(),
             address: String::new(),
             yield_request: None,
+            delay: None,
             format: u32::MAX,
             create_revision,
             mod_revision,
@@ -267,7 +342,7 @@ impl Waiter {
     /// The fencing token: grows with every new holder, data resets included, because the era
     /// stands above the revision.
     pub fn fencing_token(&self) -> i64 {
-        (self.era << ERA_SHIFT) + self.create_revision
+        token(self.era, self.create_revision)
     }
 
     /// Says whether others see the same in both.
@@ -281,6 +356,7 @@ impl Waiter {
             && self.enqueue_time == other.enqueue_time
             && self.metadata == other.metadata
             && self.proclamation == other.proclamation
+            && self.delay == other.delay
             && self.yield_request == other.yield_request
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 use super::{
-    Claim, Locks,
+    Claim, Locks, delay,
     reentrant::{self, Hold},
 };
 
@@ -98,7 +98,8 @@ impl Locks {
                 let waiter = &claim.waiter;
                 self.leaving(&claim);
                 let there = Compare::create_revision(waiter.key.clone(), waiter.create_revision);
-                self.delete(release, there, &waiter.key).await
+                let delayed = waiter.delay.is_some();
+                self.delete(release, there, &waiter.key, delayed).await
             }
         }
     }
@@ -123,7 +124,11 @@ impl Locks {
         let guard = release.guard.as_ref();
         let gone = match release.reentrant {
             None => {
-                self.delete(release, Compare::exists(key.clone()), &key)
+                // Of what the cache does not show yet it is not known.
+                let delayed = claim
+                    .as_ref()
+                    .is_none_or(|claim| claim.waiter.delay.is_some());
+                self.delete(release, Compare::exists(key.clone()), &key, delayed)
                     .await?
             }
             Some(_) => self.leave_hold(release, guard, request_id, &key).await?,
@@ -194,8 +199,10 @@ impl Locks {
         release: &Release,
         there: Compare,
         key: &Bytes,
+        delayed: bool,
     ) -> Result<Released, Error> {
-        let txn = Txn::new().when(there).then(Operation::delete(key.clone()));
+        let steps = delay::remove(&self.core.keys, key, delayed);
+        let txn = Txn::new().when(there).then_all(steps);
         let response = self.core.commit(release.guard.as_ref(), txn).await?;
         Ok(Released {
             released: response.succeeded,
@@ -220,7 +227,11 @@ impl Locks {
         let txn = Txn::new()
             .when(Compare::exists(self.core.keys.session(&session)))
             .then(Operation::put_leased(fence, records::encode_fence(), lease))
-            .then_all(alone.cloned().map(Operation::delete));
+            .then_all(
+                alone
+                    .into_iter()
+                    .flat_map(|key| delay::remove(&self.core.keys, key, true)),
+            );
         let response = self.core.commit(None, txn).await?;
         let deleted = response
             .responses

@@ -13,7 +13,7 @@ use crate::{
     store::{Compare, Operation, Txn},
 };
 
-use super::{Locks, Waiter};
+use super::{Locks, Waiter, delay};
 
 /// How often it is looked for such claims: there are some only after a loss.
 const LOOK: Duration = Duration::from_millis(500);
@@ -34,7 +34,7 @@ pub struct VoidClaims {
 impl Locks {
     /// Deletes the void claim of a request that queues anew: its key is the same.
     pub(super) async fn delete_void(&self, waiter: &Waiter) -> Result<(), Error> {
-        self.core.commit(None, deletion(waiter)).await?;
+        self.core.commit(None, deletion(&self.core, waiter)).await?;
         Ok(())
     }
 }
@@ -78,7 +78,7 @@ impl VoidClaims {
             // In the epoch in which they are void: another copy may have been restored meanwhile.
             let mut txn = Txn::new().when(self.core.same_epoch(&view));
             for claim in chunk {
-                txn = txn.then(Operation::Txn(deletion(&claim.waiter)));
+                txn = txn.then(Operation::Txn(deletion(&self.core, &claim.waiter)));
             }
             self.core.commit(None, txn).await?;
         }
@@ -86,9 +86,9 @@ impl VoidClaims {
     }
 }
 
-fn deletion(waiter: &Waiter) -> Txn {
+fn deletion(core: &Core, waiter: &Waiter) -> Txn {
     let there = Compare::create_revision(waiter.key.clone(), waiter.create_revision);
     Txn::new()
         .when(there)
-        .then(Operation::delete(waiter.key.clone()))
+        .then_all(delay::removal(&core.keys, waiter))
 }

@@ -18,7 +18,7 @@ use crate::{
 
 use super::{
     Acquire, Claim, Granted, Hold, LockMode, Locks, Place, Standing, Waiter, abandoned::Pending,
-    reentrant,
+    delay, queue::describe, reentrant,
 };
 
 /// How long the cache may be unconfirmed before a turn is only believed after a probe.
@@ -214,7 +214,11 @@ impl Locks {
         let queue = self.core.keys.queue(&request.lock);
         let delete = Txn::new()
             .when(mine)
-            .then(Operation::delete(key.clone()))
+            .then_all(delay::remove(
+                &self.core.keys,
+                &key,
+                request.delay.is_some(),
+            ))
             .otherwise(Operation::get(key.clone()));
         let txn = Txn::new()
             .when(Compare::exists(key.clone()))
@@ -276,10 +280,15 @@ impl Locks {
         {
             return Error::LocksClosed;
         }
-        let holder = view.and_then(|view| {
-            let queue = view.state.queue(lock)?;
-            queue.holder().map(|holder| holder.describe())
-        });
+        let queue = view.as_ref().and_then(|view| view.state.queue(lock));
+        let holder = queue.and_then(|queue| queue.holder());
+        if let (None, Some(delay)) = (holder, queue.and_then(|queue| queue.delay())) {
+            return Error::LockDelayed {
+                name: lock.path(),
+                owner: describe(&delay.owner, &delay.client_id),
+            };
+        }
+        let holder = holder.map(|holder| holder.describe());
         let (name, holder) = (lock.path(), holder.unwrap_or_else(|| "another".into()));
         match lock.kind {
             QueueKind::Lock => Error::LockHeld { name, holder },

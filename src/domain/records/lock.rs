@@ -1,15 +1,25 @@
 //! The stored form of places in a queue, and of marks that one was taken by force.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message as _;
 
 use crate::{
-    domain::lock::{ForcedRelease, Hold, LockMode, MAX_ERA, Permits, Waiter, YieldRequest},
+    domain::{
+        keyspace::QueuePath,
+        lock::{
+            ForcedRelease, Hold, LockDelay, LockMode, MAX_DELAY, MAX_ERA, Permits, Waiter,
+            YieldRequest,
+        },
+    },
     proto::store as wire,
     store::KeyValue,
 };
 
-use super::{DecodeError, FORMAT, decode, encode, label, session_id, time};
+use super::{
+    DecodeError, FORMAT, decode, duration, encode, label, session_id, time, wire_duration,
+};
 
 /// Reads a place in a queue.
 pub fn waiter(kv: &KeyValue) -> Result<Waiter, DecodeError> {
@@ -41,6 +51,10 @@ pub fn waiter(kv: &KeyValue) -> Result<Waiter, DecodeError> {
         holds: record.holds.into_iter().map(hold).collect(),
         address: record.address,
         yield_request: record.r#yield.map(yield_request).transpose()?,
+        delay: match record.lock_delay {
+            None => None,
+            delay => Some(duration(delay, "lock_delay")?),
+        },
         format: record.format,
         create_revision: kv.create_revision,
         mod_revision: kv.mod_revision,
@@ -77,6 +91,36 @@ pub fn encode_waiter(waiter: &Waiter) -> Bytes {
             comment: asked.comment.clone(),
             request_time: Some(asked.request_time.into()),
         }),
+        lock_delay: waiter.delay.map(wire_duration),
+    })
+}
+
+/// Reads what stands beside the claim at the key `claim`.
+pub fn lock_delay(lock: QueuePath, claim: Bytes, kv: &KeyValue) -> Result<LockDelay, DecodeError> {
+    let record: wire::LockDelay = decode(kv)?;
+    if !(0..=MAX_ERA).contains(&record.era) {
+        return Err(DecodeError::Field("era"));
+    }
+    Ok(LockDelay {
+        lock,
+        claim,
+        delay: duration(record.delay, "delay")?.min(MAX_DELAY),
+        era: record.era,
+        owner: label(&record.owner, "owner")?,
+        client_id: label(&record.client_id, "client_id")?,
+        held: true,
+        revision: kv.mod_revision,
+    })
+}
+
+/// Writes what stands beside a claim.
+pub fn encode_lock_delay(waiter: &Waiter, delay: Duration) -> Bytes {
+    encode(&wire::LockDelay {
+        format: FORMAT,
+        era: waiter.era,
+        delay: Some(wire_duration(delay)),
+        owner: waiter.owner.to_string(),
+        client_id: waiter.client_id.to_string(),
     })
 }
 

@@ -42,7 +42,10 @@ pub use self::{
     draft::{draft, encode_draft},
     health::{encode_findings, findings},
     instance::{encode_instance, instance},
-    lock::{encode_forced_release, encode_waiter, forced_release, same_call, waiter},
+    lock::{
+        encode_forced_release, encode_lock_delay, encode_waiter, forced_release, lock_delay,
+        same_call, waiter,
+    },
     operator::{encode_operator, operator},
     pin::{config_pin, encode_config_pin},
     release::{encode_release, release},

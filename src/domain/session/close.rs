@@ -86,10 +86,17 @@ impl Sessions {
                             .then_all(found.map(Operation::delete)),
                     ))
                 }
-                // The key names the session.
-                Owned::Waiter(_, key) => {
+                // The key names the session. A session that is closed in good order delays nobody.
+                Owned::Waiter(queue, key) => {
                     self.leaving(session.id, owned.clone());
-                    Some(Operation::delete(key.clone()))
+                    let claim = state.queue(queue).and_then(|queue| queue.find(key));
+                    let delay = claim.is_some_and(|claim| claim.waiter.delay.is_some());
+                    let delay = delay.then(|| Operation::delete(self.core.keys.lock_delay(key)));
+                    let claim = Operation::delete(key.clone());
+                    Some(match delay {
+                        None => claim,
+                        Some(delay) => Operation::Txn(Txn::new().then(claim).then(delay)),
+                    })
                 }
             })
             .collect()

@@ -1,5 +1,7 @@
 //! The queues of locks and elections in the state.
 
+mod delays;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -19,6 +21,7 @@ use crate::{
     store::{KeyValue, Revision},
 };
 
+pub(super) use self::delays::{delete as delete_delay, put as put_delay};
 use super::{Cause, Item, Kind, Owned, State, StateProjection};
 
 /// The queues a revision touched.
@@ -111,6 +114,7 @@ pub(super) fn put(
         }
     }
     state.void.remove(&claim.waiter.key);
+    queue.joined(&claim.waiter.place());
     queue.claims.insert(claim.waiter.place(), Arc::new(claim));
     replace(state, &path, queue);
     result
@@ -138,6 +142,7 @@ pub(super) fn delete(
             touched.closed.insert(key.clone());
         }
         queue.claims.remove(&gone.waiter.place());
+        queue.left(&gone.waiter.place(), gone.held);
     }
     replace(state, path, queue);
 }
@@ -162,6 +167,7 @@ pub(super) fn settle(
             &mut after,
             before.as_deref(),
             state.closed.is_none(),
+            state.epoch.claims_from,
             revision,
         );
         let key = Bytes::from(path.path());
@@ -218,7 +224,8 @@ pub(super) fn settle(
                 });
             }
         }
-        let wanted = !after.claims.is_empty();
+        delays::note(state, before.as_deref(), &after);
+        let wanted = !after.is_empty();
         if wanted != before.is_some() {
             state.count_queue(&path, wanted);
         }
@@ -234,26 +241,37 @@ fn looks(claim: Option<&Arc<Claim>>) -> Option<Revision> {
     claim.map(|claim| claim.visible_revision)
 }
 
-/// Puts a queue back; one that nobody is in is none.
+/// Puts a queue back; one of which there is nothing is none.
 fn replace(state: &mut State, path: &QueuePath, queue: LockQueue) {
     let queues = state.queues_mut(path.kind);
     let key = Bytes::from(path.path());
-    if queue.claims.is_empty() {
+    if queue.is_empty() {
         queues.remove(&key);
     } else {
         queues.insert(key, Arc::new(queue));
     }
 }
 
-/// Finds who has what the queue is for: nobody unless locks are `open`. Looks no further than to the
-/// first who waits and to the last who had it `before`: nobody behind both is concerned.
-fn grant(queue: &mut LockQueue, before: Option<&LockQueue>, open: bool, revision: Revision) {
+/// Finds who has what the queue is for: nobody unless locks are `open`, and nobody behind what a
+/// claim left that was made in this era. Looks no further than to the first who waits and to the
+/// last who had it `before`: nobody behind both is concerned.
+fn grant(
+    queue: &mut LockQueue,
+    before: Option<&LockQueue>,
+    open: bool,
+    claims_from: i64,
+    revision: Revision,
+) {
     let last = before.and_then(|before| before.holders().last());
     let last = last.map(|claim| claim.waiter.place());
+    let mut orphans = queue.orphans.iter();
+    let delayed = orphans.find(|(_, delay)| delay.era >= claims_from);
+    let delayed = delayed.map(|(revision, _)| *revision);
     let mut admission = Admission::default();
     let mut differs = Vec::new();
     for (place, claim) in &queue.claims {
-        let held = open && admission.admits(claim.waiter.mode);
+        let in_time = delayed.is_none_or(|delayed| claim.waiter.create_revision < delayed);
+        let held = open && in_time && admission.admits(claim.waiter.mode);
         if held != claim.held {
             differs.push(Claim {
                 held,
@@ -280,6 +298,7 @@ fn set_aside_void(state: &mut State, queue: &mut LockQueue) {
             return;
         }
         queue.claims.remove(&waiter.place());
+        queue.left(&waiter.place(), false);
         state.void.insert(waiter.key.clone(), first);
     }
 }

@@ -35,7 +35,7 @@ use super::{
     config::ConfigHead,
     epoch::Epoch,
     keyspace::{InstanceKey, Keyspace, QueuePath, StateKey},
-    lock::{Claim, Closed, ForcedRelease, LockQueue},
+    lock::{Claim, Closed, ForcedRelease, LockDelay, LockQueue},
     names::{Namespace, ReplicaId},
     namespace::NamespaceSettings,
     records,
@@ -109,6 +109,8 @@ pub struct State {
     /// Claims made before data was lost, by their keys in the store: they count for nothing, and
     /// are to be deleted.
     pub void: OrdMap<Bytes, Arc<Claim>>,
+    /// What delays locks whose holders died, by the keys of their claims.
+    pub delayed: OrdMap<Bytes, Arc<LockDelay>>,
     /// All replicas that are up.
     pub replicas: OrdMap<ReplicaId, Arc<Replica>>,
     /// Keys that could not be decoded: kept in the store, hidden from everybody.
@@ -151,6 +153,7 @@ impl StateProjection {
         match self.keys.parse(key) {
             Some(StateKey::Session(id)) => format!("{id:?}"),
             Some(StateKey::Waiter(queue, _)) => format!("a place in {queue}"),
+            Some(StateKey::LockDelay(lock, _)) => format!("a delay of {lock}"),
             _ => String::from_utf8_lossy(key).into_owned(),
         }
     }
@@ -218,6 +221,9 @@ impl StateProjection {
             Some(StateKey::Waiter(lock, id)) => {
                 locks::put(state, &mut touched.locks, lock, &id, kv)?;
             }
+            Some(StateKey::LockDelay(lock, claim)) => {
+                locks::put_delay(state, &mut touched.locks, lock, claim, kv)?;
+            }
             Some(StateKey::Forced(lock, token)) => {
                 let forced = Arc::new(records::forced_release(kv)?);
                 state.forced.insert((lock, token), forced);
@@ -271,6 +277,9 @@ impl StateProjection {
             Some(StateKey::Waiter(lock, _)) => {
                 locks::delete(state, &mut touched.locks, &touched.closed, &lock, key);
             }
+            Some(StateKey::LockDelay(lock, claim)) => {
+                locks::delete_delay(state, &mut touched.locks, &lock, &claim);
+            }
             Some(StateKey::Forced(lock, token)) => {
                 state.forced.remove(&(lock, token));
             }
@@ -301,11 +310,11 @@ impl Projection for StateProjection {
                     Err(error) => {
                         let key = self.describe(&kv.key);
                         tracing::error!(%key, %error, "a stored record is hidden because it cannot be decoded");
-                        // A place in a queue that cannot be read still stands in the way, and the
-                        // mark that closes locks closes them.
+                        // A place in a queue that cannot be read still stands in the way, what delays
+                        // a lock delays it, and the mark that closes locks closes them.
                         let stays = matches!(
                             self.keys.parse(&kv.key),
-                            Some(StateKey::Waiter(..) | StateKey::Closed)
+                            Some(StateKey::Waiter(..) | StateKey::LockDelay(..) | StateKey::Closed)
                         );
                         if !stays {
                             self.delete(state, &mut touched, &mut changes, &kv.key);

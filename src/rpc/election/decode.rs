@@ -48,6 +48,7 @@ pub(super) fn campaign(request: CampaignRequest) -> Result<Acquire, Status> {
         wait,
         reentrant: None,
         mode: LockMode::Exclusive,
+        delay: None,
         owner: candidate,
         metadata,
         proclamation: request.proclamation,

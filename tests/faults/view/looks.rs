@@ -155,6 +155,7 @@ pub fn claim_stored(
             comment: asked.comment.clone(),
             request_time: asked.request_time,
         }),
+        lock_delay: waiter.lock_delay,
     };
     let path = claim_path(prefix, claim.fencing_token);
     (path, format!("{claim:?}"))

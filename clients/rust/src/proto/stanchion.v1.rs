@@ -146,8 +146,8 @@ pub enum ErrorReason {
     /// than those who claim some already; `metadata` has their `total`. Nothing was
     /// changed. Use their total, or wait until nobody claims the lock.
     PermitsDiffer = 140,
-    /// `FAILED_PRECONDITION`: the same request claimed the lock in another mode, or
-    /// other permits of it. Nothing was changed. Use another `request_id`.
+    /// `FAILED_PRECONDITION`: the same request claimed the lock in another mode,
+    /// other permits of it, or with another delay. Nothing was changed. Use another `request_id`.
     ClaimDiffers = 141,
     /// `RESOURCE_EXHAUSTED`: the reentrant owner acquired the lock as often as it
     /// may without releasing it (64). Nothing was changed. Release some.
@@ -3623,6 +3623,28 @@ pub struct LockContention {
     #[prost(int64, tag = "3")]
     pub contended_count: i64,
 }
+/// Nobody is granted a lock for a while, because the session of its holder
+/// expired; see `lock_delay` of `AcquireLock`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LockDelay {
+    /// Output only. Token of the claim that is gone. `ForceReleaseLock` with it ends
+    /// the delay.
+    #[prost(int64, tag = "1")]
+    pub fencing_token: i64,
+    /// Output only. What its owner said about itself.
+    #[prost(string, tag = "2")]
+    pub owner: ::prost::alloc::string::String,
+    /// Output only. `client_id` of its session.
+    #[prost(string, tag = "3")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Output only. For how long nobody is granted the lock.
+    #[prost(message, optional, tag = "4")]
+    pub delay: ::core::option::Option<::prost_types::Duration>,
+    /// Output only. Since when, as the replica saw it. Unset if it has not noticed
+    /// yet.
+    #[prost(message, optional, tag = "5")]
+    pub begin_time: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// Asks whether a lock is held with a token.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckFencingTokenRequest {
@@ -3696,8 +3718,9 @@ pub struct ForceReleaseLockRequest {
     /// Required. Name of the lock.
     #[prost(string, tag = "2")]
     pub lock: ::prost::alloc::string::String,
-    /// Required. Token of the claim that is meant, held or waiting; positive.
-    /// Whoever comes after it is not touched.
+    /// Required. Token of the claim that is meant, held or waiting, or of one that
+    /// is gone and whose delay is to end; positive. Whoever comes after it is not
+    /// touched.
     #[prost(int64, tag = "3")]
     pub fencing_token: i64,
     /// Optional. Who asks, at most 253 bytes; not verified, shown to the owner.
@@ -3716,8 +3739,8 @@ pub struct ForceReleaseLockResponse {
     /// Output only. Which state the answer shows.
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<ResponseHeader>,
-    /// Output only. Whether this call removed the claim; false if it was gone
-    /// already.
+    /// Output only. Whether this call removed the claim, or ended its delay; false
+    /// if it was gone already.
     #[prost(bool, tag = "2")]
     pub released: bool,
     /// Output only. Whether who did it, and why, is noted in the store, so that the

@@ -3,11 +3,12 @@
 use crate::{
     cache::Freshness,
     domain::{
+        Core,
         audit::{AuditOperation, Caller, Deed},
         error::Error,
         guard::Guard,
         keyspace::QueuePath,
-        lock::{Claim, Locks},
+        lock::{Claim, LockDelay, Locks, delay, queue::describe},
         names::Label,
         records,
         state::View,
@@ -71,6 +72,13 @@ impl Locks {
             claim = find(&view);
         }
         let guard = force.guard.as_ref();
+        let orphan = |view: &View| {
+            let queue = view.state.queue(&force.lock)?;
+            queue.find_orphan(force.fencing_token).cloned()
+        };
+        if let (None, Some(delay)) = (&claim, orphan(&view)) {
+            return self.end_delay(&force, &delay).await;
+        }
         let Some(claim) = claim else {
             self.core.require(guard).await?;
             return Ok(Forced {
@@ -81,7 +89,8 @@ impl Locks {
         };
         let forced = match self.delete_with_note(&force, &claim).await {
             Err(Error::Store(store::Error::Full { .. })) => {
-                let response = self.core.commit(guard, deletion(&claim)).await?;
+                let txn = deletion(&self.core, &claim);
+                let response = self.core.commit(guard, txn).await?;
                 Forced {
                     released: response.succeeded,
                     noted: false,
@@ -104,6 +113,21 @@ impl Locks {
         Ok(forced)
     }
 
+    /// Ends the delay that a claim left behind.
+    async fn end_delay(&self, force: &ForceRelease, delay: &LockDelay) -> Result<Forced, Error> {
+        let who = describe(&delay.owner, &delay.client_id);
+        let deed = force.deed(format!("delayed by {who}, token {}", force.fencing_token));
+        let entry = self.core.deed(&force.lock.namespace, deed);
+        let txn = delay::end(&self.core.keys, delay);
+        let guard = force.guard.as_ref();
+        let (response, noted) = self.core.free(guard, txn, entry).await?;
+        Ok(Forced {
+            released: response.succeeded,
+            noted: response.succeeded && noted,
+            revision: response.revision,
+        })
+    }
+
     async fn delete_with_note(&self, force: &ForceRelease, claim: &Claim) -> Result<Forced, Error> {
         let note = ForcedRelease {
             actor: force.actor.clone(),
@@ -117,9 +141,15 @@ impl Locks {
             .await?;
         let key = self.core.keys.forced(&force.lock, force.fencing_token);
         let value = records::encode_forced_release(&note);
-        let txn = deletion(claim)
+        let was = if claim.held {
+            "held by"
+        } else {
+            "waited for by"
+        };
+        let detail = format!("{was} {}, token {}", claim.describe(), force.fencing_token);
+        let txn = deletion(&self.core, claim)
             .then(Operation::put_leased(key.clone(), value, lease))
-            .then(self.core.deed(&force.lock.namespace, force.deed(claim)))
+            .then(self.core.deed(&force.lock.namespace, force.deed(detail)))
             .otherwise(Operation::get(key));
         let response = self.core.commit(force.guard.as_ref(), txn).await?;
         let found = response.found(0).map(records::forced_release);
@@ -138,16 +168,11 @@ impl Locks {
 
 impl ForceRelease {
     /// What the audit says of it.
-    fn deed(&self, claim: &Claim) -> Deed<'_> {
-        let was = if claim.held {
-            "held by"
-        } else {
-            "waited for by"
-        };
+    fn deed(&self, detail: String) -> Deed<'_> {
         Deed {
             operation: AuditOperation::ForceReleaseLock,
             subject: self.lock.name.to_string(),
-            detail: format!("{was} {}, token {}", claim.describe(), self.fencing_token),
+            detail,
             actor: &self.actor,
             caller: &self.caller,
             comment: &self.comment,
@@ -157,12 +182,12 @@ impl ForceRelease {
 }
 
 /// Of this claim, and not of one that comes after it.
-fn deletion(claim: &Claim) -> Txn {
+fn deletion(core: &Core, claim: &Claim) -> Txn {
     let waiter = &claim.waiter;
     Txn::new()
         .when(Compare::create_revision(
             waiter.key.clone(),
             waiter.create_revision,
         ))
-        .then(Operation::delete(waiter.key.clone()))
+        .then_all(delay::removal(&core.keys, waiter))
 }

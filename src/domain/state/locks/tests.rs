@@ -1,5 +1,7 @@
 //! What the state makes of places in queues.
 
+mod delays;
+
 use std::time::{Duration, SystemTime};
 
 use super::*;
@@ -76,6 +78,7 @@ impl Model {
             holds: Vec::new(),
             address: String::new(),
             yield_request: None,
+            delay: None,
             format: records::FORMAT,
             create_revision: revision,
             mod_revision: revision,
