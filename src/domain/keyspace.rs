@@ -261,6 +261,7 @@ fn waiter_id(session: &SessionId, request_id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::names::ConfigKey;
 
     #[test]
     fn every_watched_key_is_read_back_as_what_it_was_written_for() {

@@ -153,7 +153,7 @@ impl Configs {
                 .otherwise(Step::get(key));
             let entry = pinning.deed(O::UnpinConfigVersion);
             let entry = self.core.deed(&path.namespace, entry);
-            let response = self.core.free(guard, txn, entry).await?;
+            let (response, _) = self.core.free(guard, txn, entry).await?;
             if response.succeeded || response.found(0).is_none() {
                 return Ok((true, response.revision));
             }

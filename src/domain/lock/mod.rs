@@ -16,9 +16,9 @@
 
 mod abandoned;
 mod acquire;
-mod hold;
 mod delay;
 mod fit;
+mod hold;
 mod leader;
 mod mode;
 mod oversight;
@@ -41,8 +41,8 @@ use super::{Core, session::Sessions};
 pub use self::{
     abandoned::LetGo,
     acquire::{Acquire, Granted, Wait},
-    hold::{Holding, IsLost, News, Told},
     delay::{LockDelay, MAX_DELAY},
+    hold::{Holding, IsLost, News, Told},
     leader::LeaderOf,
     mode::{Admission, LockMode, Permits},
     oversight::{

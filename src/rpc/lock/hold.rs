@@ -45,6 +45,7 @@ fn alike(request: HoldLockRequest) -> AcquireLockRequest {
         guard: request.guard,
         permits: request.permits,
         reentrant_owner: request.reentrant_owner,
+        lock_delay: request.lock_delay,
     }
 }
 

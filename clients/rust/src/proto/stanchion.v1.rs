@@ -193,6 +193,10 @@ pub enum ErrorReason {
     /// `RESOURCE_EXHAUSTED`: the config has as many pinned versions as it may (100
     /// by default). Nothing was changed. Unpin some.
     TooManyPins = 132,
+    /// `FAILED_PRECONDITION`: nobody is granted the lock yet, because its holder
+    /// died and wanted it to be delayed, and the caller did not want to wait longer;
+    /// `metadata` has the `owner` that died. Wait, then retry.
+    LockDelayed = 150,
     /// `FAILED_PRECONDITION`: what follows the noted place of the audit is not kept
     /// any more; `metadata` says in `first` from which entry on it is. Verify
     /// without it, and note the place that is answered.
@@ -268,6 +272,7 @@ impl ErrorReason {
             Self::ConfigSchemaNotFound => "ERROR_REASON_CONFIG_SCHEMA_NOT_FOUND",
             Self::TooManySchemas => "ERROR_REASON_TOO_MANY_SCHEMAS",
             Self::TooManyPins => "ERROR_REASON_TOO_MANY_PINS",
+            Self::LockDelayed => "ERROR_REASON_LOCK_DELAYED",
             Self::AuditPruned => "ERROR_REASON_AUDIT_PRUNED",
             Self::ConfigHistoryPruned => "ERROR_REASON_CONFIG_HISTORY_PRUNED",
         }
@@ -336,6 +341,7 @@ impl ErrorReason {
             "ERROR_REASON_CONFIG_SCHEMA_NOT_FOUND" => Some(Self::ConfigSchemaNotFound),
             "ERROR_REASON_TOO_MANY_SCHEMAS" => Some(Self::TooManySchemas),
             "ERROR_REASON_TOO_MANY_PINS" => Some(Self::TooManyPins),
+            "ERROR_REASON_LOCK_DELAYED" => Some(Self::LockDelayed),
             "ERROR_REASON_AUDIT_PRUNED" => Some(Self::AuditPruned),
             "ERROR_REASON_CONFIG_HISTORY_PRUNED" => Some(Self::ConfigHistoryPruned),
             _ => None,
@@ -1891,6 +1897,108 @@ pub struct UnpinConfigVersionResponse {
     #[prost(bool, tag = "2")]
     pub unpinned: bool,
 }
+/// How to wait for a change of a config.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigWait {
+    /// Optional. Version the caller knows; not negative. The call answers as soon
+    /// as there is a later one, and is `NOT_FOUND` as soon as the config is
+    /// deleted by a later one. Zero means that the caller knows of no config: the
+    /// call answers as soon as there is one.
+    #[prost(int64, tag = "1")]
+    pub after_version: i64,
+    /// Required. How long to wait; positive, up to 1 min. Then the answer is what
+    /// there is, with `unchanged`, or `NOT_FOUND`.
+    #[prost(message, optional, tag = "2")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+}
+/// Asks for several configs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BatchGetConfigsRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. 1 to 100 keys, in any order. What comes twice counts once.
+    #[prost(string, repeated, tag = "2")]
+    pub keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Optional. Whether to leave the contents out.
+    #[prost(bool, tag = "3")]
+    pub omit_content: bool,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "4")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "5")]
+    pub min_revision: i64,
+}
+/// Answers `BatchGetConfigs`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BatchGetConfigsResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The configs, ordered by key.
+    #[prost(message, repeated, tag = "2")]
+    pub configs: ::prost::alloc::vec::Vec<Config>,
+    /// Output only. Keys of which there is no config, ordered.
+    #[prost(string, repeated, tag = "3")]
+    pub missing_keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Output only. Starts `WatchConfigs` with the same set of `keys`, so that no
+    /// change since this answer is missed.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub resume_token: ::prost::bytes::Bytes,
+}
+/// Asks what a config said at a moment.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetConfigAtRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Key.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached. Of a moment long
+    /// gone all answers are the same.
+    #[prost(enumeration = "Consistency", tag = "5")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "6")]
+    pub min_revision: i64,
+    /// Required. The moment.
+    #[prost(oneof = "get_config_at_request::Moment", tags = "3, 4")]
+    pub moment: ::core::option::Option<get_config_at_request::Moment>,
+}
+/// Nested message and enum types in `GetConfigAtRequest`.
+pub mod get_config_at_request {
+    /// Required. The moment.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Moment {
+        /// Optional. A time. Versions have the times of the clocks of the replicas
+        /// that made them: near a change, clocks that differ decide which version
+        /// was current. A time still to come means now.
+        #[prost(message, tag = "3")]
+        Time(::prost_types::Timestamp),
+        /// Optional. A revision of the store; positive. Exact. One that is still to
+        /// come is waited for like `min_revision`.
+        #[prost(int64, tag = "4")]
+        Revision(i64),
+    }
+}
+/// Answers `GetConfigAt`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetConfigAtResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The version that was current, with its content. Of a config
+    /// that was deleted then: the version that records its deletion.
+    #[prost(message, optional, tag = "2")]
+    pub version: ::core::option::Option<ConfigVersion>,
+    /// Output only. Whether the config was deleted then.
+    #[prost(bool, tag = "3")]
+    pub deleted: bool,
+}
 /// Changes of configs that were published together, under a name. Never changes.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Release {
@@ -3319,7 +3427,8 @@ pub mod config_service_client {
         /// younger than 30 days are forgotten, unless they are pinned; with more than
         /// 10 000 the oldest are whatever their age. A key that has been deleted for
         /// 180 days is forgotten with its versions; then they count from 1 again. All
-        /// of these are settings. Reads the store.
+        /// of these are settings. What changed from one to the next is asked for apart.
+        /// Reads the store.
         ///
         /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`).
         pub async fn list_config_versions(
@@ -7508,6 +7617,10 @@ pub struct HoldLockRequest {
     /// one of the requests that hold the lock for the owner.
     #[prost(string, tag = "12")]
     pub reentrant_owner: ::prost::alloc::string::String,
+    /// Optional. For how long nobody is granted the lock once its holder's session
+    /// has expired, 0 to 60 s; see `AcquireLockRequest`.
+    #[prost(message, optional, tag = "13")]
+    pub lock_delay: ::core::option::Option<::prost_types::Duration>,
     /// How long to wait. Nothing means for ever.
     #[prost(oneof = "hold_lock_request::Wait", tags = "5, 6")]
     pub wait: ::core::option::Option<hold_lock_request::Wait>,
@@ -7647,6 +7760,10 @@ pub struct Lock {
     /// it saw nothing.
     #[prost(message, optional, tag = "16")]
     pub contention: ::core::option::Option<LockContention>,
+    /// Output only. Why nobody is granted it although its holder is gone. Unset if
+    /// it is not delayed.
+    #[prost(message, optional, tag = "17")]
+    pub delay: ::core::option::Option<LockDelay>,
 }
 /// A place in the queue of a lock. The first one holds it, and those behind it
 /// that go together with all before them, unless the store lost data a moment
@@ -7704,6 +7821,10 @@ pub struct LockClaim {
     /// Output only. What its owner is asked; see `RequestYield`. Unset if nothing.
     #[prost(message, optional, tag = "18")]
     pub yield_request: ::core::option::Option<YieldRequest>,
+    /// Output only. For how long nobody is granted the lock after the death of its
+    /// session. Unset if not at all.
+    #[prost(message, optional, tag = "19")]
+    pub lock_delay: ::core::option::Option<::prost_types::Duration>,
 }
 /// Asks for a lock.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -7752,6 +7873,12 @@ pub struct AcquireLockRequest {
     /// and the same mode each time. Empty means that each request is an owner.
     #[prost(string, tag = "12")]
     pub reentrant_owner: ::prost::alloc::string::String,
+    /// Optional. For how long nobody is granted the lock once its holder's session
+    /// has expired, 0 to 60 s. Only in mode `LOCK_MODE_EXCLUSIVE`, and without
+    /// `reentrant_owner`. Counted from when a replica sees the holder gone, so that
+    /// it may take longer if replicas come and go meanwhile. Zero means not at all.
+    #[prost(message, optional, tag = "13")]
+    pub lock_delay: ::core::option::Option<::prost_types::Duration>,
     /// How long to wait. Nothing means for ever.
     #[prost(oneof = "acquire_lock_request::Wait", tags = "5, 6")]
     pub wait: ::core::option::Option<acquire_lock_request::Wait>,
@@ -8133,13 +8260,19 @@ pub mod lock_service_client {
         /// given up; `ReleaseLock` with the request id gives it up at once. Different
         /// request ids of one session exclude each other like different owners.
         ///
+        /// With `lock_delay`, nobody is granted the lock for that long once the session
+        /// of its holder expires: time for what the holder still has under way to come
+        /// to an end. A release, a session that is closed and `ForceReleaseLock` delay
+        /// nobody.
+        ///
         /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LOCK_HELD`) if the lock is
-        /// still held when the wait ends, (`ERROR_REASON_LEASE_EXPIRED`) if the
+        /// still held when the wait ends, (`ERROR_REASON_LOCK_DELAYED`) if nobody is
+        /// granted it yet then, (`ERROR_REASON_LEASE_EXPIRED`) if the
         /// session is unknown or expires while waiting,
         /// (`ERROR_REASON_REQUEST_UNDONE`) if the same request was released before,
         /// (`ERROR_REASON_PERMITS_DIFFER`) if permits are claimed out of another total
         /// than by others, (`ERROR_REASON_CLAIM_DIFFERS`) if the same request claimed
-        /// the lock in another mode;
+        /// the lock in another mode or with another delay;
         /// `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_WAITERS`,
         /// `ERROR_REASON_TOO_MANY_HOLDS`, `ERROR_REASON_SESSION_FULL`); `UNAVAILABLE`
         /// (`ERROR_REASON_LOCKS_CLOSED`) if the wait ends before locks are granted again after a loss of data.
