@@ -7,20 +7,17 @@ use bytes::Bytes;
 use crate::{
     clock::Clock,
     store::{
-        Error, Event, KeyRange, KeyValue, Outcome, RangeRequest, RangeResponse, Revision, Store,
-        Watch, WatchItem,
+        Error, Event, KeyRange, KeyValue, Outcome, PageSize, RangeRequest, RangeResponse, Revision,
+        Store, Watch, WatchItem,
     },
 };
 
 /// How often a listing pinned at one revision is tried before it is taken without.
 const PINNED_ATTEMPTS: usize = 2;
 
-/// How many times its first size a page may have. etcd counts all that comes after a page, so
+/// How many times the size that is set a page may have. etcd counts all that comes after a page, so
 /// that many small pages of a large prefix cost it the square.
 const MAX_GROWTH: usize = 8;
-
-/// How many bytes a page should have, well below what a message may.
-const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// All keys of a prefix as they were at one revision.
 pub(super) struct Listing {
@@ -57,8 +54,7 @@ pub(super) async fn list_at(reader: &Reader<'_>, revision: Revision) -> Result<L
     let mut revision = revision;
     while let Some(request) = pages.next(revision) {
         let answer = match reader.store.range(request).await {
-            // Perhaps larger than a message may be.
-            Err(Error::Invalid(_)) if pages.shrink() => continue,
+            Err(error) if pages.shrink(&error) => continue,
             answer => answer?,
         };
         if revision == 0 {
@@ -91,7 +87,7 @@ async fn list_moving(reader: &Reader<'_>) -> Result<Listing, Error> {
             }
         };
         let answer = match answer {
-            Err(Error::Invalid(_)) if pages.shrink() => continue,
+            Err(error) if pages.shrink(&error) => continue,
             answer => answer?,
         };
         newest = newest.max(answer.revision);
@@ -190,8 +186,7 @@ fn merge(map: &mut BTreeMap<Bytes, KeyValue>, item: WatchItem) -> Revision {
 /// The pages of a listing, in key order.
 struct Pages {
     keys: KeyRange,
-    limit: usize,
-    max_limit: usize,
+    size: PageSize,
     next: Option<Bytes>,
     kvs: Vec<KeyValue>,
 }
@@ -199,13 +194,13 @@ struct Pages {
 // === impl Pages ===
 
 impl Pages {
-    fn new(prefix: &Bytes, limit: usize) -> Self {
+    fn new(prefix: &Bytes, keys: usize) -> Self {
+        let most = keys.saturating_mul(MAX_GROWTH);
         let keys = KeyRange::prefix(prefix.clone());
         Self {
             next: Some(keys.start.clone()),
             keys,
-            limit,
-            max_limit: limit.saturating_mul(MAX_GROWTH),
+            size: PageSize::new(most),
             kvs: Vec::new(),
         }
     }
@@ -215,7 +210,8 @@ impl Pages {
             start: self.next.clone()?,
             end: self.keys.end.clone(),
         };
-        Some(RangeRequest::new(keys).limit(self.limit).at(revision))
+        let request = RangeRequest::new(keys).limit(self.size.keys());
+        Some(request.at(revision))
     }
 
     fn take(&mut self, answer: RangeResponse) {
@@ -228,62 +224,13 @@ impl Pages {
             }
             _ => None,
         };
-        let bytes: usize = answer
-            .kvs
-            .iter()
-            .map(|kv| kv.key.len() + kv.value.len())
-            .sum();
-        if bytes > PAGE_BYTES {
-            self.limit = (self.limit / 2).max(1);
-        } else if bytes <= PAGE_BYTES / 2 {
-            self.limit = (self.limit * 2).min(self.max_limit);
-        }
+        self.size.learn(&answer.kvs);
         self.kvs.extend(answer.kvs);
     }
 
-    /// Makes the page that was refused smaller; false if it cannot be.
-    fn shrink(&mut self) -> bool {
-        let shrinks = self.limit > 1;
-        self.limit = (self.limit / 4).max(1);
-        shrinks
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(keys: usize, value: usize) -> RangeResponse {
-        let kv = |number| KeyValue {
-            key: format!("p/{number:05}").into(),
-            value: vec![0; value].into(),
-            create_revision: 1,
-            mod_revision: 1,
-            version: 1,
-            lease: 0,
-        };
-        RangeResponse {
-            kvs: (0..keys).map(kv).collect(),
-            more: true,
-            ..RangeResponse::default()
-        }
-    }
-
-    #[test]
-    fn pages_of_small_values_grow_to_a_limit_and_those_of_large_ones_shrink() {
-        let mut pages = Pages::new(&Bytes::from_static(b"p/"), 4);
-        let mut limits = Vec::new();
-        for _ in 0..4 {
-            pages.take(answer(pages.limit, 10));
-            limits.push(pages.limit);
-        }
-        assert_eq!(limits, [8, 16, 32, 32]);
-        pages.take(answer(32, PAGE_BYTES / 40));
-        assert_eq!(pages.limit, 32, "neither small nor large");
-        pages.take(answer(32, PAGE_BYTES / 10));
-        assert_eq!(pages.limit, 16);
-        assert!(pages.shrink() && pages.shrink());
-        assert_eq!(pages.limit, 1);
-        assert!(!pages.shrink(), "one key cannot be parted");
+    /// Makes the page smaller that failed, if that may help.
+    fn shrink(&mut self, error: &Error) -> bool {
+        // Perhaps it was larger than a message may be, or than comes in time.
+        matches!(error, Error::Invalid(_) | Error::Timeout { .. }) && self.size.shrink()
     }
 }

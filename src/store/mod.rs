@@ -5,6 +5,7 @@
 //! this process. One contract suite runs on both.
 
 mod error;
+mod page;
 mod txn;
 
 pub mod embedded;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 
 pub use self::{
     error::{Error, Outcome},
+    page::PageSize,
     txn::{Compare, Operation, OperationResponse, Relation, Target, Txn, TxnResponse},
 };
 
