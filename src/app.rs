@@ -16,7 +16,7 @@ use crate::{
         Core,
         audit::Sealing,
         compaction::Compaction,
-        config::Retention,
+        config::{BlobSweep, Retention},
         epoch::EpochKeeper,
         keyspace::Keyspace,
         lock::{Locks, VoidClaims},
@@ -244,6 +244,7 @@ impl App {
         tasks.spawn(Sealing::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(Retention::new(self.core.clone()).run(stop.clone()));
         tasks.spawn(Compaction::new(self.core.clone()).run(stop.clone()));
+        tasks.spawn(BlobSweep::new(self.core.clone()).run(stop.clone()));
     }
 
     /// Stops serving: health says so, streams get their final message, calls finish; what is not

@@ -154,6 +154,8 @@ fn hint(error: &Error) -> Option<&'static str> {
         Reason::InvalidArgument => "see --help for what is allowed",
         Reason::ConfigNotFound => "`stanchion config list` shows what there is",
         Reason::ConfigVersionNotFound => "`stanchion config history KEY` shows what there is",
+        Reason::ContentLost => "restore the store from a copy, or put the content again",
+        Reason::ReplicaTooOld => "upgrade that replica, then retry",
         Reason::InstanceNotFound => "`stanchion instances SERVICE --all` shows what there is",
         Reason::ServiceNotFound => "`stanchion services` shows what there is",
         Reason::NamespaceNotFound | Reason::QuotaExceeded => {

@@ -269,6 +269,20 @@ pub enum Error {
         /// What it has.
         current: usize,
     },
+    /// What a version said is not there any more, or is something else.
+    #[error("what {name} said is lost")]
+    ContentLost {
+        /// The version.
+        name: String,
+    },
+    /// A replica would misread what is to be written.
+    #[error("replica {replica} of version {version} is too old for contents this large")]
+    ReplicaTooOld {
+        /// Which replica, by its address.
+        replica: String,
+        /// Its version.
+        version: String,
+    },
     /// A record was written by a newer Stanchion, and rewriting it would lose what we do not know.
     #[error("{name} was written in the newer format {format}")]
     NewerFormat {

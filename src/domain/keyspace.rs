@@ -26,6 +26,9 @@
 //! history/                               only ever looked up
 //!   cfg/<namespace>/<key…>//<version>    a version of a config item, immutable
 //!   pin/<namespace>/<key…>//<version>    a version is kept, however old it gets
+//!   blob/<sha256>                        contents that are too large for their versions
+//!   piece/<sha256>/<number>              a piece of those, immutable
+//!   use/<sha256>/<namespace>/<key…>//<version>   that versions have their contents there
 //!   audit/<namespace>/<random>           what is remembered of a deed, not sealed yet
 //!   seal/<namespace>/<number>            a stretch of what is, the newest first
 //!   draft/<namespace>/<key…>             what an item is to say once it is published
@@ -36,6 +39,7 @@
 //! `<waiter>` is `<session>.<hash of the request id>`. Names have no `/` and config keys no empty
 //! segment, so no key is a prefix of another's room and `//` ends a config key.
 
+mod blobs;
 mod history;
 mod parse;
 mod paths;

@@ -100,9 +100,10 @@ pub struct Settings {
     pub drain_report_interval: Duration,
     /// How often others are asked for subscribers that a drain waits for. Default 500 ms.
     pub drain_ask_interval: Duration,
-    /// The largest content of a config item, in bytes. Default 64 KiB.
+    /// The largest content of a config item, in bytes. Default 1 MiB. Every replica has what all
+    /// items say now in memory.
     pub max_config_bytes: usize,
-    /// The most content that is written to several config items together, in bytes. Default 512 KiB.
+    /// The most content that is written to several config items together, in bytes. Default 1 MiB.
     pub max_commit_bytes: usize,
     /// The largest schema, in bytes. Default 64 KiB.
     pub max_schema_bytes: usize,
@@ -122,6 +123,11 @@ pub struct Settings {
     pub config_prune_interval: Duration,
     /// How many versions of a config item may be pinned. Default 100.
     pub max_pins: usize,
+    /// How long large contents are kept that no version has: those of a write that was broken off,
+    /// or of versions that are gone. Default 1 h.
+    pub blob_keep: Duration,
+    /// How often such contents are looked for. Default 10 min.
+    pub blob_sweep_interval: Duration,
     /// How many waiters a lock may have. Default 1 000.
     pub max_waiters: usize,
     /// How long the place of a broken blocking call is kept, at most; a third of the session's
@@ -167,8 +173,8 @@ impl Default for Settings {
             max_drain_deadline: Duration::from_secs(600),
             drain_report_interval: Duration::from_millis(200),
             drain_ask_interval: Duration::from_millis(500),
-            max_config_bytes: 64 * 1024,
-            max_commit_bytes: 512 * 1024,
+            max_config_bytes: 1024 * 1024,
+            max_commit_bytes: 1024 * 1024,
             max_schema_bytes: 64 * 1024,
             max_schemas: 256,
             config_keep_versions: 100,
@@ -177,6 +183,8 @@ impl Default for Settings {
             config_keep_deleted: Some(Duration::from_secs(180 * 24 * 3600)),
             config_prune_interval: Duration::from_secs(600),
             max_pins: 100,
+            blob_keep: Duration::from_secs(3600),
+            blob_sweep_interval: Duration::from_secs(600),
             max_waiters: 1000,
             waiter_keep: Duration::from_secs(3),
             hold_interval: Duration::from_millis(500),

@@ -55,7 +55,7 @@ impl Presence {
     pub fn new(core: Arc<Core>, address: String) -> Self {
         let replica = Replica {
             id: core.replica.clone(),
-            supported_format: records::FORMAT,
+            supported_format: records::NEWEST,
             address,
             version: env!("CARGO_PKG_VERSION").into(),
             start_time: core.clock.system_time(),

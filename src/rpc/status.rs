@@ -288,6 +288,12 @@ fn row(error: &Error) -> Row {
         Error::NewerFormat { name, format } => Row::new(Code::Unavailable, R::NewerFormat)
             .with("name", name)
             .with("format", format),
+        Error::ContentLost { name } => Row::new(Code::DataLoss, R::ContentLost).with("name", name),
+        Error::ReplicaTooOld { replica, version } => {
+            Row::new(Code::FailedPrecondition, R::ReplicaTooOld)
+                .with("replica", replica)
+                .with("version", version)
+        }
         Error::Draining => Row::new(Code::Unavailable, R::Draining),
         Error::LocksClosed => Row::new(Code::Unavailable, R::LocksClosed).retry(),
         Error::NotReady => Row::new(Code::Unavailable, R::NotReady).retry(),

@@ -116,10 +116,10 @@ knobs! {
     "How often a replica reports how many of its subscribers know of a drain"
     "drain.ask_interval": Duration = domain.drain_ask_interval, 10 * MS..=MIN;
     "How often other replicas are asked for subscribers that a drain waits for"
-    "config.max_bytes": usize = domain.max_config_bytes, KIB..=512 * KIB;
-    "Largest content of a config item, in bytes"
-    "config.max_commit_bytes": usize = domain.max_commit_bytes, KIB..=512 * KIB;
-    "Most content that one commit of several configs writes, in bytes; each is written twice, and a transaction holds 1.25 MiB"
+    "config.max_bytes": usize = domain.max_config_bytes, KIB..=MIB;
+    "Largest content of a config item, in bytes; every replica has what all of them say now in memory"
+    "config.max_commit_bytes": usize = domain.max_commit_bytes, KIB..=MIB;
+    "Most content that one commit or release writes, in bytes"
     "config.max_schema_bytes": usize = domain.max_schema_bytes, KIB..=256 * KIB;
     "Largest schema, in bytes"
     "config.max_schemas": usize = domain.max_schemas, 1..=10_000;
@@ -136,6 +136,10 @@ knobs! {
     "How often old versions are looked for"
     "config.max_pins": usize = domain.max_pins, 1..=1000;
     "How many versions of a config may be pinned"
+    "config.blob_keep": Duration = domain.blob_keep, 10 * SEC..=30 * 24 * HOUR;
+    "How long large contents are kept that no version has: of a write that was broken off, or of versions that are gone"
+    "config.blob_sweep_interval": Duration = domain.blob_sweep_interval, 100 * MS..=24 * HOUR;
+    "How often large contents that no version has are looked for"
     "audit.seal_interval": Duration = domain.audit_seal_interval, 10 * MS..=HOUR;
     "How often new entries of the audit are sealed into its chain"
     "audit.retention": Option<Duration> = domain.audit_retention;

@@ -69,7 +69,7 @@ pub(crate) struct Plans {
 /// Make configs say what a directory says
 ///
 /// Tells what would be done, and does it with --yes: all at once, if it is no more than 100 changes and
-/// 512 KiB, else in several transactions, deletions last. Nothing of a transaction is done if one of its
+/// 1 MiB, else in several transactions, deletions last. Nothing of a transaction is done if one of its
 /// configs is not as it was compared any more; then this ends there, with 4. Without --yes exits 0 if
 /// there is nothing to do, 7 if there is.
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use crate::{
     store::{KeyRange, KeyValue, RangeRequest, RangeResponse, Revision},
 };
 
-use super::{ConfigVersion, Configs};
+use super::{ConfigVersion, Configs, StoredVersion};
 
 /// How many versions are read at a time: at 64 KiB each some 2 MiB.
 const SPAN: i64 = 32;
@@ -45,13 +45,26 @@ pub struct Versions {
 // === impl Configs ===
 
 impl Configs {
-    /// Reads one version, and the revision at which it was there. Errors: [`Error::NotFound`].
+    /// Reads one version, and the revision at which it was there.
+    ///
+    /// Errors: [`Error::NotFound`], [`Error::ContentLost`].
     pub async fn version(
         &self,
         path: &ConfigPath,
         version: i64,
         freshness: Freshness,
     ) -> Result<(ConfigVersion, Revision), Error> {
+        let (stored, revision) = self.stored_version(path, version, freshness).await?;
+        Ok((self.whole(path, stored).await?, revision))
+    }
+
+    /// Reads one version, but not what it has elsewhere.
+    pub(super) async fn stored_version(
+        &self,
+        path: &ConfigPath,
+        version: i64,
+        freshness: Freshness,
+    ) -> Result<(StoredVersion, Revision), Error> {
         let at_least = self.at_least(freshness).await?;
         let keys = KeyRange::key(self.core.keys.config_version(path, version));
         let mut found = self
@@ -97,8 +110,7 @@ impl Configs {
             let request = RangeRequest::new(keys);
             let found = self.look_up(request, Some(view.revision)).await?;
             for kv in found.kvs.iter().rev() {
-                let mut version = decode(kv)?;
-                version.body.content.clear();
+                let version = outline(kv)?;
                 bytes += weight(&version);
                 let full = answer.versions.len() == page.size || bytes > PAGE_BYTES;
                 if let (true, Some(shown)) = (full, answer.versions.last()) {
@@ -184,8 +196,13 @@ impl Configs {
     }
 }
 
-pub(super) fn decode(kv: &KeyValue) -> Result<ConfigVersion, Error> {
+pub(super) fn decode(kv: &KeyValue) -> Result<StoredVersion, Error> {
     records::config_version(kv).map_err(|error| undecodable(kv, &error))
+}
+
+/// A version without its content.
+pub(super) fn outline(kv: &KeyValue) -> Result<ConfigVersion, Error> {
+    Ok(decode(kv)?.without_content())
 }
 
 pub(super) fn missing(path: &ConfigPath, version: i64) -> Error {

@@ -1,8 +1,10 @@
 //! Configuration: items whose every change is a version.
 //!
 //! A change is one transaction that writes the head, which everybody watches, the version,
-//! which nobody ever rewrites, and an entry of the audit ([`write`]).
+//! which nobody ever rewrites, and an entry of the audit ([`write`]). Large contents are in the
+//! head, but apart from the version ([`blob`]).
 
+mod blob;
 mod change;
 mod content;
 mod draft;
@@ -24,6 +26,7 @@ use crate::cache::Freshness;
 use super::{Core, error::Error, state::View};
 
 pub use self::{
+    blob::{Blob, BlobId, BlobPart, BlobSweep, StoredVersion},
     change::{Change, DraftRef, Entry, Expected, Mutation, Terms},
     draft::{Draft, Drafts, DraftsPage, PutDraft},
     history::{Versions, VersionsPage},

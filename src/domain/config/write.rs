@@ -19,7 +19,7 @@ use crate::{
 
 use super::{ConfigVersion, Configs, Release, change::Order};
 
-pub(super) use self::seen::Seen;
+pub(super) use self::seen::{LOOKS, Seen};
 pub use self::single::{Deleted, Written};
 use self::{plan::Planned, transaction::Attempt};
 
@@ -87,7 +87,9 @@ impl Configs {
         seen: &mut [Seen],
     ) -> Result<Option<Committed>, Error> {
         let now = self.core.clock.system_time();
-        let mut attempt = Attempt::new(&self.core, order, seen, &planned, now)?;
+        let apart = self.keep_apart(order, &planned.versions).await?;
+        let apart = apart.as_ref();
+        let mut attempt = Attempt::new(&self.core, order, seen, &planned, apart, now)?;
         let planned = planned.versions;
         let guard = order.terms.guard.as_ref();
         let response = match self.core.commit(guard, attempt.txn.clone()).await {
@@ -174,8 +176,8 @@ impl Configs {
             let current = seen.head.as_ref().map(|head| &head.current);
             let version = match record {
                 Some(record) if current.is_none_or(|now| now.version != record.version) => {
-                    let made = self.version(&entry.path, record.version, Freshness::Cached);
-                    Some(made.await?.0)
+                    let made = self.stored_version(&entry.path, record.version, Freshness::Cached);
+                    Some(made.await?.0.without_content())
                 }
                 _ => current.cloned(),
             };

@@ -4,7 +4,10 @@ use bytes::Bytes;
 
 use crate::{
     domain::{
-        config::{Body, ConfigHead, ConfigVersion, ContentType, Operation, RequestRecord},
+        config::{
+            BlobPart, Body, ConfigHead, ConfigVersion, ContentType, Operation, RequestRecord,
+            StoredVersion,
+        },
         keyspace::ConfigPath,
         watch::WireForm,
     },
@@ -13,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    DecodeError, FORMAT, decode, encode, label,
+    DecodeError, FORMAT, NEWEST, blob, decode, encode, label,
     release::{release_name, text_of},
     time,
 };
@@ -90,14 +93,15 @@ pub fn encode_config_head(head: &ConfigHead) -> Bytes {
 }
 
 /// Reads a version of a config item.
-pub fn config_version(kv: &KeyValue) -> Result<ConfigVersion, DecodeError> {
+pub fn config_version(kv: &KeyValue) -> Result<StoredVersion, DecodeError> {
     let record: wire::ConfigVersion = decode(kv)?;
     let content_type = content_type(record.content_type());
     let operation = operation(record.operation())?;
-    Ok(ConfigVersion {
+    let part = record.part.map(blob::part).transpose()?;
+    let version = ConfigVersion {
         version: record.version,
         prev_version: record.prev_version,
-        size: record.content.len(),
+        size: part.as_ref().map_or(record.content.len(), |part| part.size),
         body: Body {
             content: record.content,
             content_type,
@@ -114,16 +118,20 @@ pub fn config_version(kv: &KeyValue) -> Result<ConfigVersion, DecodeError> {
         request_id: record.request_id,
         release: release_name(&record.release, "release")?,
         revision: kv.create_revision,
-    })
+    };
+    Ok(StoredVersion::new(version, part, record.format))
 }
 
-/// Writes a version of a config item.
-pub fn encode_config_version(version: &ConfigVersion) -> Bytes {
+/// Writes a version of a config item; `part` is where its content is, if not in it.
+pub fn encode_config_version(version: &ConfigVersion, part: Option<&BlobPart>) -> Bytes {
     encode(&wire::ConfigVersion {
-        format: FORMAT,
+        format: part.map_or(FORMAT, |_| NEWEST),
         version: version.version,
         prev_version: version.prev_version,
-        content: version.body.content.clone(),
+        content: match part {
+            None => version.body.content.clone(),
+            Some(_) => Bytes::new(),
+        },
         content_type: wire_content_type(version.body.content_type).into(),
         labels: version.body.labels.clone(),
         description: version.body.description.clone(),
@@ -136,6 +144,7 @@ pub fn encode_config_version(version: &ConfigVersion) -> Bytes {
         deleted: version.deleted,
         request_id: version.request_id.clone(),
         release: text_of(version.release.as_ref()),
+        part: part.map(blob::wire_part),
     })
 }
 

@@ -4,6 +4,7 @@
 //! never rewritten ([`writable`]), because decoding drops what we do not know.
 
 mod audit;
+mod blob;
 mod check;
 mod config;
 mod draft;
@@ -38,6 +39,7 @@ use crate::{
 
 pub use self::{
     audit::{audit_entry, audit_seal, encode_audit_entry, encode_audit_seal, is_newer_audit},
+    blob::{blob, blob_use, encode_blob, encode_blob_use},
     config::{config_head, config_version, encode_config_head, encode_config_version},
     draft::{draft, encode_draft},
     health::{encode_findings, findings},
@@ -55,8 +57,11 @@ pub use self::{
     session::{encode_session, session},
 };
 
-/// The newest format this program understands, and the one it writes.
+/// The format this program writes, but for what an older one would misread.
 pub const FORMAT: u32 = 1;
+
+/// The newest format this program understands: a version of a config whose content is in a blob.
+pub const NEWEST: u32 = 2;
 
 /// Why a stored record cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -71,7 +71,7 @@ async fn illegal_keys_are_refused_by_every_method(backend: Backend) {
 
 async fn a_content_above_the_limit_is_refused_and_one_at_the_limit_is_not(backend: Backend) {
     let server = backend.server().await;
-    let limit = 64 * 1024;
+    let limit = 1024 * 1024;
     let refused = server
         .try_put(put("a", vec![0; limit + 1]))
         .await

@@ -247,14 +247,14 @@ async fn bad_commits_are_refused_and_change_nothing(backend: Backend) {
         "changes[1].rollback.version",
     )
     .await;
-    let large = "x".repeat(64 * 1024 + 1);
+    let large = "x".repeat(1024 * 1024 + 1);
     refuse(
         vec![write("a", "1"), write("b", &large)],
         "changes[1].put.content",
     )
     .await;
-    let half = "x".repeat(64 * 1024);
-    let many = (0..8).map(|number| write(&format!("{number}"), &half));
+    let eighth = "x".repeat(128 * 1024);
+    let many = (0..8).map(|number| write(&format!("{number}"), &eighth));
     refuse(many.chain([write("a", "1")]).collect(), "changes").await;
     let missing = server
         .try_commit(request([write("a", "1"), revert("b", 3)]))

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod behind;
+mod blobs;
 mod commits;
 mod contents;
 mod follower;

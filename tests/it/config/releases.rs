@@ -97,7 +97,7 @@ async fn a_draft_is_put_by_compare_and_once(backend: Backend) {
     request.change = None;
     let empty = server.configs().put_draft(request).await.unwrap_err();
     assert_invalid(&empty, "change");
-    let large = put_draft("a", Some(&"x".repeat(64 * 1024 + 1)));
+    let large = put_draft("a", Some(&"x".repeat(1024 * 1024 + 1)));
     let large = server.configs().put_draft(large).await.unwrap_err();
     assert_invalid(&large, "put.content");
     let discard = DiscardDraftRequest {

@@ -203,6 +203,15 @@ pub enum ErrorReason {
     AuditPruned = 136,
     /// `NOT_FOUND`: what the config said at that moment is not kept any more. Stop.
     ConfigHistoryPruned = 160,
+    /// `DATA_LOSS`: the store does not hold what the version said any more, or
+    /// holds something else; `metadata` says in `name` which. What the config says
+    /// now is not concerned, and nothing was changed. Restore the store from a
+    /// copy, or put the content again.
+    ContentLost = 165,
+    /// `FAILED_PRECONDITION`: contents as large as these are kept in a way that a
+    /// replica is too old to read; `metadata` says in `replica` which, and in
+    /// `version` how old. Nothing was changed. Upgrade it, then retry.
+    ReplicaTooOld = 166,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -275,6 +284,8 @@ impl ErrorReason {
             Self::LockDelayed => "ERROR_REASON_LOCK_DELAYED",
             Self::AuditPruned => "ERROR_REASON_AUDIT_PRUNED",
             Self::ConfigHistoryPruned => "ERROR_REASON_CONFIG_HISTORY_PRUNED",
+            Self::ContentLost => "ERROR_REASON_CONTENT_LOST",
+            Self::ReplicaTooOld => "ERROR_REASON_REPLICA_TOO_OLD",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -344,6 +355,8 @@ impl ErrorReason {
             "ERROR_REASON_LOCK_DELAYED" => Some(Self::LockDelayed),
             "ERROR_REASON_AUDIT_PRUNED" => Some(Self::AuditPruned),
             "ERROR_REASON_CONFIG_HISTORY_PRUNED" => Some(Self::ConfigHistoryPruned),
+            "ERROR_REASON_CONTENT_LOST" => Some(Self::ContentLost),
+            "ERROR_REASON_REPLICA_TOO_OLD" => Some(Self::ReplicaTooOld),
             _ => None,
         }
     }
@@ -1479,7 +1492,7 @@ pub struct CommitConfigsRequest {
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
     /// Required. 1 to 100 changes and expectations, no two of one key. What is
-    /// written may have 512 KiB of content in all.
+    /// written may have 1 MiB of content in all.
     #[prost(message, repeated, tag = "2")]
     pub changes: ::prost::alloc::vec::Vec<ConfigChange>,
     /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
@@ -1544,7 +1557,7 @@ pub mod config_change {
 /// What a config is to say.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ConfigPut {
-    /// Optional. Content, at most 64 KiB. May be empty.
+    /// Optional. Content, at most 1 MiB. May be empty.
     #[prost(bytes = "bytes", tag = "1")]
     pub content: ::prost::bytes::Bytes,
     /// Optional. What the content is written in; default text.
@@ -2062,7 +2075,7 @@ pub struct PublishReleaseRequest {
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
     /// Required. 1 to 100 changes and expectations, no two of one key. What is
-    /// written may have 512 KiB of content in all.
+    /// written may have 1 MiB of content in all.
     #[prost(message, repeated, tag = "3")]
     pub changes: ::prost::alloc::vec::Vec<ConfigChange>,
     /// Optional. Name of this request, at most 128 bytes, best a UUID. Makes the
@@ -2390,7 +2403,7 @@ pub struct PutConfigRequest {
     /// Required. Key.
     #[prost(string, tag = "2")]
     pub key: ::prost::alloc::string::String,
-    /// Optional. Content, at most 64 KiB. May be empty.
+    /// Optional. Content, at most 1 MiB. May be empty.
     #[prost(bytes = "bytes", tag = "3")]
     pub content: ::prost::bytes::Bytes,
     /// Optional. What the content is written in; default text. The content must be
@@ -2937,8 +2950,10 @@ pub mod config_service_client {
         /// same id is refused.
         ///
         /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_CONTENT_MALFORMED`);
-        /// `FAILED_PRECONDITION` (`ERROR_REASON_SCHEMA_VIOLATED`); `ABORTED`
-        /// (`ERROR_REASON_VERSION_MISMATCH`, `ERROR_REASON_CHECKSUM_MISMATCH`).
+        /// `FAILED_PRECONDITION` (`ERROR_REASON_SCHEMA_VIOLATED`, or
+        /// `ERROR_REASON_REPLICA_TOO_OLD` for a content above 64 KiB while an older
+        /// server shares the store); `ABORTED` (`ERROR_REASON_VERSION_MISMATCH`,
+        /// `ERROR_REASON_CHECKSUM_MISMATCH`).
         pub async fn put_config(
             &mut self,
             request: impl tonic::IntoRequest<super::PutConfigRequest>,
@@ -3126,7 +3141,8 @@ pub mod config_service_client {
         /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_VERSION_NOT_FOUND`) if there is
         /// no version to roll back to, or if it is a deletion; `INVALID_ARGUMENT`
         /// (`ERROR_REASON_CONTENT_MALFORMED`); `FAILED_PRECONDITION`
-        /// (`ERROR_REASON_SCHEMA_VIOLATED`).
+        /// (`ERROR_REASON_SCHEMA_VIOLATED`, `ERROR_REASON_REPLICA_TOO_OLD`);
+        /// `DATA_LOSS` (`ERROR_REASON_CONTENT_LOST`) of a version to roll back to.
         pub async fn commit_configs(
             &mut self,
             request: impl tonic::IntoRequest<super::CommitConfigsRequest>,
@@ -3275,7 +3291,8 @@ pub mod config_service_client {
         /// (`ERROR_REASON_CONFIG_DRAFT_NOT_FOUND`,
         /// `ERROR_REASON_CONFIG_VERSION_NOT_FOUND`); `INVALID_ARGUMENT`
         /// (`ERROR_REASON_CONTENT_MALFORMED`) and `FAILED_PRECONDITION`
-        /// (`ERROR_REASON_SCHEMA_VIOLATED`), with the key.
+        /// (`ERROR_REASON_SCHEMA_VIOLATED`), with the key; `FAILED_PRECONDITION`
+        /// (`ERROR_REASON_REPLICA_TOO_OLD`) and `DATA_LOSS` as `CommitConfigs`.
         pub async fn publish_release(
             &mut self,
             request: impl tonic::IntoRequest<super::PublishReleaseRequest>,
@@ -3361,7 +3378,8 @@ pub mod config_service_client {
         ///
         /// Errors: `NOT_FOUND` (`ERROR_REASON_RELEASE_NOT_FOUND`,
         /// `ERROR_REASON_CONFIG_VERSION_NOT_FOUND` if the history that is needed was
-        /// pruned); `ABORTED` (`ERROR_REASON_CONFIGS_CHANGED`); `ALREADY_EXISTS`
+        /// pruned); `DATA_LOSS` (`ERROR_REASON_CONTENT_LOST`); `ABORTED`
+        /// (`ERROR_REASON_CONFIGS_CHANGED`); `ALREADY_EXISTS`
         /// (`ERROR_REASON_RELEASE_ALREADY_EXISTS`); `INVALID_ARGUMENT`
         /// (`ERROR_REASON_CONTENT_MALFORMED`) and `FAILED_PRECONDITION`
         /// (`ERROR_REASON_SCHEMA_VIOLATED`) for what could not be put now.
@@ -3459,7 +3477,8 @@ pub mod config_service_client {
         }
         /// Reads one version of a key. Reads the store.
         ///
-        /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_VERSION_NOT_FOUND`).
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_VERSION_NOT_FOUND`); `DATA_LOSS`
+        /// (`ERROR_REASON_CONTENT_LOST`) if what it said is not there any more.
         pub async fn get_config_version(
             &mut self,
             request: impl tonic::IntoRequest<super::GetConfigVersionRequest>,
@@ -3494,6 +3513,8 @@ pub mod config_service_client {
         /// no such version or if it is a deletion; `INVALID_ARGUMENT`
         /// (`ERROR_REASON_CONTENT_MALFORMED`) and `FAILED_PRECONDITION`
         /// (`ERROR_REASON_SCHEMA_VIOLATED`) for one that could not be put now;
+        /// `DATA_LOSS` (`ERROR_REASON_CONTENT_LOST`) if what it said is not there any
+        /// more;
         /// `ABORTED` (`ERROR_REASON_VERSION_MISMATCH`,
         /// `ERROR_REASON_CHECKSUM_MISMATCH`).
         pub async fn rollback_config(

@@ -13,7 +13,7 @@ use crate::cli::{exit::Exit, failure::Failure};
 const MOST_CHANGES: usize = 100;
 
 /// The most content that one transaction takes.
-const MOST_BYTES: usize = 512 * 1024;
+const MOST_BYTES: usize = 1024 * 1024;
 
 /// Takes the steps, each only if its config is still as it was compared. What is deleted goes last: if
 /// it breaks off between two transactions, there is too much rather than too little.

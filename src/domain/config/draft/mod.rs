@@ -14,15 +14,15 @@ use crate::{
         names::{ConfigKey, Label, Namespace},
         records,
     },
-    store::{KeyRange, KeyValue, RangeRequest, Revision},
+    store::{KeyRange, KeyValue, PageSize, RangeRequest, Revision},
 };
 
 use super::{Body, ConfigPrefix, Configs, history};
 
 pub use self::put::PutDraft;
 
-/// How many drafts are read at a time: at 64 KiB each some 2 MiB.
-const SPAN: usize = 32;
+/// How many drafts are read at a time, at most.
+const SPAN: usize = 64;
 /// About how many bytes one page of drafts holds, contents aside.
 const PAGE_BYTES: usize = 1024 * 1024;
 
@@ -103,10 +103,11 @@ impl Configs {
             revision: 0,
         };
         let mut bytes = 0;
+        let mut span = PageSize::new(SPAN);
         loop {
             // All of a page is of one moment.
             let request = RangeRequest::new(keys.clone())
-                .limit(SPAN)
+                .limit(span.keys())
                 .at(answer.revision);
             let found = self.core.store.range(request).await.map_err(Error::Store)?;
             if answer.revision == 0 {
@@ -126,6 +127,7 @@ impl Configs {
                 bytes += kv.key.len() + 5 * 1024;
                 answer.drafts.push(draft);
             }
+            span.learn(&found.kvs);
             match found.kvs.last() {
                 Some(last) if found.more => keys.start = behind(&last.key),
                 _ => return Ok(answer),

@@ -60,7 +60,7 @@ impl Configs {
                 .look_up(RangeRequest::new(keys).limit(1), at_least)
                 .await?;
             // Numbers may have gaps where history was pruned: the next one that is kept.
-            match found.kvs.first().map(history::decode).transpose()? {
+            match found.kvs.first().map(history::outline).transpose()? {
                 Some(version) if moment.shows(&version) => {
                     (low, earlier) = (version.version, Some(version));
                 }

@@ -11,7 +11,7 @@ use super::{
     super::{
         Configs,
         change::{self, Change, DraftRef, Entry, Order, Publication, Terms},
-        write::many,
+        write::{LOOKS, many},
     },
     Release,
 };
@@ -116,24 +116,39 @@ impl Configs {
 
     /// The entries with what the drafts say that they are taken from.
     async fn with_drafts(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, Error> {
-        let resolved = entries.into_iter().map(|entry| async {
-            let Some(wanted) = entry.draft else {
-                return Ok(entry);
-            };
-            let (draft, _) = self.draft(&entry.path).await?;
-            let expected = (wanted.revision != 0).then_some(wanted.revision);
-            Error::unless_at(expected, draft.revision)?;
-            Ok(Entry {
-                draft: Some(DraftRef {
-                    revision: draft.revision,
-                }),
-                change: Some(match draft.body {
-                    Some(body) => Change::Put(body),
-                    None => Change::Delete,
-                }),
-                ..entry
-            })
-        });
-        try_join_all(resolved).await
+        let mut entries = entries.into_iter().peekable();
+        let mut resolved = Vec::new();
+        let mut size = 0;
+        // No more of them than may be published.
+        while entries.peek().is_some() {
+            let some = entries.by_ref().take(LOOKS);
+            for entry in try_join_all(some.map(|entry| self.with_draft(entry))).await? {
+                if let (Some(_), Some(Change::Put(body))) = (entry.draft, &entry.change) {
+                    size += body.content.len();
+                }
+                resolved.push(entry);
+            }
+            self.check_together(size)?;
+        }
+        Ok(resolved)
+    }
+
+    async fn with_draft(&self, entry: Entry) -> Result<Entry, Error> {
+        let Some(wanted) = entry.draft else {
+            return Ok(entry);
+        };
+        let (draft, _) = self.draft(&entry.path).await?;
+        let expected = (wanted.revision != 0).then_some(wanted.revision);
+        Error::unless_at(expected, draft.revision)?;
+        Ok(Entry {
+            draft: Some(DraftRef {
+                revision: draft.revision,
+            }),
+            change: Some(match draft.body {
+                Some(body) => Change::Put(body),
+                None => Change::Delete,
+            }),
+            ..entry
+        })
     }
 }

@@ -76,7 +76,7 @@ impl Configs {
                 };
                 // One that is gone has been forgotten by another replica.
                 if let Some(kv) = range.kvs.first() {
-                    let version = history::decode(kv)?;
+                    let version = history::outline(kv)?;
                     let kept = self.core.settings.config_keep_age;
                     if !is_older(version.create_time, kept, now) {
                         return Ok(numbers.get(..old).unwrap_or_default());

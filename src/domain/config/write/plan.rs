@@ -17,7 +17,7 @@ use super::{
         change::{Change, Entry, Order},
         history,
     },
-    seen::Seen,
+    seen::{LOOKS, Seen},
 };
 
 /// What is to be written.
@@ -34,17 +34,20 @@ impl Configs {
     /// What is to be written.
     pub(super) async fn plan(&self, order: &Order, seen: &[Seen]) -> Result<Planned, Error> {
         let now = self.core.clock.system_time();
-        let plans = order.entries.iter().zip(seen).enumerate();
-        let plans = plans.map(|(at, (entry, seen))| async move {
-            let planned = self.version_after(order, entry, seen, now).await;
-            planned.map_err(|error| order.of_entry(at, error))
-        });
-        let versions = try_join_all(plans).await?;
-        let limit = self.core.settings.max_commit_bytes;
-        let size: usize = versions.iter().flatten().map(|version| version.size).sum();
-        if order.listed && size > limit {
-            let description = format!("must have at most {limit} bytes of content, have {size}");
-            return Err(Error::invalid("changes", description));
+        let mut plans = order.entries.iter().zip(seen).enumerate();
+        let mut versions: Vec<Option<ConfigVersion>> = Vec::new();
+        // Earlier versions are read for some, but no more of them than may be written.
+        while versions.len() < order.entries.len() {
+            let some = plans.by_ref().take(LOOKS);
+            let some = some.map(|(at, (entry, seen))| async move {
+                let planned = self.version_after(order, entry, seen, now).await;
+                planned.map_err(|error| order.of_entry(at, error))
+            });
+            versions.extend(try_join_all(some).await?);
+            let sizes = versions.iter().flatten().map(|version| version.size);
+            if order.listed {
+                self.check_together(sizes.sum())?;
+            }
         }
         let bodies = order.entries.iter().zip(&versions).enumerate();
         let bodies = bodies.filter_map(|(at, (entry, version))| {
@@ -110,6 +113,16 @@ impl Configs {
             request_id: terms.distinct_id(),
             revision: 0,
         }))
+    }
+
+    /// Refuses more content than may be written together.
+    pub(in super::super) fn check_together(&self, size: usize) -> Result<(), Error> {
+        let limit = self.core.settings.max_commit_bytes;
+        if size > limit {
+            let description = format!("must have at most {limit} bytes of content, have more");
+            return Err(Error::invalid("changes", description));
+        }
+        Ok(())
     }
 
     /// Refuses what may not be written.

@@ -16,7 +16,7 @@ use super::super::{
 };
 
 /// How many items are looked at again at once. Each may be as large as one answer of the store.
-const LOOKS: usize = 8;
+pub(in super::super) const LOOKS: usize = 8;
 
 /// An item as it was seen.
 pub(in super::super) struct Seen {

@@ -27,6 +27,7 @@ use crate::{
 use super::{
     super::{
         ConfigHead, ConfigVersion, Operation, Release, RequestRecord,
+        blob::Apart,
         change::{Entry, Order},
     },
     plan::Planned,
@@ -63,6 +64,7 @@ impl Attempt {
         order: &Order,
         seen: &[Seen],
         planned: &Planned,
+        apart: Option<&Apart>,
         now: SystemTime,
     ) -> Result<Self, Error> {
         let keys = &core.keys;
@@ -82,6 +84,14 @@ impl Attempt {
         }
         attempt.txn.compares.extend(planned.approval.clone());
         let mut writes = Vec::new();
+        if let Some(apart) = apart {
+            attempt.txn.compares.extend(apart.condition(core));
+            writes.push(Vec::from_iter(apart.mark(
+                core,
+                &order.entries,
+                &planned.versions,
+            )));
+        }
         if let Some(release) = &attempt.release {
             let key = keys.release(&release.path);
             let record = records::encode_release(release);
@@ -90,11 +100,12 @@ impl Attempt {
             writes.push(vec![listing(keys, release), record_of]);
             attempt.own = Some((key, record));
         }
-        for ((entry, seen), version) in entries().zip(&planned.versions) {
+        for (at, ((entry, seen), version)) in entries().zip(&planned.versions).enumerate() {
             let mut steps = Vec::new();
             if let Some(version) = version {
                 let key = keys.config_version(&entry.path, version.version);
-                let record = records::encode_config_version(version);
+                let part = apart.and_then(|apart| apart.part(at));
+                let record = records::encode_config_version(version, part);
                 let head = head(entry, seen, version, order.remembered(entry));
                 let head = records::encode_config_head(&head);
                 let audit = remembered(core, order, entry, seen, version);
