@@ -1,8 +1,17 @@
 //! A command run after `--`: its signals, its end, and how it is stopped.
 
-use std::{ffi::OsString, fmt::Debug, io, pin::pin, process::ExitStatus, time::Duration};
+use std::{
+    ffi::OsString,
+    fmt::Debug,
+    io,
+    pin::pin,
+    process::ExitStatus,
+    sync::atomic::{AtomicI32, Ordering},
+    time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use stanchion_client::QueuePlace;
 use tokio::process;
 
 use super::{
@@ -166,6 +175,22 @@ impl Child {
         self.process
             .id()
             .and_then(|id| Pid::from_raw(id.cast_signed()))
+    }
+}
+
+/// Says on stderr where a command waits that is to be run, whenever its place is another one.
+pub(crate) fn tell_place(what: &str) -> impl Fn(QueuePlace) + Send + Sync + 'static {
+    let what = what.to_owned();
+    let last = AtomicI32::new(0);
+    move |place| {
+        let QueuePlace { position, waiters } = place;
+        if last.swap(position, Ordering::Relaxed) == position {
+            return;
+        }
+        let text = format!("stanchion: waiting for {what}: {position} of {waiters}");
+        if let Err(error) = output::note(&text) {
+            tracing::debug!(?error, "nobody is told where this waits");
+        }
     }
 }
 

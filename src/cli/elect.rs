@@ -19,7 +19,8 @@ use super::{
 
 /// Run a command while leading an election
 ///
-/// Stands for the election for ever, unless told --try or --wait. The command finds the name of the
+/// Stands for the election for ever, unless told --try or --wait, and says on stderr where it waits. The
+/// command finds the name of the
 /// election in STANCHION_ELECTION and its term in STANCHION_TERM and STANCHION_FENCING_TOKEN;
 /// `config put --led ELECTION` writes only in this term. When the lead is lost the command gets TERM
 /// and then KILL, and this exits 5. Signals are passed on; when the command ends, this resigns.
@@ -128,7 +129,8 @@ impl Elect {
         let election = client
             .election(&self.election)
             .candidate(candidate.unwrap_or_else(|| child::owner(&self.command)))
-            .proclamation(self.proclaim.clone());
+            .proclamation(self.proclaim.clone())
+            .on_place(child::tell_place(&format!("the lead of {}", self.election)));
         let campaigning = async {
             match (self.no_wait, self.wait) {
                 (true, _) => election.try_campaign().await,

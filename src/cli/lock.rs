@@ -19,7 +19,8 @@ use super::{
 
 /// Run a command while a lock is held
 ///
-/// Waits in the lock's queue for ever, unless told --try or --wait. The command finds the lock's
+/// Waits in the lock's queue for ever, unless told --try or --wait, and says on stderr where it waits.
+/// The command finds the lock's
 /// name in STANCHION_LOCK and its fencing token in STANCHION_FENCING_TOKEN; `config put --guard
 /// LOCK` writes only while the lock is held. When the lock is lost the command gets TERM and then
 /// KILL, and this exits 5. Signals are passed on; the lock is released when the command ends.
@@ -129,6 +130,7 @@ impl Lock {
         signals: &mut Signals,
     ) -> Result<Result<LockGuard, Signal>, Failure> {
         let mut request = client.lock(&self.lock).owner(self.owner());
+        request = request.on_place(child::tell_place(&format!("lock {}", self.lock)));
         if self.shared {
             request = request.shared();
         }

@@ -17,7 +17,7 @@ use crate::{
         self, CampaignRequest, GetLeaderRequest, Guard, ListElectionsRequest, ObserveLeaderRequest,
         campaign_request::Wait, election_service_client::ElectionServiceClient,
     },
-    queue::{self, Held, Place, Queue},
+    queue::{self, Held, Place, Queue, QueuePlace, Tell, Told},
     session::Session,
     watch::Watch,
 };
@@ -32,6 +32,7 @@ pub struct Election {
     metadata: BTreeMap<String, String>,
     session: Option<Session>,
     guard: Option<Guard>,
+    tell: Option<Tell>,
 }
 
 // === impl Election ===
@@ -46,6 +47,7 @@ impl Election {
             metadata: BTreeMap::new(),
             session: None,
             guard: None,
+            tell: None,
         }
     }
 
@@ -76,6 +78,13 @@ impl Election {
     /// Stands only while a lock is held or another election is led.
     pub fn guard(mut self, guard: Guard) -> Self {
         self.guard = Some(guard);
+        self
+    }
+
+    /// While this waits to be elected, `tell` is called with its place, now and whenever that changes:
+    /// at most twice a second, by the thread that waits. Costs one write more once it has waited.
+    pub fn on_place(mut self, tell: impl Fn(QueuePlace) + Send + Sync + 'static) -> Self {
+        self.tell = Some(Tell::new(tell));
         self
     }
 
@@ -145,7 +154,19 @@ impl Election {
                 );
             request
         };
-        let campaigning = caller.call_with(patience, request, ElectionServiceClient::campaign);
+        let tell = self.tell.clone();
+        let tell = tell.filter(|_| timeout != Some(Duration::ZERO));
+        let campaigning = async {
+            let Some(tell) = tell else {
+                let call = caller.call_with(patience, request, ElectionServiceClient::campaign);
+                return call.await;
+            };
+            let told = || Told {
+                request: request(),
+                tell: tell.clone(),
+            };
+            caller.call_with(patience, told, queue::campaign).await
+        };
         let answer = place.take(campaigning).await?;
         Ok(Leadership::new(Held::new(
             place,

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 pub use self::guard::LockGuard;
-pub use crate::queue::LockLoss;
+pub use crate::queue::{LockLoss, QueuePlace};
 use crate::{
     Client,
     duration::to_wire,
@@ -17,7 +17,7 @@ use crate::{
         AcquireLockRequest, Guard, LockMode, LockPermits, acquire_lock_request::Wait,
         lock_service_client::LockServiceClient,
     },
-    queue::{self, Held, Place, Queue},
+    queue::{self, Held, Place, Queue, Tell, Told},
     session::Session,
 };
 
@@ -35,6 +35,7 @@ pub struct LockRequest {
     permits: Option<LockPermits>,
     reentrant_owner: String,
     delay: Option<Duration>,
+    tell: Option<Tell>,
 }
 
 // === impl LockRequest ===
@@ -52,6 +53,7 @@ impl LockRequest {
             permits: None,
             reentrant_owner: String::new(),
             delay: None,
+            tell: None,
         }
     }
 
@@ -115,6 +117,13 @@ impl LockRequest {
         self
     }
 
+    /// While this waits for the lock, `tell` is called with its place, now and whenever that changes:
+    /// at most twice a second, by the thread that waits. Costs one write more once it has waited.
+    pub fn on_place(mut self, tell: impl Fn(QueuePlace) + Send + Sync + 'static) -> Self {
+        self.tell = Some(Tell::new(tell));
+        self
+    }
+
     /// Takes the lock if it can be held at once; else fails with `LOCK_HELD`.
     pub async fn try_acquire(self) -> Result<LockGuard> {
         self.acquire_within(Some(Duration::ZERO)).await
@@ -163,7 +172,18 @@ impl LockRequest {
                 );
             request
         };
-        let acquiring = caller.call_with(patience, request, LockServiceClient::acquire_lock);
+        let tell = self.tell.filter(|_| timeout != Some(Duration::ZERO));
+        let acquiring = async {
+            let Some(tell) = tell else {
+                let call = caller.call_with(patience, request, LockServiceClient::acquire_lock);
+                return call.await;
+            };
+            let told = || Told {
+                request: request(),
+                tell: tell.clone(),
+            };
+            caller.call_with(patience, told, queue::acquire).await
+        };
         let answer = place.take(acquiring).await?;
         let asked = answer.claim.and_then(|claim| claim.yield_request);
         let held = Held::new(place, answer.fencing_token, asked, events)?;

@@ -265,7 +265,12 @@ impl Drop for Pending {
             let now = self.abandoned.core.clock.now();
             let keep = match &self.let_go {
                 Some(let_go) if let_go.is_said() => Duration::ZERO,
-                _ => self.keep,
+                // Whoever does not come back has died: what is to delay the next one stays.
+                Some(_) => {
+                    left.delayed = false;
+                    self.keep
+                }
+                None => self.keep,
             };
             left.arrival = (!left.written).then(|| now + keep + ARRIVAL);
             self.abandoned.leave(now + keep, left);

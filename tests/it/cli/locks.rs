@@ -15,7 +15,10 @@ async fn a_command_under_a_lock_excludes_others_until_it_ends() {
     let token: i64 = first.line().await.parse().unwrap();
 
     assert_eq!(shell.code("lock job --try -- true").await, 4);
-    assert_eq!(shell.code("lock job --wait 100ms -- true").await, 124);
+    let waited = shell.run("lock job --wait 500ms -- true").await;
+    assert_eq!(waited.status.code(), Some(124));
+    let said = String::from_utf8(waited.stderr).unwrap();
+    assert!(said.contains("waiting for lock job: 1 of 1"), "{said}");
     let locks = shell.json("locks").await;
     assert_eq!(locks["locks"][0]["lock"], "job");
     assert_eq!(locks["locks"][0]["holder"]["fencing_token"], token);

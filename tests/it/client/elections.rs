@@ -43,10 +43,15 @@ async fn one_of_two_candidates_leads_until_it_resigns(backend: Backend) {
     let refused = soon("the end of the wait", waiting).await.unwrap_err();
     assert_eq!(refused.reason(), ErrorReason::LedByAnother);
 
+    let (tell, mut told) = tokio::sync::mpsc::channel(64);
     let campaigning = tokio::spawn({
-        let election = election.clone();
+        let election = election.clone().on_place(move |place| {
+            // The test may be over by then.
+            let _ = tell.try_send((place.position, place.waiters));
+        });
         async move { election.campaign().await }
     });
+    assert_eq!(soon("its place", told.recv()).await, Some((1, 1)));
     standing(&one, 1).await;
     let term = first.term();
     assert!(first.resign().await.unwrap());

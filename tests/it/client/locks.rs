@@ -20,6 +20,7 @@ use crate::support::{
 on_both_stores! {
     a_held_lock_excludes_others_until_it_is_released,
     readers_and_permits_are_held_together,
+    whoever_waits_is_told_its_place_and_then_holds_the_lock_without_the_stream,
     a_reentrant_owner_holds_a_lock_until_its_last_guard_goes,
     a_wait_with_a_timeout_ends_with_it,
     a_dropped_guard_frees_the_lock,
@@ -61,6 +62,40 @@ async fn a_held_lock_excludes_others_until_it_is_released(backend: Backend) {
     assert!(guard.release().await.unwrap());
     let next = other.lock("job").try_acquire().await.unwrap();
     assert!(next.fencing_token() > token);
+}
+
+async fn whoever_waits_is_told_its_place_and_then_holds_the_lock_without_the_stream(
+    backend: Backend,
+) {
+    let (server, last) = (backend.server().await, backend.server().await);
+    let one = client(&[&last]);
+    let moving = client(&[&server, &last]);
+    let first = one.lock("job").acquire().await.unwrap();
+    let second = tokio::spawn(one.lock("job").acquire());
+    waiters(&one, 1).await;
+    let (tell, mut told) = tokio::sync::mpsc::channel(64);
+    let request = moving.lock("job").on_place(move |place| {
+        // The test may be over by then.
+        let _ = tell.try_send((place.position, place.waiters));
+    });
+    let waiting = tokio::spawn(request.acquire());
+    assert_eq!(soon("its place", told.recv()).await, Some((2, 2)));
+    // Told the same elsewhere, where it waits on.
+    server.stop().await;
+    assert_eq!(soon("its place", told.recv()).await, Some((2, 2)));
+    assert!(first.release().await.unwrap());
+    let second = taken(second).await;
+    assert_eq!(soon("its place", told.recv()).await, Some((1, 1)));
+    assert!(second.release().await.unwrap());
+    let guard = taken(waiting).await;
+    assert!(guard.is_held());
+    // Longer than what a stream leaves behind is kept.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let seen = one.get_lock("job").await.unwrap().holder.unwrap();
+    assert_eq!(seen.fencing_token, guard.fencing_token());
+    assert!(guard.is_held() && guard.release().await.unwrap());
+    // Nobody is told of a lock that is free.
+    assert_eq!(told.recv().await, None);
 }
 
 async fn readers_and_permits_are_held_together(backend: Backend) {

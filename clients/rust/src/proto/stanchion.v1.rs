@@ -7638,8 +7638,10 @@ pub struct HoldLockRequest {
     /// one of the requests that hold the lock for the owner.
     #[prost(string, tag = "12")]
     pub reentrant_owner: ::prost::alloc::string::String,
-    /// Optional. For how long nobody is granted the lock once its holder's session
-    /// has expired, 0 to 60 s; see `AcquireLockRequest`.
+    /// Optional. For how long nobody is granted the lock once its holder died, 0 to
+    /// 60 s; see `AcquireLockRequest`. Here a holder died if its session expired,
+    /// or if its connection was lost, or its replica shut down, and nobody took the
+    /// claim over in time. Zero means not at all.
     #[prost(message, optional, tag = "13")]
     pub lock_delay: ::core::option::Option<::prost_types::Duration>,
     /// How long to wait. Nothing means for ever.

@@ -2,13 +2,18 @@
 
 mod held;
 mod place;
+mod told;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use self::held::LockLoss;
-pub(crate) use self::{held::Held, place::Place};
+pub(crate) use self::{
+    held::Held,
+    place::Place,
+    told::{Tell, Told, acquire, campaign},
+};
+pub use self::{held::LockLoss, told::QueuePlace};
 use crate::call::{Caller, Patience};
 
 /// What one queues for.

@@ -10,6 +10,7 @@ on_both_stores! {
     a_waiter_that_ends_its_stream_leaves_the_queue_at_once,
     a_stream_ends_with_its_deadline_and_the_claim_with_it,
     the_claim_of_a_lost_connection_is_kept_for_a_while_and_then_given_up,
+    a_lock_with_a_delay_is_delayed_when_its_stream_is_lost_and_not_when_it_is_ended,
     a_draining_replica_sends_its_streams_elsewhere_with_their_claims,
     a_claim_that_nobody_takes_up_after_a_drain_is_given_up,
     a_reentrant_owner_holds_the_lock_until_its_last_stream_ends,
@@ -87,6 +88,34 @@ async fn the_claim_of_a_lost_connection_is_kept_for_a_while_and_then_given_up(ba
     }
     until_free(&server, "l").await;
     assert!(begun.elapsed() >= KEEP, "{:?}", begun.elapsed());
+}
+
+async fn a_lock_with_a_delay_is_delayed_when_its_stream_is_lost_and_not_when_it_is_ended(
+    backend: Backend,
+) {
+    const DELAY: Duration = Duration::from_secs(2);
+    let server = backend.server().await;
+    let delaying = |session: &str| HoldLockRequest {
+        lock_delay: Some(DELAY.try_into().unwrap()),
+        ..held("l", session, "r")
+    };
+    let door = Door::to(server.address).await;
+    let channel = connect(door.address).await;
+    let request = delaying(&open(&server).await);
+    let mut holder = Holding::over(channel, request).await.unwrap();
+    holder.acquired().await;
+    let mut second = Holding::open(&server, delaying(&open(&server).await)).await;
+    second.queued().await;
+    let mut third = hold(&server, "l", &open(&server).await, "r").await;
+    third.queued().await;
+    let begun = Instant::now();
+    door.shut();
+    second.acquired().await;
+    assert!(begun.elapsed() >= KEEP + DELAY, "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    drop(second);
+    third.acquired().await;
+    assert!(begun.elapsed() < DELAY, "{:?}", begun.elapsed());
 }
 
 async fn a_draining_replica_sends_its_streams_elsewhere_with_their_claims(backend: Backend) {
