@@ -10,6 +10,7 @@ mod folders;
 mod health;
 mod imports;
 mod instances;
+mod lock_faults;
 mod locks;
 mod protection;
 mod reactions;
@@ -21,7 +22,10 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, ChildStdin, Command},
+};
 
 use crate::support::store::PATIENCE;
 
@@ -112,6 +116,13 @@ impl Running {
         }
     }
 
+    /// Gives the child a line to read.
+    async fn say(&mut self, line: &str) {
+        let line = format!("{line}\n");
+        let input = self.input.as_mut().unwrap();
+        input.write_all(line.as_bytes()).await.unwrap();
+    }
+
     /// Closes the standard input, at whose end the child ends.
     fn close_input(&mut self) {
         self.input.take();
@@ -132,8 +143,6 @@ impl Running {
 
     /// The next line that the child prints.
     async fn line(&mut self) -> String {
-        use tokio::io::AsyncReadExt;
-
         let output = self.child.stdout.as_mut().unwrap();
         ended("a line", async {
             let mut line = Vec::new();

@@ -87,4 +87,20 @@ mod tests {
         assert!(!later.is_past());
         assert!(later.remaining() > Duration::from_secs(59));
     }
+
+    /// The kernel says in `/proc/uptime` how long the machine is up, its sleep included: neither the
+    /// time of day, which may jump, nor the monotonic clock, which stands still meanwhile.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_clock_counts_since_the_start_of_the_machine() {
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+        let uptime = uptime.split_whitespace().next().unwrap();
+        let uptime = Duration::from_secs_f64(uptime.parse().unwrap());
+        let now = since_boot();
+        assert!(
+            now + Duration::from_millis(10) >= uptime,
+            "{now:?} {uptime:?}"
+        );
+        assert!(now < uptime + Duration::from_secs(5), "{now:?} {uptime:?}");
+    }
 }

@@ -9,6 +9,7 @@ mod report;
 mod scenario;
 mod stall;
 mod tools;
+mod wall_clock;
 mod world;
 
 pub use self::{
@@ -17,5 +18,6 @@ pub use self::{
     proxy::{Flow, Proxy},
     report::{Figures, directory},
     scenario::{Scenario, alone, scenario, turn},
+    wall_clock::WallClock,
     world::World,
 };

@@ -35,7 +35,7 @@ pub use self::{
     judgement::Expectations,
     leaks::Before,
     onlookers::Onlookers,
-    sessions::{Program, SERVICE},
+    sessions::{Program, SERVICE, TTL},
     storm::Watchers,
     stuck::{Stuck, prepare},
     watchers::Selections,

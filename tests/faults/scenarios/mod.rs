@@ -1,6 +1,7 @@
 //! One fault each.
 
 mod access;
+mod clocks;
 mod configs;
 mod disks;
 mod links;

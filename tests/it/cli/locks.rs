@@ -4,7 +4,7 @@ use super::Shell;
 use crate::support::server::{Backend, eventually};
 
 /// Prints its token, then runs until the input ends.
-const HOLD: [&str; 3] = ["sh", "-c", "echo $STANCHION_FENCING_TOKEN; cat"];
+pub(super) const HOLD: [&str; 3] = ["sh", "-c", "echo $STANCHION_FENCING_TOKEN; cat"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_under_a_lock_excludes_others_until_it_ends() {

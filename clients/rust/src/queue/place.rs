@@ -57,8 +57,17 @@ impl Place {
     /// Waits for the call that takes the place.
     pub(crate) async fn take<T>(&mut self, taking: impl Future<Output = Result<T>>) -> Result<T> {
         let answer = tokio::select! {
-            answer = taking => answer,
+            // What was granted before the session ended is nobody's any more.
+            biased;
             _ = self.session.lost() => Err(Error::session_lost()),
+            answer = taking => answer,
+        };
+        // A program that was stopped finds answers from when its session still lived.
+        let answer = match answer {
+            Ok(_) if !self.session.is_valid() && !self.session.outlives_now().await => {
+                Err(Error::session_lost())
+            }
+            answer => answer,
         };
         if let Err(error) = &answer {
             // A refusal leaves nothing behind. Where the outcome is open, giving up also undoes a

@@ -1,6 +1,8 @@
 //! The proof that locks keep what they promise, whatever dies: what clients were told, beside what
 //! the store did.
 
+mod hanging;
+
 use std::{collections::HashMap, time::Duration};
 
 use prost::Message as _;
@@ -60,6 +62,11 @@ async fn prove(world: &mut World, rounds: usize, operations: usize) -> Figures {
     world.note("everything is well again");
     holders.all_go_on(CONVERGENCE).await;
     holders.reach(operations, PATIENCE).await;
+    judge(world, holders, operations).await
+}
+
+/// Ends it all and compares what clients were told with what the store did.
+async fn judge(world: &mut World, holders: Holders, operations: usize) -> Figures {
     let told = holders.stop().await;
     let witness = world.watched.take().unwrap().witness;
     let mut events = stored(&witness.finish().await.unwrap());
