@@ -1,6 +1,7 @@
 //! A store that becomes full: what it carried out is not called refused.
 
 mod brim;
+mod configs;
 mod kinds;
 mod side_by_side;
 
@@ -137,7 +138,13 @@ async fn giving_up_a_place_needs_no_room(backend: Backend) {
 async fn what_may_have_been_written_before_is_not_called_refused(backend: Backend) {
     let (brim, server) = Brim::server(&backend).await;
     let writer = Writer::new(&server).await;
-    for kind in [Kind::PutConfig, Kind::RegisterOnSession, Kind::TryLock] {
+    for kind in [
+        Kind::PutConfig,
+        Kind::Commit,
+        Kind::PutDraft,
+        Kind::RegisterOnSession,
+        Kind::TryLock,
+    ] {
         let mark = writer.mark();
         brim.has(Room::LostOnTheWay(mark.clone()));
         let unknown = writer.write(kind, &mark).await.unwrap_err();

@@ -1,8 +1,8 @@
 //! What checks make of instances.
 
 use stanchion_client::proto::{
-    Health, InstanceView, ListInstancesRequest, UpdateInstanceRequest, WatchInstancesRequest,
-    watch_instances_response::Message,
+    DeregisterInstanceRequest, EventType, Health, InstanceView, ListInstancesRequest,
+    UpdateInstanceRequest, WatchInstancesRequest, watch_instances_response::Message,
 };
 
 use super::{
@@ -134,15 +134,31 @@ async fn thresholds_keep_an_instance_in_through_single_failures(backend: Backend
         .await
         .unwrap();
     becomes(&server, "a", Health::Healthy).await;
+    let request = WatchInstancesRequest {
+        service: "web".into(),
+        view: InstanceView::All.into(),
+        ..WatchInstancesRequest::default()
+    };
+    let stream = server.registry().watch_instances(request).await.unwrap();
+    let mut stream = stream.into_inner();
     let checked = || target.listening.count();
     let before = checked();
     target.set_once(500);
     let more = || async { (checked() >= before + 3).then_some(()) };
     crate::support::server::eventually("further checks", more).await;
-    let got = get(&server, "a").await;
-    assert_eq!(got.instance.unwrap().health(), Health::Healthy);
     target.set(500);
     becomes(&server, "a", Health::Unhealthy).await;
+    deregister(&server, "a").await;
+    // A verdict that the one failure made would have been taken back since, and told.
+    let mut seen = Vec::new();
+    while seen.last() != Some(&(EventType::Deleted, Health::Unhealthy)) {
+        if let Some(Message::Delta(delta)) = stream.message().await.unwrap().unwrap().message {
+            let events = delta.events.into_iter();
+            seen.extend(events.map(|event| (event.r#type(), event.instance.unwrap().health())));
+        }
+    }
+    let failed = (EventType::Modified, Health::Unhealthy);
+    assert_eq!(seen, [failed, (EventType::Deleted, Health::Unhealthy)]);
     server.stop().await;
 }
 
@@ -234,16 +250,7 @@ async fn an_instance_registered_anew_is_not_what_was_found_of_the_one_before(bac
         .await
         .unwrap();
     becomes(&server, "a", Health::Unhealthy).await;
-    let request = stanchion_client::proto::DeregisterInstanceRequest {
-        service: "web".into(),
-        instance_id: "a".into(),
-        ..Default::default()
-    };
-    server
-        .registry()
-        .deregister_instance(request)
-        .await
-        .unwrap();
+    deregister(&server, "a").await;
     let again = stanchion_client::proto::Instance {
         checks: vec![later],
         ..instance
@@ -253,6 +260,16 @@ async fn an_instance_registered_anew_is_not_what_was_found_of_the_one_before(bac
     assert_eq!(got.instance.unwrap().health(), Health::Unknown);
     assert!(got.findings.is_empty());
     server.stop().await;
+}
+
+async fn deregister(server: &Server, id: &str) {
+    let request = DeregisterInstanceRequest {
+        service: "web".into(),
+        instance_id: id.into(),
+        ..DeregisterInstanceRequest::default()
+    };
+    let mut registry = server.registry();
+    registry.deregister_instance(request).await.unwrap();
 }
 
 async fn serving(server: &Server) -> Vec<String> {

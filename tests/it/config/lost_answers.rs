@@ -76,12 +76,13 @@ impl Overlay for Lossy {
 }
 
 /// Inside of other transactions too: under a guard, and in large commits.
-fn changes_config(txn: &Txn) -> bool {
+pub(super) fn changes_config(txn: &Txn) -> bool {
     txn.success.iter().any(|step| match step {
         Operation::Put { key, .. } => {
             let key = String::from_utf8_lossy(key);
             key.contains("/state/cfg/") || key.contains("/history/draft/")
         }
+        Operation::Delete(keys) => String::from_utf8_lossy(&keys.start).contains("/history/draft/"),
         Operation::Txn(inside) => changes_config(inside),
         _ => false,
     })

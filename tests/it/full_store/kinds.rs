@@ -21,6 +21,11 @@ pub enum Kind {
     PutConfig,
     PutConfigUnderGuard,
     DeleteConfig,
+    RollbackConfig,
+    Commit,
+    PutDraft,
+    Publish,
+    RollbackRelease,
     RegisterForGood,
     RegisterOnSession,
     RegisterWithSession,
@@ -38,10 +43,15 @@ pub enum Kind {
     Proclaim,
 }
 
-pub const KINDS: [Kind; 18] = [
+pub const KINDS: [Kind; 23] = [
     Kind::PutConfig,
     Kind::PutConfigUnderGuard,
     Kind::DeleteConfig,
+    Kind::RollbackConfig,
+    Kind::Commit,
+    Kind::PutDraft,
+    Kind::Publish,
+    Kind::RollbackRelease,
     Kind::RegisterForGood,
     Kind::RegisterOnSession,
     Kind::RegisterWithSession,
@@ -99,6 +109,9 @@ impl<'a> Writer<'a> {
     pub async fn prepare(&self, kind: Kind, mark: &str) -> Result<(), Status> {
         match kind {
             Kind::DeleteConfig => self.put(&base(mark), "old", None).await,
+            Kind::RollbackConfig | Kind::Publish | Kind::RollbackRelease => {
+                self.prepare_config(kind, &base(mark)).await
+            }
             Kind::UpdateInstance | Kind::ReportHealth => {
                 self.register(instance(&base(mark)), forever()).await
             }
@@ -122,6 +135,11 @@ impl<'a> Writer<'a> {
                 assert!(deleted.into_inner().deleted);
                 Ok(())
             }
+            Kind::RollbackConfig
+            | Kind::Commit
+            | Kind::PutDraft
+            | Kind::Publish
+            | Kind::RollbackRelease => self.change_config(kind, mark).await,
             Kind::RegisterForGood => self.register(instance(mark), forever()).await,
             Kind::RegisterOnSession => {
                 let liveness = register_instance_request::Liveness::SessionId(self.session.clone());
@@ -196,8 +214,11 @@ impl<'a> Writer<'a> {
     /// Whether the mark is in the store.
     pub async fn is_there(&self, mark: &str) -> bool {
         let core = &self.server.app().core;
-        let state = RangeRequest::new(KeyRange::prefix(core.keys.state()));
-        let found = core.store.range(state).await.unwrap();
+        // What is watched and what is only looked up.
+        let state = core.keys.state();
+        let all = state.strip_suffix(b"state/").unwrap().to_vec();
+        let all = RangeRequest::new(KeyRange::prefix(all));
+        let found = core.store.range(all).await.unwrap();
         let has = |bytes: &[u8]| {
             bytes
                 .windows(mark.len())
@@ -250,7 +271,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    async fn put(&self, key: &str, content: &str, guard: Option<&Guard>) -> Result<(), Status> {
+    pub(super) async fn put(
+        &self,
+        key: &str,
+        content: &str,
+        guard: Option<&Guard>,
+    ) -> Result<(), Status> {
         let put = PutConfigRequest {
             key: key.into(),
             content: content.to_owned().into(),
@@ -324,7 +350,7 @@ pub fn instance(id: &str) -> Instance {
 }
 
 /// What a write with this mark begins from.
-fn base(mark: &str) -> String {
+pub(super) fn base(mark: &str) -> String {
     mark.replacen("mark", "base", 1)
 }
 
