@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// By how many seconds it jumps, each time from where it should be.
-const JUMPS: [i64; 3] = [3_600, -3_600, 86_400];
+const JUMPS: [i64; 2] = [86_400, -3_600];
 const PAUSE: Duration = Duration::from_millis(50);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +102,7 @@ async fn sessions_live_on_although_the_clock_of_their_replica_jumps() {
     }
     let versions = client.config().history("a", 10).await.unwrap();
     let versions: Vec<_> = versions.iter().map(|version| version.version).collect();
-    assert_eq!(versions, [3, 2, 1]);
+    assert_eq!(versions, [2, 1]);
     held.release().await.unwrap();
 }
 
