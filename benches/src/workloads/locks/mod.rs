@@ -1,4 +1,7 @@
 //! Locks, beside the recipe of etcd's own Go client.
+//!
+//! The recipe is a library, so its times include that client's, on the core of this program; ours are
+//! those of bare calls. What etcd has to write for each is the same whoever asks.
 
 pub(crate) mod hand_off;
 mod recipe;
