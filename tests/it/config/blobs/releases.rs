@@ -50,7 +50,7 @@ fn key(number: u64) -> String {
 }
 
 impl Server {
-    async fn try_publish(&self, name: &str, changes: Vec<ConfigChange>) -> Result<(), Status> {
+    async fn release_at_once(&self, name: &str, changes: Vec<ConfigChange>) -> Result<(), Status> {
         let request = PublishReleaseRequest {
             name: name.into(),
             changes,
@@ -83,7 +83,7 @@ async fn a_release_of_a_hundred_keys_has_a_mebibyte(backend: Backend) {
     for release in 1..=RELEASES {
         let changes = (0..KEYS).map(|number| change(&key(number), of(release, number)));
         let name = format!("{release}");
-        let published = server.try_publish(&name, changes.collect()).await;
+        let published = server.release_at_once(&name, changes.collect()).await;
         published.unwrap();
     }
     assert_eq!(server.blobs().await.len() as u64, RELEASES);
@@ -168,11 +168,14 @@ async fn drafts_of_a_mebibyte_are_listed_and_published(backend: Backend) {
     assert!(matches!(change, config_draft::Change::Put(put) if put.content == content(3, MIB)));
     // One fills a release; two are too much.
     let two = vec![from_draft(&key(0)), from_draft(&key(1))];
-    assert_invalid(&server.try_publish("1", two).await.unwrap_err(), "changes");
+    assert_invalid(
+        &server.release_at_once("1", two).await.unwrap_err(),
+        "changes",
+    );
     let all = (0..DRAFTS).map(|number| from_draft(&key(number)));
-    let all = server.try_publish("1", all.collect()).await;
+    let all = server.release_at_once("1", all.collect()).await;
     assert_invalid(&all.unwrap_err(), "changes");
-    let one = server.try_publish("1", vec![from_draft(&key(3))]).await;
+    let one = server.release_at_once("1", vec![from_draft(&key(3))]).await;
     one.unwrap();
     assert_eq!(server.version(&key(3), 1).await, content(3, MIB));
     server.stop().await;
