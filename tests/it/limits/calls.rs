@@ -20,6 +20,7 @@ async fn a_request_above_the_limit_is_refused_and_one_below_is_not() {
     let backend = Backend::embedded().await;
     let mut settings = backend.settings();
     settings.rpc.max_request_bytes = 100_000;
+    settings.domain.max_config_bytes = 80_000;
     let server = backend.server_with(settings).await;
     let mut put = PutConfigRequest {
         key: "a".into(),

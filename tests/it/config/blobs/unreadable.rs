@@ -1,8 +1,12 @@
-//! Contents that are not there any more, and replicas that could not read them.
+//! Contents that are not where they would be written today, or not there any more, and replicas that
+//! could not read them.
 
+use prost::Message;
+use sha2::{Digest, Sha256};
 use stanchion::{
     domain::{names::ReplicaId, records, replica::Replica},
-    store::{Operation, Txn},
+    proto::store as stored,
+    store::{KeyRange, Operation, RangeRequest, Txn},
 };
 use tonic::Code;
 
@@ -13,9 +17,34 @@ use crate::{
 };
 
 on_both_stores! {
+    a_large_content_within_its_version_is_read,
     a_content_that_is_lost_is_said_to_be,
     a_content_that_is_damaged_is_not_answered,
     a_replica_that_would_misread_a_large_content_keeps_it_from_being_written,
+}
+
+/// As they were written before there were blobs.
+async fn a_large_content_within_its_version_is_read(backend: Backend) {
+    let server = backend.server().await;
+    server.put("a", "small").await;
+    server.put("a", "other").await;
+    let core = &server.app().core;
+    let key = core.keys.config_version(&path("a"), 1);
+    let found = RangeRequest::new(KeyRange::key(key.clone()));
+    let found = core.store.range(found).await.unwrap();
+    let mut record = stored::ConfigVersion::decode(found.kvs[0].value.clone()).unwrap();
+    let large = content(1, MIB / 2);
+    record.sha256 = Sha256::digest(&large).to_vec().into();
+    record.content = large.clone();
+    let written = Operation::put(key, record.encode_to_vec());
+    server.write(Txn::new().then(written)).await;
+    assert_eq!(server.version("a", 1).await, large);
+    assert_eq!(server.versions("a").await[1].size_bytes, large.len() as i64);
+    let back = server.try_rollback(rollback("a", 1)).await.unwrap();
+    assert_eq!(back.config.unwrap().version, 3);
+    assert_eq!(server.version("a", 3).await, large);
+    assert_eq!(server.blobs().await.len(), 1);
+    server.stop().await;
 }
 
 async fn a_content_that_is_lost_is_said_to_be(backend: Backend) {
