@@ -8,7 +8,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PUBLIC: [&str; 22] = [
+const PUBLIC: [&str; 23] = [
     "stanchion/v1/audit_service.proto",
     "stanchion/v1/common.proto",
     "stanchion/v1/config.proto",
@@ -27,6 +27,7 @@ const PUBLIC: [&str; 22] = [
     "stanchion/v1/lock_inspection.proto",
     "stanchion/v1/lock_mode.proto",
     "stanchion/v1/lock_service.proto",
+    "stanchion/v1/lock_set.proto",
     "stanchion/v1/operator_service.proto",
     "stanchion/v1/registry_service.proto",
     "stanchion/v1/server_service.proto",

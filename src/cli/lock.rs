@@ -4,7 +4,9 @@ use std::{ffi::OsString, time::Duration};
 
 use clap::Args;
 use rustix::process::Signal;
-use stanchion_client::{Client, LockGuard, SessionOptions, proto::ErrorReason};
+use stanchion_client::{
+    Client, LockGuard, LockLoss, LocksGuard, SessionOptions, proto::ErrorReason,
+};
 
 use super::{
     Outcome,
@@ -29,11 +31,17 @@ use super::{
                         stanchion lock nightly --try -- ./backup.sh || echo 'already running'\n  \
                         stanchion lock deploy --wait 30s -- sh -c 'echo $STANCHION_FENCING_TOKEN'\n  \
                         stanchion lock index --shared -- ./search.sh\n  \
-                        stanchion lock licences --permits 5 --weight 2 -- ./simulate.sh\n\n\
+                        stanchion lock licences --permits 5 --weight 2 -- ./simulate.sh\n  \
+                        stanchion lock db --also cache --also index -- ./migrate.sh\n\n\
                         Exits 4 if --try finds the lock held, 124 if --wait ends in vain.")]
 pub(crate) struct Lock {
     /// Name of the lock
     lock: String,
+
+    /// Another lock: holds all of them or none. Their tokens are in STANCHION_FENCING_TOKENS, as
+    /// NAME=TOKEN with blanks between
+    #[arg(long, value_name = "LOCK", conflicts_with_all = ["shared", "permits"])]
+    also: Vec<String>,
 
     /// Holds the lock together with others that share it
     #[arg(long, conflicts_with = "permits")]
@@ -103,7 +111,8 @@ impl Lock {
         };
         let environment = [
             ("STANCHION_LOCK", self.lock.clone()),
-            (FENCING_TOKEN, guard.fencing_token().to_string()),
+            (FENCING_TOKEN, guard.token().to_string()),
+            ("STANCHION_FENCING_TOKENS", guard.tokens()),
         ];
         let outcome = match Child::spawn(&self.command, environment, signals) {
             Ok(child) => {
@@ -128,23 +137,11 @@ impl Lock {
         &self,
         client: &Client,
         signals: &mut Signals,
-    ) -> Result<Result<LockGuard, Signal>, Failure> {
-        let mut request = client.lock(&self.lock).owner(self.owner());
-        request = request.on_place(child::tell_place(&format!("lock {}", self.lock)));
-        if self.shared {
-            request = request.shared();
-        }
-        if let Some(total) = self.permits {
-            request = request.permits(self.weight, total);
-        }
-        if let Some(delay) = self.lock_delay {
-            request = request.lock_delay(delay);
-        }
+    ) -> Result<Result<Guard, Signal>, Failure> {
         let acquiring = async {
-            match (self.no_wait, self.wait) {
-                (true, _) => request.try_acquire().await,
-                (false, Some(wait)) => request.acquire_timeout(wait).await,
-                (false, None) => request.acquire().await,
+            match self.also.is_empty() {
+                true => self.acquire_one(client).await.map(Guard::One),
+                false => self.acquire_all(client).await.map(Guard::All),
             }
         };
         let held = match signals.unless_ending(acquiring).await {
@@ -159,8 +156,85 @@ impl Lock {
         })
     }
 
+    async fn acquire_one(&self, client: &Client) -> stanchion_client::Result<LockGuard> {
+        let mut request = client.lock(&self.lock).owner(self.owner());
+        request = request.on_place(child::tell_place(&format!("lock {}", self.lock)));
+        if self.shared {
+            request = request.shared();
+        }
+        if let Some(total) = self.permits {
+            request = request.permits(self.weight, total);
+        }
+        if let Some(delay) = self.lock_delay {
+            request = request.lock_delay(delay);
+        }
+        match (self.no_wait, self.wait) {
+            (true, _) => request.try_acquire().await,
+            (false, Some(wait)) => request.acquire_timeout(wait).await,
+            (false, None) => request.acquire().await,
+        }
+    }
+
+    async fn acquire_all(&self, client: &Client) -> stanchion_client::Result<LocksGuard> {
+        let names = std::iter::once(&self.lock).chain(&self.also);
+        let mut request = client.lock_all(names).owner(self.owner());
+        if let Some(delay) = self.lock_delay {
+            request = request.lock_delay(delay);
+        }
+        match (self.no_wait, self.wait) {
+            (true, _) => request.try_acquire().await,
+            (false, Some(wait)) => request.acquire_timeout(wait).await,
+            (false, None) => request.acquire().await,
+        }
+    }
+
     fn owner(&self) -> String {
         let owner = self.owner.clone();
         owner.unwrap_or_else(|| child::owner(&self.command))
+    }
+}
+
+/// What is held while the command runs.
+enum Guard {
+    One(LockGuard),
+    All(LocksGuard),
+}
+
+// === impl Guard ===
+
+impl Guard {
+    fn locks(&self) -> &[LockGuard] {
+        match self {
+            Self::One(guard) => std::slice::from_ref(guard),
+            Self::All(guards) => guards.locks(),
+        }
+    }
+
+    fn tokens(&self) -> String {
+        let tokens = self.locks().iter();
+        let tokens = tokens.map(|guard| format!("{}={}", guard.name(), guard.fencing_token()));
+        tokens.collect::<Vec<_>>().join(" ")
+    }
+
+    fn token(&self) -> i64 {
+        self.locks().first().map_or(0, LockGuard::fencing_token)
+    }
+
+    fn is_held(&self) -> bool {
+        self.locks().iter().all(LockGuard::is_held)
+    }
+
+    async fn lost(&self) -> LockLoss {
+        match self {
+            Self::One(guard) => guard.lost().await,
+            Self::All(guards) => guards.lost().await,
+        }
+    }
+
+    async fn release(self) -> stanchion_client::Result<bool> {
+        match self {
+            Self::One(guard) => guard.release().await,
+            Self::All(guards) => guards.release().await,
+        }
     }
 }

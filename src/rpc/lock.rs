@@ -1,19 +1,21 @@
 //! `LockService`: locks, their holders and those who wait.
 
 mod delay;
+mod encode;
 mod hold;
 mod oversight;
+mod together;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use stanchion_client::proto::{
-    self, AcquireLockRequest, AcquireLockResponse, CheckFencingTokenRequest,
-    CheckFencingTokenResponse, FindDeadlocksRequest, FindDeadlocksResponse,
-    ForceReleaseLockRequest, ForceReleaseLockResponse, GetLockRequest, GetLockResponse,
-    HoldLockRequest, HoldLockResponse, ListLocksRequest, ListLocksResponse, ReleaseLockRequest,
-    ReleaseLockResponse, RequestYieldRequest, RequestYieldResponse, WatchLockRequest,
-    WatchLockResponse, acquire_lock_request, release_lock_request,
+    self, AcquireLockRequest, AcquireLockResponse, AcquireLocksRequest, AcquireLocksResponse,
+    CheckFencingTokenRequest, CheckFencingTokenResponse, FindDeadlocksRequest,
+    FindDeadlocksResponse, ForceReleaseLockRequest, ForceReleaseLockResponse, GetLockRequest,
+    GetLockResponse, HoldLockRequest, HoldLockResponse, ListLocksRequest, ListLocksResponse,
+    ReleaseLockRequest, ReleaseLockResponse, RequestYieldRequest, RequestYieldResponse,
+    WatchLockRequest, WatchLockResponse, acquire_lock_request, release_lock_request,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -23,19 +25,22 @@ use crate::{
         keyspace::{QueueKind, QueuePath},
         lock::{
             Acquire, Claim, ClaimsOf, HeldLocks, LISTED_HOLDERS, LockMode, LockQueue, Locks,
-            Permits, Release, Wait, Which, YieldRequest,
+            Permits, Release, Wait, Which,
         },
         names::{MAX_NAME, QueueName},
     },
     proto::server::lock_service_server::LockService,
     rpc::{
         Context, Peer,
-        convert::{Violations, caller, wire_count, wire_duration},
+        convert::{Violations, caller, wire_count},
         hold::HoldStream,
         page, status,
         watch::{self, WatchStream, watch_response},
     },
 };
+
+use self::encode::claim;
+pub(super) use self::encode::yield_request;
 
 /// The most entries of a claim's metadata.
 pub(super) const MAX_METADATA: usize = 64;
@@ -86,6 +91,14 @@ impl LockService for LockHandler {
         request: Request<HoldLockRequest>,
     ) -> Result<Response<Self::HoldLockStream>, Status> {
         hold::answer(self, request).await
+    }
+
+    async fn acquire_locks(
+        &self,
+        request: Request<AcquireLocksRequest>,
+    ) -> Result<Response<AcquireLocksResponse>, Status> {
+        let address = Peer::of(&request).map(|peer| peer.address.to_string());
+        together::acquire(self, request.into_inner(), address.unwrap_or_default()).await
     }
 
     async fn release_lock(
@@ -375,49 +388,5 @@ impl LockHandler {
             hold_time: self.locks.held_since(holder).map(Into::into),
             ..claim(holder)
         }
-    }
-}
-
-fn claim(claim: &Claim) -> proto::LockClaim {
-    let Claim {
-        waiter,
-        held,
-        visible_revision,
-        ..
-    } = claim;
-    let mode = match waiter.mode {
-        LockMode::Exclusive => proto::LockMode::Exclusive,
-        LockMode::Shared => proto::LockMode::Shared,
-        LockMode::Permits(_) => proto::LockMode::Permits,
-    };
-    let permits = waiter.mode.permits();
-    proto::LockClaim {
-        fencing_token: waiter.fencing_token(),
-        owner: waiter.owner.to_string(),
-        client_id: waiter.client_id.to_string(),
-        mode: mode.into(),
-        held: *held,
-        position: 0,
-        create_time: Some(waiter.enqueue_time.into()),
-        metadata: waiter.metadata.clone(),
-        revision: *visible_revision,
-        address: waiter.address.clone(),
-        hold_time: None,
-        yield_request: waiter.yield_request.as_ref().map(yield_request),
-        permits: permits.map(|permits| proto::LockPermits {
-            count: permits.count().cast_signed(),
-            total: permits.total().cast_signed(),
-        }),
-        holds: wire_count(waiter.holds.len().max(1)),
-        lock_delay: waiter.delay.map(wire_duration),
-    }
-}
-
-/// What a holder is asked.
-pub(super) fn yield_request(asked: &YieldRequest) -> proto::YieldRequest {
-    proto::YieldRequest {
-        actor: asked.actor.to_string(),
-        comment: asked.comment.clone(),
-        request_time: Some(asked.request_time.into()),
     }
 }

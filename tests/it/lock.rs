@@ -15,6 +15,7 @@ mod reads;
 mod reentrant;
 mod release;
 mod sessions;
+mod together;
 mod waiting;
 mod watching;
 

@@ -13,7 +13,7 @@ use crate::{
     election::Election,
     endpoints::Endpoints,
     error::Result,
-    lock::LockRequest,
+    lock::{LockRequest, LocksRequest},
     operator::Operator,
     options::{Options, SessionOptions},
     pages::{self, PAGE},
@@ -263,6 +263,11 @@ impl Client {
     /// Begins to take a lock: `lock("nightly").acquire()`.
     pub fn lock(&self, lock: &str) -> LockRequest {
         LockRequest::new(self.clone(), lock)
+    }
+
+    /// Several locks, to take all or none: `lock_all(["a", "b"]).acquire()`.
+    pub fn lock_all(&self, locks: impl IntoIterator<Item = impl Into<String>>) -> LocksRequest {
+        LocksRequest::new(self.clone(), locks)
     }
 
     /// An election, to stand for or to observe: `election("scheduler").campaign()`.

@@ -95,7 +95,7 @@ pub use self::{
     election::{Election, Leadership},
     error::{Error, Result, Violation},
     health::HealthReport,
-    lock::{LockGuard, LockLoss, QueuePlace},
+    lock::{LockGuard, LockLoss, LocksGuard, QueuePlace},
     operator::Operator,
     options::{Options, SessionOptions},
     registration::{Registration, RegistrationState},

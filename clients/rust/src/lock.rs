@@ -2,12 +2,16 @@
 
 mod guard;
 mod oversight;
+mod together;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-pub use self::guard::LockGuard;
+pub use self::{
+    guard::LockGuard,
+    together::{LocksGuard, LocksRequest},
+};
 pub use crate::queue::{LockLoss, QueuePlace};
 use crate::{
     Client,

@@ -27,6 +27,7 @@ mod queue;
 mod reentrant;
 mod release;
 mod selection;
+mod together;
 mod turnstile;
 mod void;
 mod wait;
@@ -54,6 +55,7 @@ pub use self::{
     reentrant::{Hold, MAX_HOLDS},
     release::{Release, Released, Which},
     selection::{ClaimsOf, HeldLocks},
+    together::{AcquireAll, GrantedAll, MAX_TOGETHER},
     void::VoidClaims,
 };
 

@@ -188,7 +188,7 @@ impl Locks {
     }
 
     /// What a session gives up it does not lose.
-    fn leaving(&self, claim: &Claim) {
+    pub(super) fn leaving(&self, claim: &Claim) {
         let owned = Owned::Waiter(claim.lock.clone(), claim.waiter.key.clone());
         self.sessions.leaving(claim.waiter.session, owned);
     }

@@ -11,6 +11,7 @@ use crate::{
         error::Error,
         keyspace::{QueueKind, QueuePath},
         records,
+        session_id::SessionId,
         state::View,
     },
     store::{self, Compare, KeyValue, Operation, OperationResponse, Revision, Txn},
@@ -90,7 +91,7 @@ impl Locks {
                     Standing::Waiting => {}
                     Standing::Gone => {
                         ticket.pending.settled();
-                        return Err(gone(&view, request));
+                        return Err(gone(&view, request.session));
                     }
                 }
             }
@@ -205,7 +206,7 @@ impl Locks {
             ticket.pending.settled();
             return Err(match left.value {
                 true => self.not_granted(&request.lock, left.revision).await,
-                false => gone(&self.core.cache.view()?, request),
+                false => gone(&self.core.cache.view()?, request.session),
             });
         }
         let Some(mine) = ticket.pending.is_mine() else {
@@ -259,7 +260,7 @@ impl Locks {
             return Err(self.not_granted(&request.lock, response.revision).await);
         }
         self.core.cache.reached(response.revision, ARRIVAL).await;
-        Err(gone(&self.core.cache.view()?, request))
+        Err(gone(&self.core.cache.view()?, request.session))
     }
 
     /// What is there now, in a history that is certain to be the store's.
@@ -297,14 +298,14 @@ impl Locks {
     }
 }
 
-fn standing(view: &View, lock: &QueuePath, place: &Place) -> Standing {
+pub(super) fn standing(view: &View, lock: &QueuePath, place: &Place) -> Standing {
     let queue = view.state.queue(lock);
     queue.map_or(Standing::Gone, |queue| queue.standing(place))
 }
 
 /// Why a place is no longer there.
-fn gone(view: &View, request: &Acquire) -> Error {
-    if view.state.sessions.contains_key(&request.session) {
+pub(super) fn gone(view: &View, session: SessionId) -> Error {
+    if view.state.sessions.contains_key(&session) {
         Error::RequestUndone
     } else {
         Error::LeaseExpired

@@ -74,6 +74,7 @@ impl Method {
             open_ended: last.starts_with("Watch")
                 || [
                     "AcquireLock",
+                    "AcquireLocks",
                     "Campaign",
                     "DrainInstance",
                     "HoldLeadership",
@@ -105,6 +106,7 @@ mod tests {
                     "stanchion.v1.ElectionService/ObserveLeader",
                     "stanchion.v1.ElectionService/HoldLeadership",
                     "stanchion.v1.LockService/AcquireLock",
+                    "stanchion.v1.LockService/AcquireLocks",
                     "stanchion.v1.LockService/HoldLock",
                     "stanchion.v1.RegistryService/DrainInstance",
                     "stanchion.v1.AuditService/VerifyAudit",

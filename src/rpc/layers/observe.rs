@@ -190,7 +190,7 @@ impl Call {
 
     fn answered(&mut self, headers: &HeaderMap) {
         // How long a lock was waited for says nothing of this server.
-        if !self.method.name.ends_with("/AcquireLock") {
+        if !self.method.name.contains("/AcquireLock") {
             let after = self.begun.elapsed();
             self.observer.metrics.answered(self.method, after);
         }

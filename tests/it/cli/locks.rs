@@ -145,3 +145,29 @@ async fn a_holder_is_asked_and_then_its_lock_is_taken() {
     let locks = shell.json("locks").await;
     assert_eq!(locks["locks"], serde_json::json!([]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_holds_several_locks_or_none() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    let tokens = ["sh", "-c", "echo $STANCHION_FENCING_TOKENS; cat"];
+    let mut first = shell.start("lock job --also db --lock-delay 10s", &tokens);
+    let told = first.line().await;
+    let locks = shell.json("locks").await;
+    for (at, name) in ["db", "job"].into_iter().enumerate() {
+        assert_eq!(locks["locks"][at]["lock"], name);
+        let token = &locks["locks"][at]["holder"]["fencing_token"];
+        assert!(told.contains(&format!("{name}={token}")), "{told}");
+    }
+    assert_eq!(shell.code("lock free --also db --try -- true").await, 4);
+    let wait = "lock free --also db --wait 100ms -- true";
+    assert_eq!(shell.code(wait).await, 124);
+    assert_eq!(shell.code("lock a --also b --shared -- true").await, 2);
+    assert_eq!(shell.code("lock a --lock-delay 2m -- true").await, 2);
+    first.close_input();
+    assert_eq!(first.end().await.code(), Some(0));
+    assert_eq!(shell.code("lock free --also db --try -- true").await, 0);
+    let left = shell.json("locks").await;
+    assert_eq!(left["locks"], serde_json::json!([]));
+}

@@ -32,6 +32,7 @@ on_both_stores! {
     while_locks_are_closed_a_client_waits,
     a_guard_learns_that_its_lock_is_wanted_and_that_it_is_taken,
     work_under_a_lock_is_dropped_when_the_lock_is_lost,
+    several_locks_are_held_together_until_one_is_lost,
 }
 
 /// Waits until so many claims wait for `job`.
@@ -316,4 +317,43 @@ async fn work_under_a_lock_is_dropped_when_the_lock_is_lost(backend: Backend) {
     let error = soon("the end", working).await.unwrap().unwrap_err();
     assert_eq!(error.reason(), ErrorReason::LockNotHeld);
     assert!(soon("the drop", dropped).await.is_err());
+}
+
+async fn several_locks_are_held_together_until_one_is_lost(backend: Backend) {
+    let server = backend.server().await;
+    let (one, other) = (client(&[&server]), client(&[&server]));
+    let request = one.lock_all(["job", "db"]).shared("index");
+    let request = request.owner("worker").lock_delay(Duration::from_secs(60));
+    // One that is shared cannot be delayed: nothing is left behind of what is refused.
+    let refused = request.clone().acquire().await.unwrap_err();
+    assert_eq!(refused.reason(), ErrorReason::InvalidArgument);
+    let request = one.lock_all(["job", "db"]).shared("index").owner("worker");
+    let held = request.acquire().await.unwrap();
+    assert!(held.is_held() && held.locks().len() == 3);
+    let db = held.get("db").unwrap().fencing_token();
+    let lock = other.get_lock("db").await.unwrap();
+    let holder = lock.holder.unwrap();
+    assert_eq!((holder.fencing_token, &*holder.owner), (db, "worker"));
+    let busy = other.lock_all(["free", "job"]).try_acquire().await;
+    assert_eq!(busy.unwrap_err().reason(), ErrorReason::LockHeld);
+    let reader = other.lock("index").shared().try_acquire().await.unwrap();
+    assert!(reader.release().await.unwrap());
+
+    let waiting = tokio::spawn(other.lock_all(["free", "job"]).acquire());
+    waiters(&one, 1).await;
+    let work = held.run(std::future::pending::<()>());
+    let taking = other.force_release_lock("db", db, "needed");
+    let (work, taken) = tokio::join!(soon("the loss", work), taking);
+    assert!(taken.unwrap().released);
+    assert_eq!(work, Err(LockLoss::Removed(LockLostCause::Forced)));
+    assert!(!held.is_held());
+    assert!(!held.release().await.unwrap(), "one was not held any more");
+    let next = soon("the locks", waiting).await.unwrap().unwrap();
+    assert_eq!(next.locks().len(), 2);
+    drop(next);
+    eventually("what is dropped to be free", async || {
+        let lock = one.get_lock("free").await.unwrap();
+        lock.holder.is_none().then_some(())
+    })
+    .await;
 }

@@ -7749,6 +7749,98 @@ pub struct HoldLost {
     #[prost(string, tag = "4")]
     pub comment: ::prost::alloc::string::String,
 }
+/// One of several locks that are wanted together.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LockWanted {
+    /// Required. Name of the lock: 1 to 253 bytes of `A-Za-z0-9._:@-`, not `.` or
+    /// `..`.
+    #[prost(string, tag = "1")]
+    pub lock: ::prost::alloc::string::String,
+    /// Optional. How to claim it; default exclusive. Permits cannot be claimed
+    /// together with other locks.
+    #[prost(enumeration = "LockMode", tag = "2")]
+    pub mode: i32,
+}
+/// Asks for several locks, all or none.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AcquireLocksRequest {
+    /// Optional. Namespace of all of them; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. The locks, 1 to 16 with distinct names, in any order.
+    #[prost(message, repeated, tag = "2")]
+    pub locks: ::prost::alloc::vec::Vec<LockWanted>,
+    /// Required. The caller's open session; the locks are held no longer than it
+    /// lives.
+    #[prost(string, tag = "3")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID; identifies
+    /// the owner of each lock within the session and makes the call safe to repeat.
+    /// Empty means that the session as such is the owner.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. What others see of the owner, such as host and purpose; at most
+    /// 253 bytes.
+    #[prost(string, tag = "7")]
+    pub owner: ::prost::alloc::string::String,
+    /// Optional. What others may know. At most 64 entries and 4 KiB; keys of 1 to
+    /// 253 bytes.
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Optional. Enters each queue only while another lock is held.
+    #[prost(message, optional, tag = "9")]
+    pub guard: ::core::option::Option<Guard>,
+    /// Optional. For how long nobody is granted one of the locks once the session
+    /// of its holder has expired, 0 to 60 s, as `lock_delay` of `AcquireLock`. Only
+    /// if all are claimed exclusively. Zero means not at all.
+    #[prost(message, optional, tag = "10")]
+    pub lock_delay: ::core::option::Option<::prost_types::Duration>,
+    /// How long to wait for all of them together. Nothing means for ever.
+    #[prost(oneof = "acquire_locks_request::Wait", tags = "5, 6")]
+    pub wait: ::core::option::Option<acquire_locks_request::Wait>,
+}
+/// Nested message and enum types in `AcquireLocksRequest`.
+pub mod acquire_locks_request {
+    /// How long to wait for all of them together. Nothing means for ever.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Wait {
+        /// Optional. Does not wait: fails unless each can be held at once. False
+        /// means for ever.
+        #[prost(bool, tag = "5")]
+        NoWait(bool),
+        /// Optional. Waits so long; not negative. Zero means not at all.
+        #[prost(message, tag = "6")]
+        WaitTimeout(::prost_types::Duration),
+    }
+}
+/// A lock that is held with others.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcquiredLock {
+    /// Output only. Name of the lock.
+    #[prost(string, tag = "1")]
+    pub lock: ::prost::alloc::string::String,
+    /// Output only. Token to pass on to whatever the lock protects. Each lock has
+    /// its own.
+    #[prost(int64, tag = "2")]
+    pub fencing_token: i64,
+    /// Output only. What its holder is asked already; see `RequestYield`. Unset if
+    /// nothing.
+    #[prost(message, optional, tag = "3")]
+    pub yield_request: ::core::option::Option<YieldRequest>,
+}
+/// Answers `AcquireLocks`: all are held.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AcquireLocksResponse {
+    /// Output only. Which state the answer shows: all were held at it.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The locks, in the order of the request.
+    #[prost(message, repeated, tag = "2")]
+    pub locks: ::prost::alloc::vec::Vec<AcquiredLock>,
+}
 /// A lock and who claims it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Lock {
@@ -8376,6 +8468,44 @@ pub mod lock_service_client {
             req.extensions_mut()
                 .insert(GrpcMethod::new("stanchion.v1.LockService", "HoldLock"));
             self.inner.server_streaming(req, path, codec).await
+        }
+        /// Acquires several locks, all or none, waiting for all of them together. They
+        /// are taken one after another in the order of their names, and those that are
+        /// had by then are held meanwhile. So calls of this method never wait for each
+        /// other in a ring; one that is made while the same session holds another lock
+        /// still can, which `FindDeadlocks` shows.
+        ///
+        /// If one cannot be had, or one that is had is lost, the others are given up
+        /// together. If the call ends without an answer, all places are kept min(3 s,
+        /// TTL/3) for the same session and `request_id`, on any replica. Each lock is
+        /// released by itself, with its token or the request id; `ReleaseLock` of one of
+        /// them ends a call that waits.
+        ///
+        /// Errors: those of `AcquireLock`, of the first lock that could not be had; they
+        /// name it.
+        pub async fn acquire_locks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AcquireLocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcquireLocksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.LockService/AcquireLocks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.LockService", "AcquireLocks"));
+            self.inner.unary(req, path, codec).await
         }
         /// Releases a lock, or leaves its queue. Safe to repeat: releasing what is
         /// gone changes nothing and succeeds. Works when the store is full.

@@ -54,6 +54,38 @@ impl Place {
         })
     }
 
+    /// Places in the queues of several locks, that one call is about to take.
+    pub(crate) async fn together(
+        client: &Client,
+        session: Option<Session>,
+        locks: Vec<String>,
+    ) -> Result<Vec<Self>> {
+        let mut places: Vec<Self> = Vec::with_capacity(locks.len());
+        for lock in locks {
+            let session = match places.first() {
+                Some(first) => Some(first.session.clone()),
+                None => session.clone(),
+            };
+            let mut place = Self::new(client, session, Queue::Lock(lock)).await?;
+            if let Some(first) = places.first() {
+                place.request_id.clone_from(&first.request_id);
+            }
+            places.push(place);
+        }
+        Ok(places)
+    }
+
+    /// Whether there may be something to give up.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.claimed
+    }
+
+    /// Says of a place that another one's call was to take whether there may be something to give
+    /// up.
+    pub(crate) fn set_claimed(&mut self, claimed: bool) {
+        self.claimed = claimed;
+    }
+
     /// Waits for the call that takes the place.
     pub(crate) async fn take<T>(&mut self, taking: impl Future<Output = Result<T>>) -> Result<T> {
         let answer = tokio::select! {

@@ -1,0 +1,196 @@
+//! Acquiring several locks: all or none.
+//!
+//! They are acquired one after another, in the order of their names. Of two calls that want some of
+//! the same whoever comes second to the first of those waits there and has none of the later ones
+//! yet, so that such calls never wait for each other in a ring. When one cannot be had, or one that
+//! the call has is lost, those it has are given up in one transaction.
+
+use futures_util::future::select_all;
+
+use crate::{
+    domain::{error::Error, keyspace::QueuePath, session_id::SessionId, state::View},
+    store::{Operation, OperationResponse, Revision, Txn},
+};
+
+use super::{
+    Acquire, Granted, LetGo, Locks, Standing, Wait, delay,
+    wait::{Ticket, gone, standing},
+};
+
+/// The most locks that are acquired together.
+pub const MAX_TOGETHER: usize = 16;
+
+/// Who wants which locks.
+#[derive(Debug, Clone)]
+pub struct AcquireAll {
+    /// One claim for each, all of one session and request, no two of the same lock.
+    pub claims: Vec<Acquire>,
+    /// How long to wait for all of them; what the claims say of it counts for nothing.
+    pub wait: Wait,
+}
+
+/// All locks are held.
+#[derive(Debug, Clone)]
+pub struct GrantedAll {
+    /// By whom, in the order in which they were asked for.
+    pub granted: Vec<Granted>,
+    /// The revision at which that was seen.
+    pub revision: Revision,
+}
+
+/// A lock that the call has by now.
+struct Taken {
+    /// Which of those that were asked for.
+    index: usize,
+    lock: QueuePath,
+    session: SessionId,
+    delayed: bool,
+    granted: Granted,
+    ticket: Ticket,
+}
+
+// === impl Locks ===
+
+impl Locks {
+    /// Acquires locks, or returns them to the request that holds them already.
+    ///
+    /// Dropping the call is safe at any time: its places are kept for a moment, for the same
+    /// request, and then given up. Errors: those of [`Locks::acquire`], of the first lock that could
+    /// not be had; [`Error::RequestUndone`] if one that it had was taken from it.
+    pub async fn acquire_all(&self, request: AcquireAll) -> Result<GrantedAll, Error> {
+        let deadline = match request.wait {
+            Wait::For(time) => self.core.clock.now().checked_add(time),
+            Wait::No | Wait::Forever => None,
+        };
+        let mut claims: Vec<_> = request.claims.into_iter().enumerate().collect();
+        claims.sort_by(|(_, one), (_, other)| one.lock.cmp(&other.lock));
+        let mut taken = Vec::with_capacity(claims.len());
+        for (index, claim) in claims {
+            let wait = match deadline {
+                Some(deadline) => {
+                    Wait::For(deadline.saturating_duration_since(self.core.clock.now()))
+                }
+                None => request.wait,
+            };
+            let next = self.take_next(index, Acquire { wait, ..claim }, &taken);
+            match next.await {
+                Ok(next) => taken.push(next),
+                // The same request goes on elsewhere, or asks what became of it: its places are kept.
+                Err(error @ (Error::Draining | Error::CommitUnknown(_))) => return Err(error),
+                Err(error) => return Err(self.give_back(taken, error).await),
+            }
+        }
+        let seen = taken.iter().map(|taken| taken.granted.revision).max();
+        let revision = seen.unwrap_or_default();
+        let limit = self.core.settings.read_your_writes;
+        self.core.cache.reached(revision, limit).await;
+        if let Some(error) = lost(&self.core.cache.view()?, &taken) {
+            return Err(self.give_back(taken, error).await);
+        }
+        taken.sort_by_key(|taken| taken.index);
+        let granted = taken.into_iter().map(|taken| {
+            taken.ticket.pending.settled();
+            taken.granted
+        });
+        Ok(GrantedAll {
+            granted: granted.collect(),
+            revision,
+        })
+    }
+
+    /// Acquires the next one, as long as those that the call has are there.
+    async fn take_next(
+        &self,
+        index: usize,
+        mut claim: Acquire,
+        taken: &[Taken],
+    ) -> Result<Taken, Error> {
+        let let_go = LetGo::default();
+        claim.let_go = Some(let_go.clone());
+        let (lock, session) = (claim.lock.clone(), claim.session);
+        let delayed = claim.delay.is_some();
+        let robbed = async {
+            let error = self.robbed(taken).await;
+            // Nobody comes back for the place that is waited at.
+            let_go.say();
+            error
+        };
+        let (granted, ticket) = tokio::select! {
+            biased;
+            error = robbed => return Err(error),
+            next = self.take_place(claim, |_| {}) => next?,
+        };
+        Ok(Taken {
+            index,
+            lock,
+            session,
+            delayed,
+            granted,
+            ticket,
+        })
+    }
+
+    /// Waits until one is lost that the call has.
+    async fn robbed(&self, taken: &[Taken]) -> Error {
+        let seat = |taken: &Taken| self.turnstile.seat(&taken.ticket.spot.place.key);
+        let mut seats: Vec<_> = taken.iter().map(seat).collect();
+        if seats.is_empty() {
+            return std::future::pending().await;
+        }
+        loop {
+            // Without a cache to look at the one that is waited for is not granted either.
+            if let Ok(view) = self.core.cache.view()
+                && let Some(error) = lost(&view, taken)
+            {
+                return error;
+            }
+            let called = seats.iter_mut().map(|seat| Box::pin(seat.called()));
+            select_all(called).await;
+        }
+    }
+
+    /// Gives up what the call has, all of it at one revision, and passes on why.
+    async fn give_back(&self, taken: Vec<Taken>, why: Error) -> Error {
+        if taken.is_empty() {
+            return why;
+        }
+        let mut txn = Txn::new();
+        for taken in &taken {
+            self.leaving(&taken.granted.claim);
+            let Some(mine) = taken.ticket.pending.is_mine() else {
+                continue;
+            };
+            let place = &taken.ticket.spot.place.key;
+            let steps = delay::remove(&self.core.keys, place, taken.delayed);
+            txn = txn.then(Operation::Txn(Txn::new().when(mine).then_all(steps)));
+        }
+        match self.core.commit(None, txn).await {
+            Ok(response) => {
+                for (taken, response) in taken.into_iter().zip(&response.responses) {
+                    // What another call of the request took up, or somebody added to, is given up
+                    // like the place of a call that broke off.
+                    if matches!(response, OperationResponse::Txn(inner) if inner.succeeded) {
+                        taken.ticket.pending.settled();
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "locks of a call that failed are given up later");
+            }
+        }
+        why
+    }
+}
+
+/// Why one is lost that the call has, as far as `view` shows it.
+fn lost(view: &View, taken: &[Taken]) -> Option<Error> {
+    let is_gone = |taken: &&Taken| {
+        let place = &taken.ticket.spot.place;
+        view.revision >= place.create_revision
+            && standing(view, &taken.lock, place) == Standing::Gone
+    };
+    taken
+        .iter()
+        .find(is_gone)
+        .map(|taken| gone(view, taken.session))
+}
