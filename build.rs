@@ -13,6 +13,7 @@ const PUBLIC: [&str; 23] = [
     "stanchion/v1/common.proto",
     "stanchion/v1/config.proto",
     "stanchion/v1/config_commit.proto",
+    "stanchion/v1/config_diff.proto",
     "stanchion/v1/config_draft.proto",
     "stanchion/v1/config_pin.proto",
     "stanchion/v1/config_read.proto",

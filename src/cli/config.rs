@@ -1,9 +1,11 @@
 //! `config …`: one file for reading, one for changing, one for following.
 
 mod at;
+mod blame;
 mod change;
 mod changes;
 mod commit;
+mod diff;
 mod draft;
 mod edit;
 mod folder;
@@ -35,6 +37,8 @@ pub(crate) enum Config {
     List(read::List),
     Watch(watch::Watch),
     History(read::History),
+    Diff(diff::Diff),
+    Blame(blame::Blame),
     Rollback(change::Rollback),
     Delete(change::Delete),
     Pin(pin::Pin),
@@ -104,6 +108,8 @@ impl Config {
             Self::List(command) => command.run().await,
             Self::Watch(command) => command.run().await,
             Self::History(command) => command.run().await,
+            Self::Diff(command) => command.run().await,
+            Self::Blame(command) => command.run().await,
             Self::Rollback(command) => command.run().await,
             Self::Delete(command) => command.run().await,
             Self::Pin(command) => command.run().await,
@@ -128,6 +134,8 @@ impl Config {
             Self::List(command) => &command.connection,
             Self::Watch(command) => &command.connection,
             Self::History(command) => &command.connection,
+            Self::Diff(command) => &command.connection,
+            Self::Blame(command) => &command.connection,
             Self::Rollback(command) => &command.connection,
             Self::Delete(command) => &command.connection,
             Self::Pin(command) => &command.connection,

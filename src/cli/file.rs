@@ -57,6 +57,11 @@ pub(crate) fn render(path: &Path, content: &[u8]) -> Result<(), Failure> {
     replace(&target, content, PRIVATE).map_err(|error| unwritable(path, &error))
 }
 
+/// A file or directory that was named could not be read.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::usage(format!("cannot read {}: {error}", path.display()))
+}
+
 /// A file could not be written.
 pub(crate) fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(

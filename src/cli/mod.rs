@@ -4,6 +4,7 @@
 mod audit;
 mod checks;
 mod child;
+mod colour;
 mod config;
 mod connection;
 mod decision;

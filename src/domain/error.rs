@@ -107,6 +107,12 @@ pub enum Error {
         /// SHA-256 of what is there; `None`: nothing is.
         found: Option<[u8; 32]>,
     },
+    /// The version of a config item has no lines.
+    #[error("config {name} is no text")]
+    NotText {
+        /// The item.
+        name: String,
+    },
     /// Config items of a release are not as expected.
     #[error("{} configs are not as expected, {} first", keys.len(), keys.first().map_or("", String::as_str))]
     ConfigsChanged {

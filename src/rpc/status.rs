@@ -205,6 +205,9 @@ fn row(error: &Error) -> Row {
                 .with("keys", first.join(" "))
                 .with("count", keys.len())
         }
+        Error::NotText { name } => {
+            Row::new(Code::FailedPrecondition, R::ConfigNotText).with("name", name)
+        }
         Error::Conflict { name } => Row::new(Code::Aborted, R::Conflict).with("name", name),
         Error::LockHeld { name, holder } => Row::new(Code::FailedPrecondition, R::LockHeld)
             .with("lock", name)

@@ -2,6 +2,7 @@
 
 mod bind;
 mod commit;
+mod compare;
 mod failover;
 #[cfg(feature = "serde")]
 mod format;
@@ -27,20 +28,19 @@ use crate::{
     pages::{self, PAGE},
     proto::{
         Config, ConfigVersion, ContentType, DeleteConfigRequest, DeleteConfigResponse,
-        GetConfigRequest, GetConfigVersionRequest, Guard, ListConfigVersionsRequest,
-        ListConfigsRequest, PutConfigRequest, PutConfigResponse, RollbackConfigRequest,
-        RollbackConfigResponse, WatchConfigsRequest, config_service_client::ConfigServiceClient,
-        watch_configs_request,
+        GetConfigVersionRequest, Guard, ListConfigVersionsRequest, ListConfigsRequest,
+        PutConfigRequest, PutConfigResponse, RollbackConfigRequest, RollbackConfigResponse,
+        WatchConfigsRequest, config_service_client::ConfigServiceClient, watch_configs_request,
     },
     watch::Watch,
 };
 
-pub use self::commit::Commit;
 pub use self::{
     bind::{Bind, BindOptions, BoxError},
     live::{Live, OnChange},
     origin::{Current, Origin, Problem},
 };
+pub use self::{commit::Commit, compare::Side};
 
 /// The configuration of a namespace. See [`Client::config`].
 #[derive(Debug, Clone)]
@@ -89,21 +89,6 @@ pub struct Values {
 impl Configs {
     pub(crate) fn new(client: Client) -> Self {
         Self { client }
-    }
-
-    /// Reads a config.
-    pub async fn get(&self, key: &str) -> Result<Config> {
-        let request = GetConfigRequest {
-            namespace: self.client.namespace().into(),
-            key: key.into(),
-            ..Default::default()
-        };
-        let answer = self
-            .client
-            .caller()
-            .call(request, ConfigServiceClient::get_config)
-            .await?;
-        answer.config.ok_or_else(|| Error::contract("config"))
     }
 
     /// Begins to write a config: `put("db/url", "…").send()`.

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use stanchion_client::{Configs, proto::Config};
 
 use super::{Grounds, item::Item};
-use crate::cli::{exit::Exit, failure::Failure, output};
+use crate::cli::{colour::Colours, exit::Exit, failure::Failure, output};
 
 /// Which differences count.
 #[derive(Debug, Clone, Copy)]
@@ -127,8 +127,9 @@ impl Plan {
                 "applied": applied,
             }));
         }
+        let colours = Colours::of_output();
         for step in &self.steps {
-            output::line(&step.line())?;
+            output::line(&colours.change(&step.line()))?;
         }
         let count = |of: fn(&Kind) -> bool| self.steps.iter().filter(|step| of(&step.kind)).count();
         let kept = match count(|kind| matches!(kind, Kind::Keep { .. })) {

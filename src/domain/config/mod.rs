@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use crate::cache::Freshness;
 
+use self::reads::Aside;
 use super::{Core, error::Error, state::View};
 
 pub use self::{
@@ -33,7 +34,7 @@ pub use self::{
     item::{Body, ConfigHead, ConfigVersion, ContentType, Operation, RequestRecord},
     pin::{Pin, Pinning},
     prefix::ConfigPrefix,
-    reads::{Moment, Wait},
+    reads::{Blame, Comparison, ContentDiff, Diff, Moment, Side, Wait},
     release::{Publish, Release, ReleaseItem, Releases, RollbackRelease},
     retention::Retention,
     schema::{ConfigSchema, SchemaPath, SchemaSelector, SchemasPage, Violation},
@@ -47,6 +48,7 @@ pub(super) use self::{content::place, schema::told};
 #[derive(Clone)]
 pub struct Configs {
     core: Arc<Core>,
+    aside: Aside,
 }
 
 // === impl Configs ===
@@ -54,7 +56,10 @@ pub struct Configs {
 impl Configs {
     /// The config centre of one replica.
     pub fn new(core: Arc<Core>) -> Self {
-        Self { core }
+        Self {
+            core,
+            aside: Aside::default(),
+        }
     }
 
     /// The state that lists are taken from.

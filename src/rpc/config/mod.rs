@@ -1,6 +1,7 @@
 //! `ConfigService`: configuration with its history.
 
 mod commit;
+mod compare;
 mod decode;
 mod draft;
 mod encode;
@@ -11,9 +12,10 @@ mod schemas;
 mod versions;
 
 use stanchion_client::proto::{
-    BatchGetConfigsRequest, BatchGetConfigsResponse, CommitConfigsRequest, CommitConfigsResponse,
-    Config, DeleteConfigRequest, DeleteConfigResponse, DeleteConfigSchemaRequest,
-    DeleteConfigSchemaResponse, DiscardDraftRequest, DiscardDraftResponse, GetConfigAtRequest,
+    BatchGetConfigsRequest, BatchGetConfigsResponse, BlameConfigRequest, BlameConfigResponse,
+    CommitConfigsRequest, CommitConfigsResponse, Config, DeleteConfigRequest, DeleteConfigResponse,
+    DeleteConfigSchemaRequest, DeleteConfigSchemaResponse, DiffConfigVersionsRequest,
+    DiffConfigVersionsResponse, DiscardDraftRequest, DiscardDraftResponse, GetConfigAtRequest,
     GetConfigAtResponse, GetConfigRequest, GetConfigResponse, GetConfigSchemaRequest,
     GetConfigSchemaResponse, GetConfigVersionRequest, GetConfigVersionResponse, GetDraftRequest,
     GetDraftResponse, GetReleaseRequest, GetReleaseResponse, ListConfigSchemasRequest,
@@ -286,6 +288,22 @@ impl ConfigService for ConfigHandler {
         request: Request<GetConfigVersionRequest>,
     ) -> Result<Response<GetConfigVersionResponse>, Status> {
         let answer = self.version(request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn diff_config_versions(
+        &self,
+        request: Request<DiffConfigVersionsRequest>,
+    ) -> Result<Response<DiffConfigVersionsResponse>, Status> {
+        let answer = self.diff(request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn blame_config(
+        &self,
+        request: Request<BlameConfigRequest>,
+    ) -> Result<Response<BlameConfigResponse>, Status> {
+        let answer = self.blame(request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 

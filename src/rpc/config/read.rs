@@ -101,15 +101,7 @@ impl ConfigHandler {
         let selection = ConfigSelection::Keys(namespace, keys);
         let token = self.context.core.cache.token(&view, &selection);
         answer.resume_token = token.encode().into();
-        // Before it is written, which would take as much room again.
-        let (size, limit) = (
-            answer.encoded_len(),
-            self.context.settings.max_response_bytes,
-        );
-        match size <= limit {
-            true => Ok(answer),
-            false => Err(status::response_too_large(size, limit)),
-        }
+        self.fitting(answer)
     }
 
     pub(super) async fn get_at(

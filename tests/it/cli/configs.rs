@@ -246,3 +246,64 @@ async fn configs_are_read_together_once_they_change_and_as_they_were() {
     assert_eq!(shell.code("config at shop/limit --time 1h").await, 3);
     assert_eq!(shell.code("config at shop/limit").await, 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changed_in_a_config_is_shown_and_who_changed_it() {
+    let backend = Backend::embedded().await;
+    let server = backend.server().await;
+    let shell = Shell::at(server.address);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("limits.json");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    let put = format!(
+        "config put shop/limits --type json --file {} -m",
+        file.display()
+    );
+    write("{\n  \"max\": 1\n}\n");
+    shell.text(&format!("{put} first")).await;
+    write("{\n  \"max\": 2\n}\n");
+    shell.text(&format!("{put} second")).await;
+
+    let unified = "--- shop/limits version 1\n+++ shop/limits version 2\n\
+                   @@ -1,3 +1,3 @@\n {\n-  \"max\": 1\n+  \"max\": 2\n }\n";
+    for diff in ["", " 1", " 1 2"] {
+        let shown = shell.text(&format!("config diff shop/limits{diff}")).await;
+        assert_eq!(shown, unified);
+    }
+    let diff = shell.json("config diff shop/limits").await;
+    assert_eq!(diff["from"]["comment"], "first");
+    assert_eq!(diff["patch"][0]["path"], "/max");
+    let patch = shell.text("config diff shop/limits --patch").await;
+    let patch: serde_json::Value = serde_json::from_str(&patch).unwrap();
+    assert_eq!(patch, diff["patch"]);
+    assert_eq!(shell.code("config diff shop/limits --exit-code").await, 7);
+    let same = format!(
+        "config diff shop/limits --file {} --exit-code",
+        file.display()
+    );
+    assert_eq!(shell.text(&same).await, "");
+    write("{\n  \"max\": 3\n}\n");
+    assert_eq!(shell.code(&same).await, 7);
+    assert_eq!(shell.code("config diff shop/none").await, 3);
+
+    let blame = shell.json("config blame shop/limits").await;
+    let lines: Vec<_> = blame["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            (
+                line["version"].as_i64().unwrap(),
+                line["line"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(lines, [(1, "{"), (2, "  \"max\": 2"), (1, "}")]);
+    assert_eq!(blame["lines"][1]["comment"], "second");
+    let shown = shell.text("config blame shop/limits").await;
+    assert!(
+        shown.lines().nth(1).unwrap().ends_with("|   \"max\": 2"),
+        "{shown}"
+    );
+    assert!(!shown.contains('\x1b'));
+}

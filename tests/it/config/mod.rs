@@ -6,6 +6,7 @@ mod blobs;
 mod commits;
 mod contention;
 mod contents;
+mod diffs;
 mod follower;
 mod history;
 mod lost_answers;

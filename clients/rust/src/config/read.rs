@@ -1,4 +1,4 @@
-//! Reads that say more than what one config says now.
+//! Reads of configs: one, now or once it has changed, several, and one as it was.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use crate::{
     call::Patience,
     error::{Error, Result},
     proto::{
-        BatchGetConfigsRequest, BatchGetConfigsResponse, ConfigVersion, ConfigWait,
+        BatchGetConfigsRequest, BatchGetConfigsResponse, Config, ConfigVersion, ConfigWait,
         GetConfigAtRequest, GetConfigRequest, GetConfigResponse,
         config_service_client::ConfigServiceClient, get_config_at_request::Moment,
     },
@@ -24,6 +24,21 @@ const MIN_WAIT: Duration = Duration::from_millis(1);
 // === impl Configs ===
 
 impl Configs {
+    /// Reads a config.
+    pub async fn get(&self, key: &str) -> Result<Config> {
+        let request = GetConfigRequest {
+            namespace: self.client.namespace().into(),
+            key: key.into(),
+            ..Default::default()
+        };
+        let answer = self
+            .client
+            .caller()
+            .call(request, ConfigServiceClient::get_config)
+            .await?;
+        answer.config.ok_or_else(|| Error::contract("config"))
+    }
+
     /// Reads a config once it has a later version than `after_version` (zero: once there is one),
     /// or at the timeout as it is then: the answer is `unchanged`. Fails with `NOT_FOUND` as soon as
     /// it is deleted. For programs that look from time to time; [`watch`](Self::watch) follows it.

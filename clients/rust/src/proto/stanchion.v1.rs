@@ -203,6 +203,9 @@ pub enum ErrorReason {
     AuditPruned = 136,
     /// `NOT_FOUND`: what the config said at that moment is not kept any more. Stop.
     ConfigHistoryPruned = 160,
+    /// `FAILED_PRECONDITION`: the version is binary, or no UTF-8, so that it has no
+    /// lines. Stop.
+    ConfigNotText = 161,
     /// `DATA_LOSS`: the store does not hold what the version said any more, or
     /// holds something else; `metadata` says in `name` which. What the config says
     /// now is not concerned, and nothing was changed. Restore the store from a
@@ -284,6 +287,7 @@ impl ErrorReason {
             Self::LockDelayed => "ERROR_REASON_LOCK_DELAYED",
             Self::AuditPruned => "ERROR_REASON_AUDIT_PRUNED",
             Self::ConfigHistoryPruned => "ERROR_REASON_CONFIG_HISTORY_PRUNED",
+            Self::ConfigNotText => "ERROR_REASON_CONFIG_NOT_TEXT",
             Self::ContentLost => "ERROR_REASON_CONTENT_LOST",
             Self::ReplicaTooOld => "ERROR_REASON_REPLICA_TOO_OLD",
         }
@@ -355,6 +359,7 @@ impl ErrorReason {
             "ERROR_REASON_LOCK_DELAYED" => Some(Self::LockDelayed),
             "ERROR_REASON_AUDIT_PRUNED" => Some(Self::AuditPruned),
             "ERROR_REASON_CONFIG_HISTORY_PRUNED" => Some(Self::ConfigHistoryPruned),
+            "ERROR_REASON_CONFIG_NOT_TEXT" => Some(Self::ConfigNotText),
             "ERROR_REASON_CONTENT_LOST" => Some(Self::ContentLost),
             "ERROR_REASON_REPLICA_TOO_OLD" => Some(Self::ReplicaTooOld),
             _ => None,
@@ -1626,6 +1631,155 @@ pub struct ConfigChangeResult {
     /// Unset if it is absent or deleted.
     #[prost(message, optional, tag = "5")]
     pub config: ::core::option::Option<Config>,
+}
+/// Asks what differs between two versions of a config.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiffConfigVersionsRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Key.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Optional. What the config said before. Unset means the version before that
+    /// of `to`; where `to` is no version, the current one if there is one.
+    #[prost(message, optional, tag = "3")]
+    pub from: ::core::option::Option<ConfigSide>,
+    /// Optional. What it says after. Unset means the current version.
+    #[prost(message, optional, tag = "4")]
+    pub to: ::core::option::Option<ConfigSide>,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "5")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "6")]
+    pub min_revision: i64,
+}
+/// One side of a comparison.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigSide {
+    /// Required. What it is.
+    #[prost(oneof = "config_side::Side", tags = "1, 2")]
+    pub side: ::core::option::Option<config_side::Side>,
+}
+/// Nested message and enum types in `ConfigSide`.
+pub mod config_side {
+    /// Required. What it is.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Side {
+        /// Optional. Number of a version; positive.
+        #[prost(int64, tag = "1")]
+        Version(i64),
+        /// Optional. What no version says, or not yet.
+        #[prost(message, tag = "2")]
+        Given(super::GivenContent),
+    }
+}
+/// A content as the caller has it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GivenContent {
+    /// Optional. The content, at most 1 MiB by default. May be empty.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub content: ::prost::bytes::Bytes,
+    /// Optional. What it is written in; default text.
+    #[prost(enumeration = "ContentType", tag = "2")]
+    pub content_type: i32,
+}
+/// Answers `DiffConfigVersions`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DiffConfigVersionsResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The version before, without its content. Unset if there was
+    /// none, or if it was given.
+    #[prost(message, optional, tag = "2")]
+    pub from: ::core::option::Option<ConfigVersion>,
+    /// Output only. The version after, without its content. Unset if it was given.
+    #[prost(message, optional, tag = "3")]
+    pub to: ::core::option::Option<ConfigVersion>,
+    /// Output only. Whether the contents are equal, byte by byte. That of a
+    /// deletion is empty.
+    #[prost(bool, tag = "4")]
+    pub equal: bool,
+    /// Output only. Whether a content is binary, or no UTF-8: then there is neither
+    /// text nor patch. The versions say its size and checksum.
+    #[prost(bool, tag = "5")]
+    pub binary: bool,
+    /// Output only. What differs, line by line, in the unified format with three
+    /// lines around each change. Empty if the contents are equal.
+    #[prost(string, tag = "6")]
+    pub unified: ::prost::alloc::string::String,
+    /// Output only. What makes one content of the other, as a JSON patch by RFC
+    /// 6902: a JSON array, of YAML and TOML over the values as JSON has them. An
+    /// empty array if they say the same in other words. Only if both are JSON,
+    /// YAML or TOML, well-formed, and of one document; else empty.
+    #[prost(string, tag = "7")]
+    pub json_patch: ::prost::alloc::string::String,
+    /// Output only. Whether there was too much for a search for what is common:
+    /// more than 20 000 lines, or elements of an array, between the first and the
+    /// last that differ. They are told as replaced. So is a value by a patch that
+    /// would be longer than the value.
+    #[prost(bool, tag = "8")]
+    pub coarse: bool,
+}
+/// Asks who wrote the lines of a config.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlameConfigRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Key.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Optional. Version whose lines are asked for; not negative. Zero means the
+    /// current one.
+    #[prost(int64, tag = "3")]
+    pub version: i64,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "4")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "5")]
+    pub min_revision: i64,
+}
+/// Answers `BlameConfig`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BlameConfigResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The version that was asked for, with its content.
+    #[prost(message, optional, tag = "2")]
+    pub version: ::core::option::Option<ConfigVersion>,
+    /// Output only. Its lines, all of them in order, those of one version one
+    /// after the other together. A line ends after a line feed.
+    #[prost(message, repeated, tag = "3")]
+    pub lines: ::prost::alloc::vec::Vec<BlamedLines>,
+    /// Output only. The versions that `lines` names, newest first, without
+    /// contents.
+    #[prost(message, repeated, tag = "4")]
+    pub versions: ::prost::alloc::vec::Vec<ConfigVersion>,
+    /// Output only. Whether lines of the oldest of `versions` may be older:
+    /// versions before it are not kept, or were too many to be read, which is more
+    /// than 100 or 16 MiB.
+    #[prost(bool, tag = "5")]
+    pub cut_off: bool,
+}
+/// Lines that one version brought.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlamedLines {
+    /// Output only. Number of the first one, from 1.
+    #[prost(int32, tag = "1")]
+    pub first_line: i32,
+    /// Output only. How many there are; positive.
+    #[prost(int32, tag = "2")]
+    pub line_count: i32,
+    /// Output only. Number of the version.
+    #[prost(int64, tag = "3")]
+    pub version: i64,
 }
 /// What a config is to say once it is published.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3503,6 +3657,76 @@ pub mod config_service_client {
                 .insert(
                     GrpcMethod::new("stanchion.v1.ConfigService", "GetConfigVersion"),
                 );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says what differs between two versions of a key, or between one and a
+        /// content: line by line, and of JSON, YAML and TOML as a JSON patch. A
+        /// deletion counts as empty. Reads the store, unless both sides are current or
+        /// given.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_NOT_FOUND`,
+        /// `ERROR_REASON_CONFIG_VERSION_NOT_FOUND`); `RESOURCE_EXHAUSTED`
+        /// (`ERROR_REASON_RESPONSE_TOO_LARGE`) if what differs is more than an answer
+        /// holds, 4 MiB by default; `DATA_LOSS` (`ERROR_REASON_CONTENT_LOST`);
+        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn diff_config_versions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DiffConfigVersionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DiffConfigVersionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/DiffConfigVersions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.ConfigService", "DiffConfigVersions"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says which version brought each line of a key, going back from the current
+        /// version or another one. What a rollback brings back is its own. Reads the
+        /// store, one version after the other, until it is known of every line.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_NOT_FOUND`,
+        /// `ERROR_REASON_CONFIG_VERSION_NOT_FOUND`); `FAILED_PRECONDITION`
+        /// (`ERROR_REASON_CONFIG_NOT_TEXT`); `RESOURCE_EXHAUSTED`
+        /// (`ERROR_REASON_RESPONSE_TOO_LARGE`); `DATA_LOSS`
+        /// (`ERROR_REASON_CONTENT_LOST`); `UNAVAILABLE`
+        /// (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn blame_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BlameConfigRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BlameConfigResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.ConfigService/BlameConfig",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.ConfigService", "BlameConfig"));
             self.inner.unary(req, path, codec).await
         }
         /// Writes the content, type, labels and description of an earlier version as a

@@ -10,6 +10,7 @@ use super::{
 use crate::cli::{
     config::item::{Item, MAX_CONTENT},
     failure::Failure,
+    file::unreadable,
 };
 
 /// The configs of a directory, in the order of their keys, which are relative to it.
@@ -67,8 +68,4 @@ pub(super) fn sidecar(root: &Path) -> Result<Sidecar, Failure> {
     }
     let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
     Sidecar::parse(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    Failure::usage(format!("cannot read {}: {error}", path.display()))
 }

@@ -1,7 +1,12 @@
 //! Reads that say more than a list: one item or several, an item once it has changed, as it was, and
 //! what made it so.
 
+mod aside;
 mod at;
+mod blame;
+mod diff;
+mod lines;
+mod patch;
 mod wait;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -17,9 +22,18 @@ use crate::{
     },
 };
 
-use super::{ConfigHead, ConfigSelection, ConfigVersion, Configs, history};
+use super::{
+    Body, ConfigHead, ConfigSelection, ConfigVersion, Configs, ContentType, content::Content,
+    history,
+};
 
-pub use self::{at::Moment, wait::Wait};
+pub(super) use self::aside::Aside;
+pub use self::{
+    at::Moment,
+    blame::Blame,
+    diff::{Comparison, ContentDiff, Diff, Side},
+    wait::Wait,
+};
 
 // === impl Configs ===
 
