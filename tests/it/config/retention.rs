@@ -1,5 +1,6 @@
 //! Versions that are forgotten, and those that are not.
 
+mod meanwhile;
 mod together;
 
 use std::{

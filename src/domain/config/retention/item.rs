@@ -42,7 +42,7 @@ impl Configs {
             let (pinned, _) = self.pinned(pins).await?;
             numbers.retain(|number| !pinned.contains(number));
             let old = self.old(path, &numbers, excess.at_any_age).await?;
-            if !self.forget_versions(head, old).await? || old.len() < numbers.len() {
+            if !self.forget_versions(head, excess, old).await? || old.len() < numbers.len() {
                 return Ok(());
             }
             first = newest + 1;
@@ -89,16 +89,27 @@ impl Configs {
     }
 
     /// Says whether they are gone; they are not if one was pinned meanwhile.
-    async fn forget_versions(&self, head: &ConfigHead, old: &[i64]) -> Result<bool, Error> {
+    async fn forget_versions(
+        &self,
+        head: &ConfigHead,
+        excess: Excess,
+        old: &[i64],
+    ) -> Result<bool, Error> {
         let (Some(first), Some(last)) = (old.first(), old.last()) else {
             return Ok(true);
         };
         let path = &head.path;
         let keys = &self.core.keys;
-        // While this very version is kept, what is current is no older one: neither this cache is
-        // from before a loss of data, nor have versions begun anew.
-        let newest = keys.config_version(path, head.current.version);
-        let mut txn = Txn::new().when(Compare::create_revision(newest, head.mod_revision));
+        let mut txn = Txn::new().when(match excess.item {
+            // All of its history goes only while it is as it was seen: somebody may bring it back.
+            true => Compare::mod_revision(keys.config(path), head.mod_revision),
+            // While this very version is kept, what is current is no older one: neither this cache
+            // is from before a loss of data, nor have versions begun anew.
+            false => {
+                let newest = keys.config_version(path, head.current.version);
+                Compare::create_revision(newest, head.mod_revision)
+            }
+        });
         for run in runs(old) {
             let (first, last) = run.into_inner();
             txn = txn
