@@ -10,18 +10,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{Core, error::Error, keyspace::QueuePath, records},
+    domain::{
+        Core, error::Error, keyspace::QueuePath, records, session::Sessions, session_id::SessionId,
+        state::Owned,
+    },
     store::{self, Compare, KeyRange, KeyValue, Operation, Relation, Target, Txn, TxnResponse},
 };
 
 use super::{
-    Acquire, delay,
+    Acquire, Claim, Waiter, delay,
     reentrant::{self, Hold},
+    release::find_key,
 };
 
 /// How many deletions are under way at the same time.
@@ -38,6 +42,7 @@ const MAX_PLACES: usize = 100_000;
 /// The places that are to be given up, and the one task that does it.
 pub(super) struct Abandoned {
     core: Arc<Core>,
+    sessions: Sessions,
     /// By due time; the number tells those of one instant apart.
     places: Mutex<BTreeMap<(Instant, u64), Left>>,
     changed: Notify,
@@ -51,7 +56,8 @@ pub(super) struct Pending {
     abandoned: Arc<Abandoned>,
     left: Option<Left>,
     keep: Duration,
-    let_go: Option<LetGo>,
+    /// Of a client that may say that it is done.
+    let_go: Option<(LetGo, GivenUp)>,
 }
 
 /// Tells a place that its client is done with it, so that nobody keeps it. Clones are one.
@@ -72,14 +78,28 @@ struct Left {
     delayed: bool,
     /// In which queue it holds the place only together with others, and the name of the call.
     hold: Option<(QueuePath, u64)>,
+    /// Its client gave it up, and must not be told that it lost it.
+    given_up: Option<GivenUp>,
+}
+
+/// Who gives up which place.
+#[derive(Debug, Clone)]
+struct GivenUp {
+    session: SessionId,
+    lock: QueuePath,
+    /// Names the call, which may not have the place any more.
+    call: u64,
+    /// How often the place had been taken up when this call had it.
+    attempt: i64,
 }
 
 // === impl Abandoned ===
 
 impl Abandoned {
-    pub(super) fn new(core: Arc<Core>) -> Self {
+    pub(super) fn new(core: Arc<Core>, sessions: Sessions) -> Self {
         Self {
             core,
+            sessions,
             places: Mutex::default(),
             changed: Notify::new(),
             open: AtomicUsize::new(0),
@@ -88,30 +108,36 @@ impl Abandoned {
 
     /// Gives up what is due, until `shutdown` and then until nothing is left.
     pub(super) async fn run(&self, shutdown: &CancellationToken) {
+        let mut deletions = FuturesUnordered::new();
         loop {
-            let next = self.lock().first_key_value().map(|((due, _), _)| *due);
             let ending = shutdown.is_cancelled();
-            let Some(next) = next else {
-                if ending && self.open.load(Ordering::Acquire) == 0 && self.lock().is_empty() {
-                    return;
-                }
-                tokio::select! {
-                    () = self.changed.notified() => {}
-                    () = shutdown.cancelled(), if !ending => {}
-                }
-                continue;
-            };
-            if next > self.core.clock.now() {
-                tokio::select! {
-                    () = self.core.clock.sleep_until(next) => {}
-                    () = self.changed.notified() => {}
-                }
-                continue;
+            while deletions.len() < PARALLEL
+                && let Some(left) = self.take_due()
+            {
+                deletions.push(self.give_up(left, ending));
             }
-            let due = self.take_due();
-            stream::iter(due)
-                .for_each_concurrent(PARALLEL, |left| self.give_up(left, ending))
-                .await;
+            if ending
+                && deletions.is_empty()
+                && self.open.load(Ordering::Acquire) == 0
+                && self.lock().is_empty()
+            {
+                return;
+            }
+            let next = self.lock().first_key_value().map(|((due, _), _)| *due);
+            // What is due while there is no room waits for room.
+            let next = next.filter(|_| deletions.len() < PARALLEL);
+            let due = async {
+                match next {
+                    Some(next) => self.core.clock.sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(()) = deletions.next(), if !deletions.is_empty() => {}
+                () = due => {}
+                () = self.changed.notified() => {}
+                () = shutdown.cancelled(), if !ending => {}
+            }
         }
     }
 
@@ -148,30 +174,75 @@ impl Abandoned {
     async fn delete(&self, left: &Left) -> Result<Deletion, Error> {
         if let Some((lock, call)) = &left.hold {
             let mine = |hold: &Hold| hold.call == *call;
-            let gone = reentrant::leave(&self.core, lock, &left.key, None, mine, |_| {}).await?;
+            let last = |claim: &Claim| {
+                if claim.held {
+                    self.leaving(left);
+                }
+            };
+            let gone = reentrant::leave(&self.core, lock, &left.key, None, mine, last).await?;
             return Ok(match gone.value {
                 true => Deletion::Done,
                 false => Deletion::NotFound,
             });
+        }
+        let may_hold = self.may_hold(left);
+        if may_hold {
+            self.leaving(left);
         }
         let txn = Txn::new()
             .when(wrote(&left.key, &left.value))
             .then_all(delay::remove(&self.core.keys, &left.key, left.delayed))
             .otherwise(Operation::get(left.key.clone()));
         let response = self.core.store.txn(txn).await?;
+        if response.succeeded {
+            return Ok(Deletion::Done);
+        }
         Ok(match rewritten(&response, left) {
-            _ if response.succeeded => Deletion::Done,
             Some(value) => Deletion::Rewritten(value),
-            None => Deletion::NotFound,
+            None => {
+                // Another call has it, which may yet lose it.
+                if may_hold && response.found(0).is_some() {
+                    self.staying(left);
+                }
+                Deletion::NotFound
+            }
         })
     }
 
-    fn take_due(&self) -> Vec<Left> {
+    /// What a session gives up it does not lose. To be said before each deletion, because it holds
+    /// only for a while.
+    fn leaving(&self, left: &Left) {
+        if let Some(given_up) = &left.given_up {
+            let owned = given_up.owned(&left.key);
+            self.sessions.leaving(given_up.session, owned);
+        }
+    }
+
+    /// The place was not its client's to give up any more.
+    fn staying(&self, left: &Left) {
+        if let Some(given_up) = &left.given_up {
+            let owned = given_up.owned(&left.key);
+            self.sessions.staying(given_up.session, owned);
+        }
+    }
+
+    /// Says whether the call may hold the lock: unless it is seen to wait, or another to have its
+    /// place. A cache that is behind shows the call before, or nothing.
+    fn may_hold(&self, left: &Left) -> bool {
+        let (Some(given_up), Ok(view)) = (&left.given_up, self.core.cache.view()) else {
+            return true;
+        };
+        let claim = find_key(&view, &given_up.lock, &left.key);
+        claim.is_none_or(|claim| match claim.waiter.call == given_up.call {
+            true => claim.held,
+            false => claim.waiter.attempt < given_up.attempt,
+        })
+    }
+
+    fn take_due(&self) -> Option<Left> {
         let mut places = self.lock();
-        let later = places.split_off(&(self.core.clock.now(), u64::MAX));
-        std::mem::replace(&mut *places, later)
-            .into_values()
-            .collect()
+        let first = places.first_entry()?;
+        (first.key().0 <= self.core.clock.now()).then(|| first.remove())
     }
 
     fn leave(&self, due: Instant, left: Left) {
@@ -211,21 +282,30 @@ impl Pending {
                 arrival: None,
                 delayed: false,
                 hold: None,
+                given_up: None,
             }),
             keep,
             let_go: None,
         }
     }
 
-    /// Goes when the request's client lets go; and leaves of the place only what `call` has of it,
+    /// Goes when the request's client lets go; and leaves of the place only what its call has of it,
     /// if its owner is reentrant.
-    pub(super) fn belongs_to(&mut self, request: &Acquire, call: u64) {
-        self.let_go.clone_from(&request.let_go);
+    pub(super) fn belongs_to(&mut self, request: &Acquire, waiter: &Waiter) {
+        self.let_go = request.let_go.clone().map(|let_go| {
+            let given_up = GivenUp {
+                session: request.session,
+                lock: request.lock.clone(),
+                call: waiter.call,
+                attempt: waiter.attempt,
+            };
+            (let_go, given_up)
+        });
         if let Some(left) = &mut self.left {
             left.delayed = request.delay.is_some();
         }
         if let Some(left) = self.left.as_mut().filter(|_| request.reentrant.is_some()) {
-            left.hold = Some((request.lock.clone(), call));
+            left.hold = Some((request.lock.clone(), waiter.call));
         }
     }
 
@@ -263,8 +343,11 @@ impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(mut left) = self.left.take() {
             let now = self.abandoned.core.clock.now();
-            let keep = match &self.let_go {
-                Some(let_go) if let_go.is_said() => Duration::ZERO,
+            let keep = match self.let_go.take() {
+                Some((let_go, given_up)) if let_go.is_said() => {
+                    left.given_up = Some(given_up);
+                    Duration::ZERO
+                }
                 // Whoever does not come back has died: what is to delay the next one stays.
                 Some(_) => {
                     left.delayed = false;
@@ -290,6 +373,14 @@ impl LetGo {
 
     fn is_said(&self) -> bool {
         self.0.load(Ordering::Acquire)
+    }
+}
+
+// === impl GivenUp ===
+
+impl GivenUp {
+    fn owned(&self, key: &Bytes) -> Owned {
+        Owned::Waiter(self.lock.clone(), key.clone())
     }
 }
 

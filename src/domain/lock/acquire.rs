@@ -229,7 +229,7 @@ impl Locks {
                 .when(Compare::empty(self.core.keys.queue(lock)));
         }
         let mut pending = Pending::new(&self.abandoned, key, value, self.keep(session));
-        pending.belongs_to(request, call);
+        pending.belongs_to(request, &waiter);
         let response = match self.core.commit(request.guard.as_ref(), txn).await {
             Ok(response) => response,
             // It may have been written, or be written yet.
@@ -334,7 +334,7 @@ impl Locks {
                 .otherwise(Operation::get(fence));
         }
         let mut pending = Pending::new(&self.abandoned, key, value, self.keep(session));
-        pending.belongs_to(request, call);
+        pending.belongs_to(request, &waiter);
         let response = match self.core.commit(request.guard.as_ref(), txn).await {
             Ok(response) => response,
             Err(error @ Error::CommitUnknown(_)) => return Err(error),

@@ -78,7 +78,7 @@ impl Locks {
     pub fn new(core: Arc<Core>, sessions: Sessions) -> Self {
         Self {
             turnstile: Arc::default(),
-            abandoned: Arc::new(Abandoned::new(core.clone())),
+            abandoned: Arc::new(Abandoned::new(core.clone(), sessions.clone())),
             ledger: Arc::default(),
             delays: Arc::default(),
             draining: CancellationToken::new(),

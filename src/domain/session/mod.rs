@@ -81,4 +81,9 @@ impl Sessions {
     pub fn leaving(&self, session: SessionId, owned: Owned) {
         self.notices.leaving(session, owned, self.core.clock.now());
     }
+
+    /// Takes back that `session` gives `owned` up: it was found to keep it.
+    pub fn staying(&self, session: SessionId, owned: Owned) {
+        self.notices.staying(session, owned);
+    }
 }

@@ -97,6 +97,11 @@ impl Notices {
         }
     }
 
+    /// Takes back that the session gives something up.
+    pub(super) fn staying(&self, session: SessionId, owned: Owned) {
+        self.table().leaving.remove(&(session, owned));
+    }
+
     /// Says whether the session gave the thing up by itself.
     pub(super) fn has_left(&self, session: SessionId, owned: Owned, now: Instant) -> bool {
         let left = self.table().leaving.remove(&(session, owned));

@@ -15,11 +15,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::watch;
 
 use crate::{
-    domain::{
-        error::Error,
-        session::LockLost,
-        state::{Owned, View},
-    },
+    domain::{error::Error, session::LockLost, state::View},
     store::Revision,
 };
 
@@ -249,11 +245,5 @@ impl Drop for Holding {
             return;
         }
         self.let_go.say();
-        // What a session gives up it does not lose. A reentrant owner may hold it on.
-        if let (Stage::Held(held), None) = (&self.stage, &self.request.reentrant) {
-            let key = held.claim.waiter.key.clone();
-            let owned = Owned::Waiter(self.request.lock.clone(), key);
-            self.locks.sessions.leaving(self.request.session, owned);
-        }
     }
 }

@@ -7,6 +7,7 @@ use tonic::Code;
 
 on_both_stores! {
     a_holder_that_ends_its_stream_frees_the_lock_at_once_and_loses_nothing,
+    a_reentrant_owner_that_ends_its_last_stream_loses_nothing,
     a_waiter_that_ends_its_stream_leaves_the_queue_at_once,
     a_stream_ends_with_its_deadline_and_the_claim_with_it,
     the_claim_of_a_lost_connection_is_kept_for_a_while_and_then_given_up,
@@ -30,6 +31,29 @@ async fn a_holder_that_ends_its_stream_frees_the_lock_at_once_and_loses_nothing(
     assert!(begun.elapsed() < LONG_KEEP / 2, "{:?}", begun.elapsed());
     // Its session is told of what comes later, and not of this.
     let token = take(&server, "m", &first, "r").await;
+    super::super::oversight::force(&server, "m", token).await;
+    let Notice::LockLost(lost) = beats.told().await else {
+        panic!("something else is told");
+    };
+    assert_eq!(lost.fencing_token, token);
+}
+
+async fn a_reentrant_owner_that_ends_its_last_stream_loses_nothing(backend: Backend) {
+    let server = patient_server(&backend).await;
+    let session = open(&server).await;
+    let mut beats = Beats::open(&server, &session).await;
+    let job = |request: &str| HoldLockRequest {
+        reentrant_owner: "job".into(),
+        ..held("l", &session, request)
+    };
+    let mut one = Holding::open(&server, job("a")).await;
+    one.acquired().await;
+    let mut two = Holding::open(&server, job("b")).await;
+    two.acquired().await;
+    drop((one, two));
+    until_free(&server, "l").await;
+    // The first that is told is what comes later.
+    let token = take(&server, "m", &session, "r").await;
     super::super::oversight::force(&server, "m", token).await;
     let Notice::LockLost(lost) = beats.told().await else {
         panic!("something else is told");
