@@ -34,6 +34,7 @@ on_both_stores! {
     a_deleted_config_goes_as_a_whole_and_begins_anew,
     a_deleted_config_stays_with_what_is_pinned_of_it,
     nothing_is_rolled_back_to_what_was_forgotten,
+    a_release_is_not_rolled_back_over_versions_that_began_anew,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -299,5 +300,42 @@ async fn nothing_is_rolled_back_to_what_was_forgotten(backend: Backend) {
     let refused = server.configs().get_config_version(request).await;
     let refused = refused.unwrap_err();
     assert_status(&refused, Code::NotFound, "CONFIG_VERSION_NOT_FOUND");
+    server.stop().await;
+}
+
+async fn a_release_is_not_rolled_back_over_versions_that_began_anew(backend: Backend) {
+    let (server, calendar) = backend.with_calendar(backend.forgetting()).await;
+    server.put("a", "before").await;
+    let publish = PublishReleaseRequest {
+        name: "r".into(),
+        changes: vec![ConfigChange {
+            key: "a".into(),
+            change: Some(Change::Put(ConfigPut {
+                content: "released".into(),
+                ..ConfigPut::default()
+            })),
+            ..ConfigChange::default()
+        }],
+        ..PublishReleaseRequest::default()
+    };
+    server.configs().publish_release(publish).await.unwrap();
+    server.try_delete(delete("a")).await.unwrap();
+    calendar.pass(200);
+    server.keeps("a", []).await;
+    // The numbers of what was before the release and of what it made, but others.
+    server.put_versions("a", 2).await;
+    for (force, code, reason) in [
+        (false, Code::Aborted, "CONFIGS_CHANGED"),
+        (true, Code::NotFound, "CONFIG_VERSION_NOT_FOUND"),
+    ] {
+        let undo = RollbackReleaseRequest {
+            name: "r".into(),
+            force,
+            ..RollbackReleaseRequest::default()
+        };
+        let refused = server.configs().rollback_release(undo).await.unwrap_err();
+        assert_status(&refused, code, reason);
+    }
+    assert_eq!(server.version_numbers("a").await, [2, 1]);
     server.stop().await;
 }

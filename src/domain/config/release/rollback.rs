@@ -1,6 +1,9 @@
 //! Rolling a release back: a release of its own, which restores what was before.
 
+use futures_util::future::try_join_all;
+
 use crate::{
+    cache::Freshness,
     domain::{
         Error,
         keyspace::{ConfigPath, ReleasePath},
@@ -13,6 +16,8 @@ use super::{
     super::{
         Configs,
         change::{self, Change, Entry, Expected, Terms},
+        history,
+        write::LOOKS,
     },
     Release, ReleaseItem,
 };
@@ -62,7 +67,10 @@ impl Configs {
         }
         let (release, _) = self.release(&old).await?;
         let changed = release.items.iter().filter(|item| !item.unchanged);
-        let entries: Vec<Entry> = changed.map(|item| restore(&old, item, force)).collect();
+        let changed: Vec<&ReleaseItem> = changed.collect();
+        self.check_numbers(&release, &changed, force).await?;
+        let entries = changed.into_iter();
+        let entries: Vec<Entry> = entries.map(|item| restore(&old, item, force)).collect();
         if entries.is_empty() {
             return Err(Error::invalid(
                 "name",
@@ -72,15 +80,54 @@ impl Configs {
         self.publish_once(new, entries, terms, digest, Some(old.name))
             .await
     }
+
+    /// Makes sure that the versions a release speaks of are still those: the versions of an item
+    /// that was forgotten begin anew. With `force` that is what it is to be restored to, else what
+    /// the release made of it.
+    async fn check_numbers(
+        &self,
+        release: &Release,
+        items: &[&ReleaseItem],
+        force: bool,
+    ) -> Result<(), Error> {
+        let mut keys = Vec::new();
+        for some in items.chunks(LOOKS) {
+            let looks = some.iter().map(|item| async move {
+                let number = if force { item.before } else { item.version };
+                let path = path(&release.path, item);
+                if number == 0 {
+                    return Ok(None);
+                }
+                let fresh = Freshness::Linearizable;
+                let found = match self.stored_version(&path, number, fresh).await {
+                    Ok((found, _)) => found.without_content(),
+                    // Nor is it what it was: the writer says so.
+                    Err(Error::NotFound { .. }) if !force => return Ok(None),
+                    Err(error) => return Err(error),
+                };
+                match force {
+                    true if found.revision >= release.revision => {
+                        Err(history::missing(&path, number))
+                    }
+                    false if found.release.as_ref() != Some(&release.path.name) => {
+                        Ok(Some(item.key.to_string()))
+                    }
+                    _ => Ok(None),
+                }
+            });
+            keys.extend(try_join_all(looks).await?.into_iter().flatten());
+        }
+        match keys.is_empty() {
+            true => Ok(()),
+            false => Err(Error::ConfigsChanged { keys }),
+        }
+    }
 }
 
 /// What makes an item what it was before.
 fn restore(release: &ReleasePath, item: &ReleaseItem, force: bool) -> Entry {
     Entry {
-        path: ConfigPath {
-            namespace: release.namespace.clone(),
-            key: item.key.clone(),
-        },
+        path: path(release, item),
         expected: Expected {
             version: (!force).then_some(item.version),
             checksum: None,
@@ -90,5 +137,12 @@ fn restore(release: &ReleasePath, item: &ReleaseItem, force: bool) -> Entry {
             before => Change::Rollback(before),
         }),
         draft: None,
+    }
+}
+
+fn path(release: &ReleasePath, item: &ReleaseItem) -> ConfigPath {
+    ConfigPath {
+        namespace: release.namespace.clone(),
+        key: item.key.clone(),
     }
 }
