@@ -17,6 +17,8 @@ use crate::support::server::{Backend, Server, assert_invalid, assert_status, on_
 on_both_stores! {
     a_content_must_satisfy_every_schema_that_covers_its_key,
     each_violation_is_told_with_its_place,
+    a_refusal_fits_into_headers_whatever_the_content_has_in_it,
+    a_schema_that_is_too_much_to_check_with_is_refused,
     a_rollback_and_a_deletion_under_a_schema,
     each_document_of_a_yaml_stream_is_checked_and_toml_too,
     a_schema_goes_round_through_put_get_list_and_delete,
@@ -166,6 +168,42 @@ async fn each_violation_is_told_with_its_place(backend: Backend) {
     let refused = server.try_put(json("db", &long)).await.unwrap_err();
     assert!(violations(&refused)[0].len() < 500);
     assert!(server.versions("db").await.is_empty());
+    server.stop().await;
+}
+
+async fn a_refusal_fits_into_headers_whatever_the_content_has_in_it(backend: Backend) {
+    let server = backend.server().await;
+    let schema = r#"{"additionalProperties": {"additionalProperties": false}}"#;
+    server.put_schema(key("a"), schema).await;
+    let long = "k".repeat(15_000);
+    let content = format!(r#"{{"{long}1": {{"{long}2": 1}}, "{long}3": {{"b": 1}}}}"#);
+    let refused = server.try_put(json("a", &content)).await.unwrap_err();
+    let told = violations(&refused);
+    assert_eq!(told.len(), 2);
+    assert!(told.iter().all(|told| told.len() < 1000), "{told:?}");
+    let many = (0..20).map(|number| format!(r#""{number}{}": {{"b": 1}}"#, &long[..500]));
+    let content = format!("{{{}}}", many.collect::<Vec<_>>().join(", "));
+    let refused = server.try_put(json("a", &content)).await.unwrap_err();
+    assert!(violations(&refused).concat().len() < 5000);
+    let info = refused.get_details_error_info().unwrap();
+    assert_eq!(info.metadata["violations"], "20");
+    let mut twice = put("b", format!("{long} = 1\n{long} = 2\n"));
+    twice.content_type = ContentType::Toml.into();
+    let refused = server.try_put(twice).await.unwrap_err();
+    assert_status(&refused, Code::InvalidArgument, "CONTENT_MALFORMED");
+    server.stop().await;
+}
+
+async fn a_schema_that_is_too_much_to_check_with_is_refused(backend: Backend) {
+    let server = backend.server().await;
+    let links = (0..40).map(|at| {
+        let next = format!(r##"{{"$ref": "#/$defs/a{}"}}"##, at + 1);
+        format!(r#""a{at}": {{"allOf": [{next}, {next}]}}, "#)
+    });
+    let links: String = links.collect();
+    let bomb = format!(r##"{{"$defs": {{{links}"a40": true}}, "$ref": "#/$defs/a0"}}"##);
+    let refused = server.try_put_schema(key("a"), &bomb).await.unwrap_err();
+    assert_invalid(&refused, "schema");
     server.stop().await;
 }
 

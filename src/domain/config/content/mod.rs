@@ -9,6 +9,9 @@ use crate::domain::Error;
 
 use super::ContentType;
 
+/// How many bytes of a content, or of words that may have it in them, are told.
+const WORDS: usize = 400;
+
 /// What a content says.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Content<'a> {
@@ -52,7 +55,7 @@ impl<'a> Content<'a> {
             field: "content".into(),
             line: fault.line,
             column: fault.column,
-            reason: format!("is not {}: {}", name(content_type), fault.reason),
+            reason: format!("is not {}: {}", name(content_type), cut(&fault.reason)),
         })
     }
 }
@@ -70,6 +73,11 @@ impl Fault {
             reason: reason.into(),
         }
     }
+}
+
+/// The beginning of words that may have a whole content in them.
+pub(super) fn cut(words: &str) -> &str {
+    &words[..words.floor_char_boundary(WORDS)]
 }
 
 /// A place in a content in words, if there is one.

@@ -7,7 +7,10 @@ use serde_json::Value;
 use crate::{
     cache::Freshness,
     domain::{
-        config::{Body, Configs, content::Content},
+        config::{
+            Body, Configs,
+            content::{Content, cut},
+        },
         error::Error,
         keyspace::ConfigPath,
         names::Namespace,
@@ -20,8 +23,8 @@ use super::covering;
 
 /// How many violations are told.
 const TOLD: usize = 20;
-/// How many bytes of the words of one.
-const WORDS: usize = 400;
+/// How many bytes they have in all: a status travels in headers.
+const BYTES: usize = 4096;
 
 /// What breaks a schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,22 +88,24 @@ impl Configs {
 
 fn check(state: &State, path: &ConfigPath, content: &Content<'_>) -> Result<(), Error> {
     let mut violations = Vec::new();
-    let mut count = 0;
+    let (mut count, mut bytes) = (0, 0);
     for schema in covering(state, path) {
         let selector = schema.path.selector.to_string();
-        let mut add = |place: String, message: &str| {
-            count += 1;
-            if violations.len() < TOLD {
+        let mut add = |place: &str, message: &str| {
+            let (place, message) = (cut(place), cut(message));
+            bytes += place.len() + message.len() + selector.len();
+            if violations.len() < TOLD && bytes <= BYTES {
                 violations.push(Violation {
                     selector: selector.clone(),
-                    place,
+                    place: place.to_owned(),
                     message: message.to_owned(),
                 });
             }
         };
         let Content::Structured(documents) = content else {
+            count += 1;
             add(
-                String::new(),
+                "",
                 "the content must be JSON, YAML or TOML, because a schema covers its key",
             );
             continue;
@@ -120,8 +125,10 @@ fn check(state: &State, path: &ConfigPath, content: &Content<'_>) -> Result<(), 
             .iter()
             .filter(|document| !validator.takes(document))
         {
-            for (place, message) in validator.violations(document) {
-                add(place, cut(&message));
+            let (told, found) = validator.violations(document, TOLD);
+            count += found;
+            for (place, message) in &told {
+                add(place, message);
             }
         }
     }
@@ -134,11 +141,6 @@ fn check(state: &State, path: &ConfigPath, content: &Content<'_>) -> Result<(), 
         violations,
         count,
     })
-}
-
-/// The beginning of a message: it may have the whole value in it.
-fn cut(message: &str) -> &str {
-    &message[..message.floor_char_boundary(WORDS)]
 }
 
 // === impl Violation ===

@@ -10,6 +10,7 @@ mod put;
 mod read;
 mod selector;
 mod validator;
+mod weight;
 
 use std::{
     sync::{Arc, OnceLock},

@@ -34,9 +34,12 @@ impl Configs {
             let description = format!("must be at most {limit} bytes, is {size}");
             return Err(Error::invalid("schema", description));
         }
-        put.settings
-            .validator()
-            .map_err(|error| Error::invalid("schema", format!("is no JSON Schema: {error}")))?;
+        put.settings.validator().map_err(|error| {
+            Error::invalid(
+                "schema",
+                format!("is no JSON Schema to check with: {error}"),
+            )
+        })?;
         let now = self.core.clock.system_time();
         let decide = |view: &View| {
             let seen = view.state.schemas.get(path);
