@@ -7,20 +7,26 @@ use stanchion_client::proto::{
     AuditOperation, CheckFencingTokenRequest, ForceReleaseLockRequest, ListAuditEntriesRequest,
     LockMode, LockPermits,
 };
+use tokio::{task::JoinHandle, time::timeout};
 use tonic::Code;
 
 use super::*;
-use crate::support::server::{Backend, assert_invalid, assert_status, on_both_stores};
+use crate::support::{
+    server::{Backend, assert_invalid, assert_status, on_both_stores},
+    store::PATIENCE,
+};
 
 on_both_stores! {
-    a_lock_whose_holder_died_is_granted_after_its_delay_and_to_nobody_before,
+    a_lock_whose_holder_died_is_granted_after_its_delay,
+    a_delayed_lock_is_granted_to_nobody,
     who_gives_a_lock_up_delays_nobody,
     an_operator_ends_a_delay,
     a_waiter_that_dies_delays_nobody_for_long,
     what_is_given_up_leaves_nothing_in_the_store,
     the_same_request_cannot_ask_for_another_delay,
     delays_that_make_no_sense_are_refused,
-    the_delay_is_the_same_on_all_replicas_and_ends_whichever_of_them_stops,
+    a_delay_is_the_same_on_all_replicas,
+    a_delay_ends_whichever_replica_stops,
 }
 
 const TTL: Duration = Duration::from_secs(1);
@@ -38,6 +44,12 @@ fn delaying(request: AcquireLockRequest, delay: Duration) -> AcquireLockRequest 
 /// A session that dies soon.
 async fn mortal(server: &Server) -> String {
     open_for(server, TTL.as_secs().cast_signed(), "worker").await
+}
+
+/// What comes of a call that ends long before a long delay does.
+async fn soon<T>(call: JoinHandle<T>) -> T {
+    let ended = timeout(PATIENCE, call).await;
+    ended.expect("the call still waits").unwrap()
 }
 
 async fn until_delayed(server: &Server, name: &str) -> Lock {
@@ -59,24 +71,37 @@ async fn keys_of(server: &Server, name: &str) -> usize {
     found.kvs.len()
 }
 
-async fn a_lock_whose_holder_died_is_granted_after_its_delay_and_to_nobody_before(
-    backend: Backend,
-) {
+async fn a_lock_whose_holder_died_is_granted_after_its_delay(backend: Backend) {
     let server = backend.server().await;
     let begin = Instant::now();
     let first = mortal(&server).await;
     let held = acquire(&server, delaying(tried("l", &first, "r"), DELAY)).await;
+    held.unwrap();
+    let second = open(&server).await;
+    let waiting = spawn(&server, wanted("l", &second, "r"));
+    let next = waiting.await.unwrap().unwrap().fencing_token;
+    assert!(begin.elapsed() >= TTL + DELAY, "{:?}", begin.elapsed());
+    let granted = lock(&server, "l").await;
+    assert_eq!(granted.delay, None);
+    assert_eq!(granted.holder.unwrap().fencing_token, next);
+    server.stop().await;
+}
+
+async fn a_delayed_lock_is_granted_to_nobody(backend: Backend) {
+    let server = backend.server().await;
+    let first = mortal(&server).await;
+    let held = acquire(&server, delaying(tried("l", &first, "r"), LONG)).await;
     let token = held.unwrap().fencing_token;
     let second = open(&server).await;
     let waiting = spawn(&server, wanted("l", &second, "r"));
-
+    until_waiting(&server, "l", 1).await;
     let delayed = until_delayed(&server, "l").await;
     assert!(delayed.holder.is_none());
     assert_eq!(delayed.waiter_count, 1);
     let delay = delayed.delay.unwrap();
     assert_eq!(delay.fencing_token, token);
     assert_eq!((&*delay.owner, &*delay.client_id), ("job 7", "worker"));
-    assert_eq!(delay.delay, Some(DELAY.try_into().unwrap()));
+    assert_eq!(delay.delay, Some(LONG.try_into().unwrap()));
     let next = delayed.waiters[0].fencing_token;
     let check = CheckFencingTokenRequest {
         lock: "l".into(),
@@ -102,8 +127,8 @@ async fn a_lock_whose_holder_died_is_granted_after_its_delay_and_to_nobody_befor
     let refused = acquire(&server, shared).await.unwrap_err();
     assert_status(&refused, Code::FailedPrecondition, "LOCK_DELAYED");
 
-    assert_eq!(waiting.await.unwrap().unwrap().fencing_token, next);
-    assert!(begin.elapsed() >= TTL + DELAY, "{:?}", begin.elapsed());
+    force(&server, "l", token).await;
+    assert_eq!(soon(waiting).await.unwrap().fencing_token, next);
     let granted = lock(&server, "l").await;
     assert_eq!(granted.delay, None);
     assert_eq!(granted.holder.unwrap().fencing_token, next);
@@ -130,7 +155,7 @@ async fn who_gives_a_lock_up_delays_nobody(backend: Backend) {
             "close" => close(&server, &session).await,
             _ => force(&server, way, token).await,
         }
-        waiting.await.unwrap().unwrap();
+        soon(waiting).await.unwrap();
         assert_eq!(keys_of(&server, way).await, 1, "{way}");
     }
     server.stop().await;
@@ -158,7 +183,7 @@ async fn an_operator_ends_a_delay(backend: Backend) {
     let waiting = spawn(&server, wanted("l", &second, "r"));
     until_delayed(&server, "l").await;
     force(&server, "l", token).await;
-    waiting.await.unwrap().unwrap();
+    soon(waiting).await.unwrap();
     let list = ListAuditEntriesRequest {
         operations: vec![AuditOperation::ForceReleaseLock.into()],
         ..Default::default()
@@ -178,10 +203,10 @@ async fn a_waiter_that_dies_delays_nobody_for_long(backend: Backend) {
     let waiter = spawn(&server, delaying(wanted("l", &dying, "r"), LONG));
     until_waiting(&server, "l", 1).await;
     let behind = spawn(&server, wanted("l", &last, "r"));
-    let lost = waiter.await.unwrap().unwrap_err();
+    let lost = soon(waiter).await.unwrap_err();
     assert_status(&lost, Code::FailedPrecondition, "LEASE_EXPIRED");
     assert!(release_token(&server, "l", &first, token).await);
-    behind.await.unwrap().unwrap();
+    soon(behind).await.unwrap();
     server.stop().await;
 }
 
@@ -275,7 +300,29 @@ async fn delays_that_make_no_sense_are_refused(backend: Backend) {
     server.stop().await;
 }
 
-async fn the_delay_is_the_same_on_all_replicas_and_ends_whichever_of_them_stops(backend: Backend) {
+async fn a_delay_is_the_same_on_all_replicas(backend: Backend) {
+    let servers = [backend.server().await, backend.server().await];
+    let first = mortal(&servers[0]).await;
+    let held = acquire(&servers[0], delaying(tried("l", &first, "r"), LONG)).await;
+    let token = held.unwrap().fencing_token;
+    let second = open(&servers[1]).await;
+    let waiting = spawn(&servers[1], wanted("l", &second, "r"));
+    for server in &servers {
+        let delayed = until_delayed(server, "l").await;
+        assert_eq!(delayed.delay.unwrap().fencing_token, token);
+        assert!(delayed.holder.is_none());
+    }
+    // One that comes now has not seen the holder die, and believes what is left of it.
+    let late = backend.server().await;
+    let other = open(&late).await;
+    let refused = acquire(&late, tried("l", &other, "r")).await.unwrap_err();
+    assert_status(&refused, Code::FailedPrecondition, "LOCK_DELAYED");
+    force(&late, "l", token).await;
+    soon(waiting).await.unwrap();
+    assert_eq!(lock(&late, "l").await.delay, None);
+}
+
+async fn a_delay_ends_whichever_replica_stops(backend: Backend) {
     let mut settings = backend.settings();
     settings.domain.replica_ttl = Duration::from_secs(1);
     settings.domain.rank_delay = Duration::from_millis(200);
@@ -283,28 +330,26 @@ async fn the_delay_is_the_same_on_all_replicas_and_ends_whichever_of_them_stops(
     for _ in 0..3 {
         servers.push(backend.server_with(settings.clone()).await);
     }
+    let last = servers.pop().unwrap();
     let begin = Instant::now();
-    let first = mortal(&servers[0]).await;
+    let first = mortal(&last).await;
     let delay = Duration::from_secs(3);
-    let held = acquire(&servers[0], delaying(tried("l", &first, "r"), delay)).await;
+    let held = acquire(&last, delaying(tried("l", &first, "r"), delay)).await;
     let token = held.unwrap().fencing_token;
-    let second = open(&servers[2]).await;
-    let waiting = spawn(&servers[2], wanted("l", &second, "r"));
-    for server in &servers {
-        let delayed = until_delayed(server, "l").await;
-        assert_eq!(delayed.delay.unwrap().fencing_token, token);
-        assert!(delayed.holder.is_none());
-    }
-    // One that comes now has not seen the holder die, and believes what is left of it.
-    let late = backend.server_with(settings).await;
-    let other = open(&late).await;
-    let refused = acquire(&late, tried("l", &other, "r")).await.unwrap_err();
-    assert_status(&refused, Code::FailedPrecondition, "LOCK_DELAYED");
-    for server in servers.drain(..2) {
+    let second = open(&last).await;
+    let waiting = spawn(&last, wanted("l", &second, "r"));
+    eventually("the holder to die", || async {
+        let holder = lock(&last, "l").await.holder;
+        holder
+            .is_none_or(|holder| holder.fencing_token != token)
+            .then_some(())
+    })
+    .await;
+    for server in servers {
         server.stop().await;
     }
     waiting.await.unwrap().unwrap();
     assert!(begin.elapsed() >= TTL + delay, "{:?}", begin.elapsed());
-    assert_eq!(lock(&late, "l").await.delay, None);
-    late.stop().await;
+    assert_eq!(lock(&last, "l").await.delay, None);
+    last.stop().await;
 }
