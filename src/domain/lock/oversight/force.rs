@@ -87,18 +87,15 @@ impl Locks {
                 revision: view.revision,
             });
         };
-        let forced = match self.delete_with_note(&force, &claim).await {
-            Err(Error::Store(store::Error::Full { .. })) => {
-                let txn = deletion(&self.core, &claim);
-                let response = self.core.commit(guard, txn).await?;
-                Forced {
-                    released: response.succeeded,
-                    noted: false,
-                    revision: response.revision,
-                }
-            }
-            forced => forced?,
+        let was = if claim.held {
+            "held by"
+        } else {
+            "waited for by"
         };
+        let owner = claim.describe();
+        let detail = format!("{was} {owner}, token {}", force.fencing_token);
+        let txn = deletion(&self.core, &claim);
+        let forced = self.delete_by_force(&force, txn, detail).await?;
         if forced.released {
             let ForceRelease {
                 lock,
@@ -107,28 +104,64 @@ impl Locks {
                 comment,
                 ..
             } = &force;
-            let owner = claim.describe();
             tracing::warn!(%lock, fencing_token, owner, %actor, comment, "a lock was taken by force");
+            return Ok(forced);
         }
-        Ok(forced)
+        // Its session may have died meanwhile, and what it left delays the lock.
+        let view = self.core.cache.read(Freshness::Linearizable).await?;
+        match orphan(&view) {
+            Some(delay) => self.end_delay(&force, &delay).await,
+            None => Ok(forced),
+        }
     }
 
     /// Ends the delay that a claim left behind.
     async fn end_delay(&self, force: &ForceRelease, delay: &LockDelay) -> Result<Forced, Error> {
-        let who = describe(&delay.owner, &delay.client_id);
-        let deed = force.deed(format!("delayed by {who}, token {}", force.fencing_token));
-        let entry = self.core.deed(&force.lock.namespace, deed);
+        let owner = describe(&delay.owner, &delay.client_id);
+        let detail = format!("delayed by {owner}, token {}", force.fencing_token);
         let txn = delay::end(&self.core.keys, delay);
-        let guard = force.guard.as_ref();
-        let (response, noted) = self.core.free(guard, txn, entry).await?;
-        Ok(Forced {
-            released: response.succeeded,
-            noted: response.succeeded && noted,
-            revision: response.revision,
-        })
+        let forced = self.delete_by_force(force, txn, detail).await?;
+        if forced.released {
+            let ForceRelease {
+                lock,
+                fencing_token,
+                actor,
+                comment,
+                ..
+            } = force;
+            tracing::warn!(%lock, fencing_token, owner, %actor, comment, "the delay of a lock was ended by force");
+        }
+        Ok(forced)
     }
 
-    async fn delete_with_note(&self, force: &ForceRelease, claim: &Claim) -> Result<Forced, Error> {
+    /// Carries out `deletion` with what is noted of it, or without that if there is no room.
+    async fn delete_by_force(
+        &self,
+        force: &ForceRelease,
+        deletion: Txn,
+        detail: String,
+    ) -> Result<Forced, Error> {
+        let noted = self.delete_with_note(force, deletion.clone(), detail);
+        match noted.await {
+            Err(Error::Store(store::Error::Full { .. })) => {
+                let guard = force.guard.as_ref();
+                let response = self.core.commit(guard, deletion).await?;
+                Ok(Forced {
+                    released: response.succeeded,
+                    noted: false,
+                    revision: response.revision,
+                })
+            }
+            forced => forced,
+        }
+    }
+
+    async fn delete_with_note(
+        &self,
+        force: &ForceRelease,
+        deletion: Txn,
+        detail: String,
+    ) -> Result<Forced, Error> {
         let note = ForcedRelease {
             actor: force.actor.clone(),
             comment: force.comment.clone(),
@@ -141,13 +174,7 @@ impl Locks {
             .await?;
         let key = self.core.keys.forced(&force.lock, force.fencing_token);
         let value = records::encode_forced_release(&note);
-        let was = if claim.held {
-            "held by"
-        } else {
-            "waited for by"
-        };
-        let detail = format!("{was} {}, token {}", claim.describe(), force.fencing_token);
-        let txn = deletion(&self.core, claim)
+        let txn = deletion
             .then(Operation::put_leased(key.clone(), value, lease))
             .then(self.core.deed(&force.lock.namespace, force.deed(detail)))
             .otherwise(Operation::get(key));
