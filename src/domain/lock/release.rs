@@ -124,10 +124,8 @@ impl Locks {
         let guard = release.guard.as_ref();
         let gone = match release.reentrant {
             None => {
-                // Of what the cache does not show yet it is not known.
-                let delayed = claim
-                    .as_ref()
-                    .is_none_or(|claim| claim.waiter.delay.is_some());
+                // The cache may be behind, and show an earlier claim at the same key.
+                let delayed = release.lock.kind == QueueKind::Lock;
                 self.delete(release, Compare::exists(key.clone()), &key, delayed)
                     .await?
             }
