@@ -126,7 +126,7 @@ impl LockService for LockHandler {
         let read = cache.read(freshness).await;
         let view = read.map_err(|error| status::of(error.into()))?;
         let lock = match view.state.queue(&path) {
-            Some(queue) => self.whole_lock(queue),
+            Some(queue) => self.whole_lock(queue, view.state.epoch.claims_from),
             None => proto::Lock {
                 namespace: path.namespace.to_string(),
                 lock: path.name.to_string(),
@@ -159,9 +159,11 @@ impl LockService for LockHandler {
         let read = self.context.core.cache.read(freshness).await;
         let view = read.map_err(|error| status::of(error.into()))?;
         let (locks, next_page_token) = page::of(&view, &selection, &request.page_token, size)?;
+        let claims_from = view.state.epoch.claims_from;
+        let locks = locks.iter().map(|queue| self.lock(queue, claims_from));
         Ok(Response::new(ListLocksResponse {
             header: Some(self.context.header.of(&view)),
-            locks: locks.iter().map(|queue| self.lock(queue)).collect(),
+            locks: locks.collect(),
             next_page_token,
         }))
     }
@@ -346,8 +348,9 @@ fn path(violations: &mut Violations, namespace: &str, lock: &str) -> Option<Queu
 // === impl LockHandler ===
 
 impl LockHandler {
-    /// A lock without its waiters, with what this replica saw of it.
-    fn lock(&self, queue: &LockQueue) -> proto::Lock {
+    /// A lock without its waiters, with what this replica saw of it. What was claimed in an era before
+    /// `claims_from` delays nobody.
+    fn lock(&self, queue: &LockQueue, claims_from: i64) -> proto::Lock {
         let holders = queue.holders().take(LISTED_HOLDERS);
         proto::Lock {
             namespace: queue.path.namespace.to_string(),
@@ -362,11 +365,11 @@ impl LockHandler {
                 .locks
                 .contention(&queue.path)
                 .map(oversight::contention),
-            delay: delay::wire(&self.locks, queue),
+            delay: delay::wire(&self.locks, queue, claims_from),
         }
     }
 
-    fn whole_lock(&self, queue: &LockQueue) -> proto::Lock {
+    fn whole_lock(&self, queue: &LockQueue, claims_from: i64) -> proto::Lock {
         let waiters = queue.claims.values().filter(|claim| !claim.held);
         let holders = queue.holders();
         proto::Lock {
@@ -378,7 +381,7 @@ impl LockHandler {
                 })
                 .collect(),
             holders: holders.map(|holder| self.holder(holder)).collect(),
-            ..self.lock(queue)
+            ..self.lock(queue, claims_from)
         }
     }
 

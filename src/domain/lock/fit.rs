@@ -44,8 +44,9 @@ fn misfit(request: &Acquire, view: &View) -> Option<Misfit> {
             return Some(Misfit::Total(total));
         }
     }
-    let waits =
-        view.state.closed.is_some() || queue.is_some_and(|queue| !queue.admits(request.mode));
+    let claims_from = view.state.epoch.claims_from;
+    let admitted = queue.is_none_or(|queue| queue.admits(request.mode, claims_from));
+    let waits = view.state.closed.is_some() || !admitted;
     let tries = request.wait == Wait::No && request.mode != LockMode::Exclusive;
     (tries && waits).then_some(Misfit::Waits)
 }

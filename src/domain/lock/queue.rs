@@ -199,9 +199,12 @@ impl LockQueue {
         }
     }
 
-    /// What delays the lock: of several the first.
-    pub fn delay(&self) -> Option<&Arc<LockDelay>> {
-        self.orphans.get_min().map(|(_, delay)| delay)
+    /// What delays the lock, if it is of an era that counts: of several the first. Whether its claim
+    /// held the lock does not matter here, because not all replicas know it: of one that waited it is
+    /// taken away at once.
+    pub fn delay(&self, claims_from: i64) -> Option<&Arc<LockDelay>> {
+        let mut orphans = self.orphans.values();
+        orphans.find(|delay| delay.era >= claims_from)
     }
 
     /// What is left of the claim with the token.
@@ -226,13 +229,13 @@ impl LockQueue {
     }
 
     /// Says whether whoever comes next would hold the lock at once.
-    pub fn admits(&self, mode: LockMode) -> bool {
+    pub fn admits(&self, mode: LockMode, claims_from: i64) -> bool {
         let mut admission = Admission::default();
         let all_in = self
             .claims
             .values()
             .all(|claim| claim.held && admission.admits(claim.waiter.mode));
-        all_in && self.orphans.is_empty() && admission.admits(mode)
+        all_in && self.delay(claims_from).is_none() && admission.admits(mode)
     }
 
     /// How many wait for it.

@@ -281,9 +281,12 @@ impl Locks {
         {
             return Error::LocksClosed;
         }
-        let queue = view.as_ref().and_then(|view| view.state.queue(lock));
+        let state = view.as_ref().map(|view| &view.state);
+        let queue = state.and_then(|state| state.queue(lock));
         let holder = queue.and_then(|queue| queue.holder());
-        if let (None, Some(delay)) = (holder, queue.and_then(|queue| queue.delay())) {
+        let claims_from = state.map_or(0, |state| state.epoch.claims_from);
+        let delay = queue.and_then(|queue| queue.delay(claims_from));
+        if let (None, Some(delay)) = (holder, delay) {
             return Error::LockDelayed {
                 name: lock.path(),
                 owner: describe(&delay.owner, &delay.client_id),

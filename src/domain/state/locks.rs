@@ -264,9 +264,7 @@ fn grant(
 ) {
     let last = before.and_then(|before| before.holders().last());
     let last = last.map(|claim| claim.waiter.place());
-    let mut orphans = queue.orphans.iter();
-    let delayed = orphans.find(|(_, delay)| delay.era >= claims_from);
-    let delayed = delayed.map(|(revision, _)| *revision);
+    let delayed = queue.delay(claims_from).map(|delay| delay.revision);
     let mut admission = Admission::default();
     let mut differs = Vec::new();
     for (place, claim) in &queue.claims {

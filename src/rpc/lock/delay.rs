@@ -34,9 +34,10 @@ pub(super) fn parse(
     Some(delay)
 }
 
-/// What delays a lock, with since when as this replica saw it.
-pub(super) fn wire(locks: &Locks, queue: &LockQueue) -> Option<proto::LockDelay> {
-    let delay: &LockDelay = queue.delay()?;
+/// What delays a lock, with since when as this replica saw it. What a claim left that waited is about
+/// to be taken away.
+pub(super) fn wire(locks: &Locks, queue: &LockQueue, claims_from: i64) -> Option<proto::LockDelay> {
+    let delay: &LockDelay = queue.delay(claims_from).filter(|delay| delay.held)?;
     Some(proto::LockDelay {
         fencing_token: delay.fencing_token(),
         owner: delay.owner.to_string(),

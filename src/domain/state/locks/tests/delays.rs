@@ -1,6 +1,7 @@
 //! What a claim leaves behind, and what it does to those behind it.
 
 use super::*;
+use crate::domain::lock::LockDelay;
 
 const DELAY: Duration = Duration::from_secs(10);
 
@@ -35,6 +36,16 @@ impl Model {
         both
     }
 
+    fn delay(&self) -> Option<&Arc<LockDelay>> {
+        self.queue()?.delay(self.state.epoch.claims_from)
+    }
+
+    fn admits(&self, mode: LockMode) -> bool {
+        let claims_from = self.state.epoch.claims_from;
+        let queue = self.queue();
+        queue.is_none_or(|queue| queue.admits(mode, claims_from))
+    }
+
     fn lose(&mut self, gone: &[&KeyValue]) {
         let events: Vec<_> = gone.iter().map(|kv| self.gone(kv.key.clone())).collect();
         self.apply(&events);
@@ -49,7 +60,7 @@ fn the_next_is_granted_when_what_a_dead_holder_left_is_gone_and_not_before() {
     assert!(matches!(model.standing(&holder), Standing::Held(_)));
     model.lose(&[&holder]);
     assert_eq!(model.standing(&next), Standing::Waiting);
-    let left = model.queue().unwrap().delay().unwrap().clone();
+    let left = model.delay().unwrap().clone();
     assert_eq!((left.delay, left.held), (DELAY, true));
     assert!(model.state.delayed.contains_key(&holder.key));
     let later = model.queue_up();
@@ -76,7 +87,7 @@ fn a_lock_that_nobody_wants_is_there_while_it_is_delayed() {
     let mut model = Model::new();
     let [holder, beside] = model.queue_up_delaying();
     model.lose(&[&holder]);
-    assert!(!model.queue().unwrap().admits(LockMode::Exclusive));
+    assert!(!model.admits(LockMode::Exclusive));
     let namespace = model.lock.namespace.clone();
     assert_eq!(model.state.usage_of(&namespace).unwrap().locks, 1);
     model.lose(&[&beside]);
@@ -92,7 +103,7 @@ fn who_holds_the_lock_goes_on_when_a_waiter_dies_and_nothing_is_left_to_delay() 
     let last = model.queue_up();
     model.lose(&[&waiter]);
     assert!(matches!(model.standing(&holder), Standing::Held(_)));
-    assert!(!model.queue().unwrap().delay().unwrap().held);
+    assert!(!model.delay().unwrap().held);
     model.lose(&[&holder]);
     assert_eq!(
         model.standing(&last),
@@ -114,7 +125,7 @@ fn whoever_hears_of_it_late_sees_the_same() {
     }
     model.apply(&[Event::Put(beside.clone())]);
     assert_eq!(model.standing(&next), Standing::Waiting);
-    assert!(model.queue().unwrap().delay().unwrap().held, "it may have");
+    assert!(model.delay().unwrap().held, "it may have");
     model.apply(&[Event::Put(holder.clone())]);
     assert!(model.state.delayed.is_empty());
     assert!(matches!(model.standing(&holder), Standing::Held(_)));
@@ -139,6 +150,8 @@ fn what_cannot_be_read_delays_and_what_is_of_an_era_before_a_loss_does_not() {
     model.lose(&[&holder]);
     let begin = model.begin_era(true);
     model.apply(&[begin]);
+    assert!(model.admits(LockMode::Shared));
+    assert_eq!(model.delay(), None);
     let next = model.queue_up();
     assert!(matches!(model.standing(&next), Standing::Held(_)));
     assert!(
