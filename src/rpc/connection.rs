@@ -192,6 +192,11 @@ impl Peer {
         request.extensions().get::<Self>().cloned()
     }
 
+    /// The connection has ended under its calls.
+    fn lose(&self) {
+        self.lost.store(true, Ordering::Relaxed);
+    }
+
     /// Says whether the connection has ended under its calls.
     pub(super) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
@@ -203,7 +208,7 @@ impl Peer {
 impl Drop for Line {
     fn drop(&mut self) {
         if let Some(peer) = &self.0 {
-            peer.lost.store(true, Ordering::Relaxed);
+            peer.lose();
         }
     }
 }
@@ -256,12 +261,12 @@ where
     /// Answers a call, at once if that is possible.
     fn begin(&mut self, mut request: Request<Incoming>, reply: SendResponse<Bytes>) {
         let path = request.uri().path();
-        if let Some(peer) = &self.peer
-            && !(path.contains("/Get") || path.contains("/List"))
-        {
+        let reads = path.contains("/Get") || path.contains("/List");
+        let peer = self.peer.clone().filter(|_| !reads);
+        if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
         }
-        let mut call = Call::new(self.service.call(request), reply);
+        let mut call = Call::new(self.service.call(request), reply, peer);
         // If it has to wait it is polled again, as a task, and leaves that one's waker.
         let mut nobody = Context::from_waker(Waker::noop());
         if Pin::new(&mut call).poll(&mut nobody).is_pending() {

@@ -13,12 +13,15 @@ use h2::{Reason, SendStream, server::SendResponse};
 use http::Response;
 use http_body::Body;
 
+use super::Peer;
+
 /// A call. It ends with its answer, or when its client gives it up.
 pub(super) enum Call<F, B> {
     /// The service has not answered.
     Waiting {
         answer: F,
         reply: SendResponse<Bytes>,
+        peer: Option<Peer>,
     },
     /// The answer goes out.
     Sending(Sending<B>),
@@ -33,14 +36,20 @@ pub(super) struct Sending<B> {
     /// What the body gave and the client has no room for yet. Room is asked for when there is
     /// something to fill it: what idle streams ask for, others of the connection lack.
     held: Option<Bytes>,
+    /// Who is told, before the body is dropped, that the connection was lost.
+    peer: Option<Peer>,
 }
 
 // === impl Call ===
 
 impl<F, B> Call<F, B> {
-    /// A call that `answer` answers by `reply`.
-    pub(super) fn new(answer: F, reply: SendResponse<Bytes>) -> Self {
-        Self::Waiting { answer, reply }
+    /// A call of `peer` that `answer` answers by `reply`.
+    pub(super) fn new(answer: F, reply: SendResponse<Bytes>, peer: Option<Peer>) -> Self {
+        Self::Waiting {
+            answer,
+            reply,
+            peer,
+        }
     }
 }
 
@@ -53,16 +62,26 @@ where
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if let Self::Waiting { answer, reply } = &mut *self {
+        if let Self::Waiting {
+            answer,
+            reply,
+            peer,
+        } = &mut *self
+        {
             let Poll::Ready(answered) = Pin::new(answer).poll(context) else {
                 // Whoever no longer wants the answer ends the work on it.
-                return reply.poll_reset(context).map(|_| ());
+                let reset = ready!(reply.poll_reset(context));
+                note_loss(peer.as_ref(), &reset);
+                return Poll::Ready(());
             };
             let Ok(answered) = answered;
             let (head, body) = answered.into_parts();
             let ends = body.is_end_stream();
             match reply.send_response(Response::from_parts(head, ()), ends) {
-                Ok(stream) if !ends => *self = Self::Sending(Sending::new(body, stream)),
+                Ok(stream) if !ends => {
+                    let peer = peer.take();
+                    *self = Self::Sending(Sending::new(body, stream, peer));
+                }
                 Ok(_) => return Poll::Ready(()),
                 Err(error) => {
                     tracing::debug!(%error, "a call could not be answered");
@@ -76,6 +95,9 @@ where
         };
         let sent = ready!(sending.poll(context));
         if let Err(error) = sent {
+            if let Poll::Ready(reset) = sending.stream.poll_reset(context) {
+                note_loss(sending.peer.as_ref(), &reset);
+            }
             tracing::debug!(%error, "a call ended before its answer did");
         }
         Poll::Ready(())
@@ -89,12 +111,13 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Display,
 {
-    fn new(body: B, stream: SendStream<Bytes>) -> Self {
+    fn new(body: B, stream: SendStream<Bytes>, peer: Option<Peer>) -> Self {
         Self {
             body,
             stream,
             begun: false,
             held: None,
+            peer,
         }
     }
 
@@ -157,5 +180,13 @@ where
     /// Ready when the client no longer wants the answer.
     fn poll_given_up(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         self.stream.poll_reset(context).map_ok(|_| ())
+    }
+}
+
+/// A client that cancels a call says so; where there is no word the connection was lost. Whoever
+/// drives the connection finds that out later than its calls do.
+fn note_loss(peer: Option<&Peer>, reset: &Result<Reason, h2::Error>) {
+    if let (Some(peer), Err(_)) = (peer, reset) {
+        peer.lose();
     }
 }
