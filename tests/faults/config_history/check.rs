@@ -50,7 +50,10 @@ pub struct Summary {
     pub versions: usize,
     /// Changes that clients asked for.
     pub asked: usize,
+    /// Compare-and-swaps among them.
     pub swaps: usize,
+    /// Those of them that were made.
+    pub swapped: usize,
     pub refused: usize,
     pub unknown: usize,
     pub commits: usize,
@@ -96,6 +99,8 @@ pub fn check(events: &[Event]) -> Result<Summary, Vec<Violation>> {
         };
         summary.asked += 1;
         summary.swaps += usize::from(expected.is_some());
+        let swapped = expected.is_some() && matches!(outcome, Outcome::Made(_));
+        summary.swapped += usize::from(swapped);
         summary.refused += usize::from(*outcome == Outcome::Refused);
         summary.unknown += usize::from(*outcome == Outcome::Unknown);
     }

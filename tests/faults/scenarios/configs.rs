@@ -111,6 +111,9 @@ async fn prove(world: &mut World, rounds: usize, replicas: bool, changes: usize)
         panic!("{} in {}: {some:#?}", violations.len(), file.display())
     });
     assert!(summary.asked >= changes, "{summary:?}");
+    // Far fewer than are made: half of the changes are swaps, of which some come too late.
+    assert!(summary.swapped > changes / 10, "{summary:?}");
+    assert!(summary.versions > changes / 4, "{summary:?}");
     assert!(summary.refused > 0 && summary.commits > 0, "{summary:?}");
     assert!(
         summary.watchers == 3 && summary.conflated > 0,
@@ -119,6 +122,7 @@ async fn prove(world: &mut World, rounds: usize, replicas: bool, changes: usize)
     let mut figures = Figures::default();
     figures.add("changes asked for", summary.asked);
     figures.add("compare-and-swaps among them", summary.swaps);
+    figures.add("of those made", summary.swapped);
     figures.add("versions made", summary.versions);
     figures.add("deltas shown", summary.deltas);
     figures.add(
