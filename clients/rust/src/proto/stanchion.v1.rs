@@ -3978,7 +3978,8 @@ pub struct LockContention {
     pub contended_count: i64,
 }
 /// Nobody is granted a lock for a while, because the session of its holder
-/// expired; see `lock_delay` of `AcquireLock`.
+/// expired, or the claim of a `HoldLock` stream that was lost was not taken over;
+/// see `lock_delay` of `AcquireLock` and `HoldLock`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LockDelay {
     /// Output only. Token of the claim that is gone. `ForceReleaseLock` with it ends
@@ -8792,7 +8793,7 @@ pub mod lock_service_client {
                 .insert(GrpcMethod::new("stanchion.v1.LockService", "GetLock"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists the locks that are claimed, ordered by name.
+        /// Lists the locks that are claimed or delayed, ordered by name.
         ///
         /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`);
         /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
