@@ -2,7 +2,8 @@
 //!
 //! Whoever asks for one leaves a key beside its claim, in the same transaction and in the same room,
 //! but on no lease. Whatever gives the claim up takes the key along; the death of a session leaves
-//! it behind. Then it stands in the queue where its claim stood, as an exclusive claim of nobody: so
+//! it behind, and so does a `HoldLock` stream that was lost, or sent away by its replica, and did not
+//! come back. Then it stands in the queue where its claim stood, as an exclusive claim of nobody: so
 //! that the lock is delayed is true at the very revision of the death, on every replica alike. A
 //! replica that has seen the key alone for as long as it says deletes it, by rank.
 
@@ -32,6 +33,8 @@ use super::{Locks, Place, Waiter, queue::token};
 pub const MAX_DELAY: Duration = Duration::from_secs(60);
 /// How often it is looked for delays that are over.
 const LOOK: Duration = Duration::from_millis(100);
+/// After how long it is looked again if the store did not end them.
+const RETRY: Duration = Duration::from_millis(500);
 /// How many one transaction deletes.
 const CHUNK: usize = 32;
 /// What the replicas share this work by.
@@ -145,10 +148,14 @@ impl Delays {
     pub(super) async fn run(&self, core: &Core, shutdown: &CancellationToken) {
         let run = async {
             loop {
-                if let Err(error) = self.step(core).await {
-                    tracing::warn!(%error, "delays of locks could not be ended yet");
-                }
-                core.clock.sleep(LOOK).await;
+                let pause = match self.step(core).await {
+                    Ok(()) => LOOK,
+                    Err(error) => {
+                        tracing::warn!(%error, "delays of locks could not be ended yet");
+                        RETRY
+                    }
+                };
+                core.clock.sleep(pause).await;
             }
         };
         shutdown.run_until_cancelled(run).await;
@@ -164,10 +171,14 @@ impl Delays {
             // In the epoch in which they were seen: another copy may have been restored meanwhile.
             let mut txn = Txn::new().when(core.same_epoch(&view));
             for delay in chunk {
-                tracing::info!(lock = %delay.lock, "the delay of a lock is over");
                 txn = txn.then(Operation::Txn(end(&core.keys, delay)));
             }
-            core.commit(None, txn).await?;
+            if !core.commit(None, txn).await?.succeeded {
+                return Ok(());
+            }
+            for delay in chunk {
+                tracing::info!(lock = %delay.lock, "the delay of a lock is over");
+            }
         }
         Ok(())
     }
