@@ -6,6 +6,7 @@ use stanchion::{
     domain::{epoch::Epoch, keyspace::Keyspace, records},
     store::{KeyRange, Operation, Outcome, RangeRequest},
 };
+use tokio::sync::Notify;
 use tonic::Code;
 
 use super::*;
@@ -14,6 +15,8 @@ use crate::support::server::{Backend, assert_status, eventually, on_both_stores}
 on_both_stores! {
     an_acquire_whose_answer_was_lost_is_granted_once,
     a_place_that_arrives_after_its_call_broke_off_is_given_up,
+    a_place_is_given_up_while_the_deletion_of_another_is_not_answered,
+    the_end_of_a_delay_whose_answer_was_lost_is_told,
     a_guarded_mutation_of_unknown_outcome_says_so,
     tokens_rise_over_the_loss_of_data,
 }
@@ -24,10 +27,13 @@ const GOOD: u8 = 0;
 const ANSWER_LOST: u8 = 1;
 /// It happens long after its caller has gone.
 const LATE: u8 = 2;
+/// It happens when it is let through.
+const STUCK: u8 = 3;
 
 struct Faulty {
     inner: Arc<dyn Store>,
     next: AtomicU8,
+    let_through: Notify,
 }
 
 impl Faulty {
@@ -35,6 +41,7 @@ impl Faulty {
         let store = Arc::new(Overlaid(Self {
             inner: backend.store().await,
             next: AtomicU8::new(GOOD),
+            let_through: Notify::new(),
         }));
         let clock = Arc::new(stanchion::clock::SystemClock);
         let server = backend
@@ -76,6 +83,10 @@ impl Overlay for Faulty {
                     inner.txn(txn).await
                 });
                 late.await.unwrap()
+            }
+            STUCK => {
+                self.let_through.notified().await;
+                self.inner.txn(txn).await
             }
             _ => self.inner.txn(txn).await,
         }
@@ -123,6 +134,47 @@ async fn a_place_that_arrives_after_its_call_broke_off_is_given_up(backend: Back
         lock(&server, "l").await.holder.is_none().then_some(())
     })
     .await;
+}
+
+async fn a_place_is_given_up_while_the_deletion_of_another_is_not_answered(backend: Backend) {
+    let (store, server) = Faulty::server(&backend).await;
+    let (session, other) = (open(&server).await, open(&server).await);
+    for name in ["l", "m"] {
+        take(&server, name, &session, name).await;
+    }
+    let waiting = spawn(&server, wanted("l", &other, "a"));
+    until_waiting(&server, "l", 1).await;
+    store.set(STUCK);
+    waiting.abort();
+    eventually("its deletion to be sent", || async {
+        store.happened().then_some(())
+    })
+    .await;
+    let waiting = spawn(&server, wanted("m", &other, "b"));
+    until_waiting(&server, "m", 1).await;
+    waiting.abort();
+    until_waiting(&server, "m", 0).await;
+    assert_eq!(lock(&server, "l").await.waiter_count, 1);
+    store.let_through.notify_one();
+    until_waiting(&server, "l", 0).await;
+}
+
+async fn the_end_of_a_delay_whose_answer_was_lost_is_told(backend: Backend) {
+    let (store, server) = Faulty::server(&backend).await;
+    let session = open_for(&server, 1, "worker").await;
+    let request = AcquireLockRequest {
+        lock_delay: Some(Duration::from_secs(60).try_into().unwrap()),
+        ..tried("l", &session, "r")
+    };
+    let token = acquire(&server, request).await.unwrap().fencing_token;
+    eventually("the lock to be delayed", || async {
+        lock(&server, "l").await.delay
+    })
+    .await;
+    store.set(ANSWER_LOST);
+    let ended = super::oversight::force(&server, "l", token).await;
+    assert!(store.happened());
+    assert!(ended.released && ended.noted, "{ended:?}");
 }
 
 async fn a_guarded_mutation_of_unknown_outcome_says_so(backend: Backend) {
