@@ -2,7 +2,7 @@
 //!
 //! A change is one transaction that writes the head, which everybody watches, the version,
 //! which nobody ever rewrites, and an entry of the audit ([`write`]). Large contents are in the
-//! head, but apart from the version ([`blob`]).
+//! head, but apart from the version (`blob`).
 
 mod blob;
 mod change;
