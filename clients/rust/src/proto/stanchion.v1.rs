@@ -3978,8 +3978,8 @@ pub struct LockContention {
     pub contended_count: i64,
 }
 /// Nobody is granted a lock for a while, because the session of its holder
-/// expired, or the claim of a `HoldLock` stream that was lost was not taken over;
-/// see `lock_delay` of `AcquireLock` and `HoldLock`.
+/// expired, or its `HoldLock` stream was lost and nobody took the claim over in
+/// time; see `lock_delay` of `AcquireLock` and `HoldLock`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LockDelay {
     /// Output only. Token of the claim that is gone. `ForceReleaseLock` with it ends
