@@ -45,10 +45,23 @@ pub struct Versions {
 // === impl Configs ===
 
 impl Configs {
-    /// Reads one version, and the revision at which it was there.
+    /// Reads one version, whether it is pinned, and the revision at which it was there.
     ///
     /// Errors: [`Error::NotFound`], [`Error::ContentLost`].
     pub async fn version(
+        &self,
+        path: &ConfigPath,
+        version: i64,
+        freshness: Freshness,
+    ) -> Result<(ConfigVersion, bool, Revision), Error> {
+        let (found, revision) = self.whole_version(path, version, freshness).await?;
+        let pins = self.core.keys.config_pins(path, version, version);
+        let (pinned, _) = self.pinned(pins, Some(revision)).await?;
+        Ok((found, !pinned.is_empty(), revision))
+    }
+
+    /// Reads one version with its content, wherever that is.
+    pub(super) async fn whole_version(
         &self,
         path: &ConfigPath,
         version: i64,
@@ -133,7 +146,7 @@ impl Configs {
             return Ok(answer);
         };
         let pins = self.core.keys.config_pins(path, oldest, newest);
-        let (pinned, _) = self.pinned(pins).await?;
+        let (pinned, _) = self.pinned(pins, Some(answer.revision)).await?;
         Ok(Versions { pinned, ..answer })
     }
 

@@ -13,14 +13,12 @@ use crate::{
         keyspace::ConfigPath,
         names::Label,
         records,
+        revise::ATTEMPTS,
     },
     store::{Compare, KeyRange, KeyValue, Operation as Step, RangeRequest, Revision, Txn},
 };
 
 use super::{Configs, history};
-
-/// How often others may get in between before a change gives up.
-const ROUNDS: usize = 8;
 
 /// That a version is pinned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,16 +74,19 @@ impl Configs {
             revision: 0,
         };
         let record = records::encode_config_pin(&pin);
-        for _ in 0..ROUNDS {
-            let (there, revision) = self.find_pin(path, *version).await?;
-            if let Some(there) = there {
+        for attempt in 0..ATTEMPTS {
+            self.core.make_way(attempt).await;
+            let pins = keys.config_pins(path, 1, i64::MAX);
+            let found = self.core.store.range(RangeRequest::new(pins.clone())).await;
+            let found = found.map_err(Error::Store)?;
+            let revision = found.revision;
+            if let Some(there) = found.kvs.iter().find(|kv| kv.key == key) {
+                let there = decode(there)?;
                 self.core.require(guard).await?;
                 return Ok((there, false, revision));
             }
             let limit = self.core.settings.max_pins;
-            let pins = keys.config_pins(path, 1, i64::MAX);
-            let (pinned, revision) = self.pinned(pins.clone()).await?;
-            if pinned.len() >= limit {
+            if found.kvs.len() >= limit {
                 self.core.require(guard).await?;
                 return Err(Error::TooManyPins {
                     name: path.path(),
@@ -137,7 +138,8 @@ impl Configs {
     pub async fn unpin(&self, pinning: &Pinning) -> Result<(bool, Revision), Error> {
         let Pinning { path, version, .. } = pinning;
         let guard = pinning.guard.as_ref();
-        for _ in 0..ROUNDS {
+        for attempt in 0..ATTEMPTS {
+            self.core.make_way(attempt).await;
             let (there, revision) = self.find_pin(path, *version).await?;
             let there = match there {
                 Some(there) if !pinning.validate_only => there,
@@ -162,7 +164,7 @@ impl Configs {
     }
 
     /// The pin of a version, if it has one, and the revision at which that was so.
-    pub async fn find_pin(
+    async fn find_pin(
         &self,
         path: &ConfigPath,
         version: i64,
@@ -174,10 +176,15 @@ impl Configs {
         Ok((pin, found.revision))
     }
 
-    /// The versions that have a pin in a range of pins, and the revision at which that was so.
-    pub(super) async fn pinned(&self, pins: KeyRange) -> Result<(BTreeSet<i64>, Revision), Error> {
+    /// The versions that have a pin in a range of pins, and the revision at which that was so. Read
+    /// from any member of the store that has come as far as `at_least`, or from a quorum.
+    pub(super) async fn pinned(
+        &self,
+        pins: KeyRange,
+        at_least: Option<Revision>,
+    ) -> Result<(BTreeSet<i64>, Revision), Error> {
         let request = RangeRequest::new(pins).keys_only();
-        let found = self.core.store.range(request).await.map_err(Error::Store)?;
+        let found = self.look_up(request, at_least).await?;
         let numbers = found.kvs.iter();
         let numbers = numbers.filter_map(|kv| self.core.keys.parse_config_version(&kv.key));
         Ok((numbers.collect(), found.revision))

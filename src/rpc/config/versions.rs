@@ -60,13 +60,11 @@ impl ConfigHandler {
             .configs
             .version(&path, request.version, freshness)
             .await;
-        let (version, revision) = found.map_err(status::of)?;
-        let pin = self.configs.find_pin(&path, request.version).await;
-        let (pin, _) = pin.map_err(status::of)?;
+        let (version, pinned, revision) = found.map_err(status::of)?;
         Ok(GetConfigVersionResponse {
             header: Some(self.context.header.at(revision)),
             version: Some(proto::ConfigVersion {
-                pinned: pin.is_some(),
+                pinned,
                 ..encode::config_version(&path, &version, true)
             }),
         })

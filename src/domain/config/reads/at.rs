@@ -33,14 +33,12 @@ impl Configs {
         moment: Moment,
         freshness: Freshness,
     ) -> Result<(ConfigVersion, Revision), Error> {
-        let view = self.core.cache.read(moment.included(freshness)).await?;
+        let mut view = self.core.cache.read(moment.included(freshness)).await?;
         if let Moment::Revision(wanted) = moment
             && wanted > view.revision
         {
-            let reached = view.revision;
-            return Err(Error::Behind(format!(
-                "revision {wanted} is still to come, the store is at {reached}"
-            )));
+            // The store has not come so far yet.
+            view = self.core.cache.read(Freshness::AtLeast(wanted)).await?;
         }
         let head = view.state.configs.get(path.path().as_bytes());
         let Some(current) = head.map(|head| head.current.clone()) else {
@@ -77,7 +75,12 @@ impl Configs {
             return Err(then(Resource::Config, path, moment));
         }
         let freshness = Freshness::AtLeast(view.revision);
-        self.version(path, low, freshness).await
+        let found = self.whole_version(path, low, freshness).await;
+        found.map_err(|error| match error {
+            // It was forgotten meanwhile.
+            Error::NotFound { .. } => then(Resource::ConfigHistory, path, moment),
+            error => error,
+        })
     }
 }
 

@@ -39,7 +39,7 @@ impl Configs {
                 break;
             };
             let pins = self.core.keys.config_pins(path, oldest, newest);
-            let (pinned, _) = self.pinned(pins).await?;
+            let (pinned, _) = self.pinned(pins, None).await?;
             numbers.retain(|number| !pinned.contains(number));
             let old = self.old(path, &numbers, excess.at_any_age).await?;
             if !self.forget_versions(head, excess, old).await? || old.len() < numbers.len() {

@@ -143,7 +143,7 @@ impl Configs {
         } else {
             Freshness::Cached
         };
-        let (source, _) = self.version(&entry.path, version, freshness).await?;
+        let (source, _) = self.whole_version(&entry.path, version, freshness).await?;
         match source.deleted {
             true => Err(history::missing(&entry.path, version)),
             false => Ok(source.body),
