@@ -85,6 +85,9 @@ async fn a_wait_without_a_change_ends_with_what_there_is(backend: Backend) {
     let answer = ask(server.configs(), wait("a", 1, moment)).await.unwrap();
     assert!(answer.unchanged && begun.elapsed() >= moment);
     assert_eq!(answer.config.unwrap().content, "1");
+    // It knows more than the store does after a loss of data.
+    let answer = ask(server.configs(), wait("a", 7, moment)).await.unwrap();
+    assert!(!answer.unchanged);
     let absent = ask(server.configs(), wait("b", 0, moment)).await;
     assert_status(&absent.unwrap_err(), Code::NotFound, "CONFIG_NOT_FOUND");
     server.stop().await;

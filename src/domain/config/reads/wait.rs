@@ -28,8 +28,8 @@ pub struct Wait {
 // === impl Configs ===
 
 impl Configs {
-    /// Reads an item once it says something that the caller does not know, or at the timeout: then
-    /// the answer is whether that is why.
+    /// Reads an item once it says something that the caller does not know, or at the timeout. Says
+    /// whether that is what the caller knows: after a loss of data it can be older, too.
     ///
     /// Errors: as [`Configs::get`], and [`Error::Draining`].
     pub async fn get_after(
@@ -43,9 +43,8 @@ impl Configs {
         if !wait.is_over(&view.state, path) {
             self.await_news(path, wait, view, deadline).await?;
         }
-        let view = self.core.cache.view()?;
-        let unchanged = !wait.is_over(&view.state, path);
-        let (head, view) = found(path, view)?;
+        let (head, view) = found(path, self.core.cache.view()?)?;
+        let unchanged = head.current.version == wait.after_version;
         Ok((head, view, unchanged))
     }
 
