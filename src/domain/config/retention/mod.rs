@@ -76,7 +76,14 @@ impl Retention {
             }
             // One that fails does not hold up those after it.
             self.after = Some(path);
-            self.configs.forget(&head, excess).await?;
+            match self.configs.forget(&head, excess).await {
+                Ok(()) => {}
+                Err(error @ Error::Store(_)) => return Err(error),
+                Err(error) => {
+                    let config = head.path.path();
+                    tracing::warn!(config, %error, "old versions of a config are kept for now");
+                }
+            }
         }
         if to_the_end {
             self.after = None;
