@@ -63,8 +63,8 @@ pub enum ErrorReason {
     /// `RESOURCE_EXHAUSTED`: the session carries as many items as it may (1 000).
     /// Open another session.
     SessionFull = 51,
-    /// `RESOURCE_EXHAUSTED`: the store is full and accepts only deletions. Stop
-    /// and call an operator.
+    /// `RESOURCE_EXHAUSTED`: the store is full and accepts only deletions. Those
+    /// of operators have no entry in the audit then. Stop and call an operator.
     StoreFull = 52,
     /// `RESOURCE_EXHAUSTED`: the store refuses work for the moment. Nothing was
     /// changed. Wait as `google.rpc.RetryInfo` says, then retry.
@@ -133,28 +133,20 @@ pub enum ErrorReason {
     /// was changed. Remove some, or have an operator raise the quota.
     QuotaExceeded = 103,
     /// `FAILED_PRECONDITION`: the service is not exported to the namespace of the
-    /// alias. Nothing was changed. Have `exported_to` of the service name it first.
+    /// alias. Nothing was changed. Have `exported_to` of the service name it
+    /// first.
     NotExported = 104,
-    /// `FAILED_PRECONDITION`: an alias would lead to an alias. Nothing was changed.
-    /// Name the service that has the instances.
+    /// `FAILED_PRECONDITION`: an alias would lead to an alias. Nothing was
+    /// changed. Name the service that has the instances.
     AliasChain = 105,
-    /// `FAILED_PRECONDITION`: the service is an alias, so that nobody would find an
-    /// instance registered under its name. Nothing was changed. Register it under
-    /// the name of the other service.
+    /// `FAILED_PRECONDITION`: the service is an alias, so that nobody would find
+    /// an instance registered under its name. Nothing was changed. Register it
+    /// under the name of the other service.
     ServiceIsAlias = 106,
-    /// `FAILED_PRECONDITION`: permits of a lock are claimed out of another total
-    /// than those who claim some already; `metadata` has their `total`. Nothing was
-    /// changed. Use their total, or wait until nobody claims the lock.
-    PermitsDiffer = 140,
-    /// `FAILED_PRECONDITION`: the same request claimed the lock in another mode,
-    /// other permits of it, or with another delay. Nothing was changed. Use another `request_id`.
-    ClaimDiffers = 141,
-    /// `RESOURCE_EXHAUSTED`: the reentrant owner acquired the lock as often as it
-    /// may without releasing it (64). Nothing was changed. Release some.
-    TooManyHolds = 142,
-    /// `ABORTED`: the same request came again, and its new stream, or call, has the
-    /// claim now. Nothing was lost. Stop following this stream.
-    HoldTakenOver = 143,
+    /// `ABORTED`: `expected_sha256` is not that of the current content; `metadata`
+    /// has `expected_sha256` and `current_sha256`, empty if there is no content.
+    /// Read again, then retry.
+    ChecksumMismatch = 120,
     /// `ABORTED`: configs of the release are not as expected; `metadata` has their
     /// `count`, and in `keys` the first ten, separated by blanks. Nothing was
     /// changed. Read them again, then retry.
@@ -166,16 +158,6 @@ pub enum ErrorReason {
     ReleaseNotFound = 123,
     /// `NOT_FOUND`: the config has no draft. Stop.
     ConfigDraftNotFound = 124,
-    /// `FAILED_PRECONDITION`: another candidate leads the election, and the caller
-    /// did not want to wait longer. Wait, then retry.
-    LedByAnother = 148,
-    /// `FAILED_PRECONDITION`: the session does not lead the election in that term.
-    /// Nothing was changed. Stop leading.
-    NotLeader = 149,
-    /// `ABORTED`: `expected_sha256` is not that of the current content; `metadata`
-    /// has `expected_sha256` and `current_sha256`, empty if there is no content.
-    /// Read again, then retry.
-    ChecksumMismatch = 120,
     /// `INVALID_ARGUMENT`: the content is not what its type says; `metadata` has
     /// the `key`, and `line` and `column`, from 1, and zero where there is none.
     /// Nothing was changed. Fix the content, or its type.
@@ -193,15 +175,36 @@ pub enum ErrorReason {
     /// `RESOURCE_EXHAUSTED`: the config has as many pinned versions as it may (100
     /// by default). Nothing was changed. Unpin some.
     TooManyPins = 132,
-    /// `FAILED_PRECONDITION`: nobody is granted the lock yet, because its holder
-    /// died and wanted it to be delayed, and the caller did not want to wait longer;
-    /// `metadata` has the `owner` that died. Wait, then retry.
-    LockDelayed = 150,
-    /// `FAILED_PRECONDITION`: what follows the noted place of the audit is not kept
-    /// any more; `metadata` says in `first` from which entry on it is. Verify
+    /// `FAILED_PRECONDITION`: what follows the noted place of the audit is not
+    /// kept any more; `metadata` says in `first` from which entry on it is. Verify
     /// without it, and note the place that is answered.
     AuditPruned = 136,
-    /// `NOT_FOUND`: what the config said at that moment is not kept any more. Stop.
+    /// `FAILED_PRECONDITION`: permits of a lock are claimed out of another total
+    /// than those who claim some already; `metadata` has their `total`. Nothing
+    /// was changed. Use their total, or wait until nobody claims the lock.
+    PermitsDiffer = 140,
+    /// `FAILED_PRECONDITION`: the same request claimed the lock in another mode,
+    /// other permits of it, or with another delay. Nothing was changed. Use
+    /// another `request_id`.
+    ClaimDiffers = 141,
+    /// `RESOURCE_EXHAUSTED`: the reentrant owner acquired the lock as often as it
+    /// may without releasing it (64). Nothing was changed. Release some.
+    TooManyHolds = 142,
+    /// `ABORTED`: the same request came again, and its new stream, or call, has
+    /// the claim now. Nothing was lost. Stop following this stream.
+    HoldTakenOver = 143,
+    /// `FAILED_PRECONDITION`: another candidate leads the election, and the caller
+    /// did not want to wait longer. Wait, then retry.
+    LedByAnother = 148,
+    /// `FAILED_PRECONDITION`: the session does not lead the election in that term.
+    /// Nothing was changed. Stop leading.
+    NotLeader = 149,
+    /// `FAILED_PRECONDITION`: nobody is granted the lock yet, because its holder
+    /// died and wanted it to be delayed, and the caller did not want to wait
+    /// longer; `metadata` has the `owner` that died. Wait, then retry.
+    LockDelayed = 150,
+    /// `NOT_FOUND`: what the config said at that moment is not kept any more.
+    /// Stop.
     ConfigHistoryPruned = 160,
     /// `FAILED_PRECONDITION`: the version is binary, or no UTF-8, so that it has no
     /// lines. Stop.
@@ -268,24 +271,24 @@ impl ErrorReason {
             Self::NotExported => "ERROR_REASON_NOT_EXPORTED",
             Self::AliasChain => "ERROR_REASON_ALIAS_CHAIN",
             Self::ServiceIsAlias => "ERROR_REASON_SERVICE_IS_ALIAS",
-            Self::PermitsDiffer => "ERROR_REASON_PERMITS_DIFFER",
-            Self::ClaimDiffers => "ERROR_REASON_CLAIM_DIFFERS",
-            Self::TooManyHolds => "ERROR_REASON_TOO_MANY_HOLDS",
-            Self::HoldTakenOver => "ERROR_REASON_HOLD_TAKEN_OVER",
+            Self::ChecksumMismatch => "ERROR_REASON_CHECKSUM_MISMATCH",
             Self::ConfigsChanged => "ERROR_REASON_CONFIGS_CHANGED",
             Self::ReleaseAlreadyExists => "ERROR_REASON_RELEASE_ALREADY_EXISTS",
             Self::ReleaseNotFound => "ERROR_REASON_RELEASE_NOT_FOUND",
             Self::ConfigDraftNotFound => "ERROR_REASON_CONFIG_DRAFT_NOT_FOUND",
-            Self::LedByAnother => "ERROR_REASON_LED_BY_ANOTHER",
-            Self::NotLeader => "ERROR_REASON_NOT_LEADER",
-            Self::ChecksumMismatch => "ERROR_REASON_CHECKSUM_MISMATCH",
             Self::ContentMalformed => "ERROR_REASON_CONTENT_MALFORMED",
             Self::SchemaViolated => "ERROR_REASON_SCHEMA_VIOLATED",
             Self::ConfigSchemaNotFound => "ERROR_REASON_CONFIG_SCHEMA_NOT_FOUND",
             Self::TooManySchemas => "ERROR_REASON_TOO_MANY_SCHEMAS",
             Self::TooManyPins => "ERROR_REASON_TOO_MANY_PINS",
-            Self::LockDelayed => "ERROR_REASON_LOCK_DELAYED",
             Self::AuditPruned => "ERROR_REASON_AUDIT_PRUNED",
+            Self::PermitsDiffer => "ERROR_REASON_PERMITS_DIFFER",
+            Self::ClaimDiffers => "ERROR_REASON_CLAIM_DIFFERS",
+            Self::TooManyHolds => "ERROR_REASON_TOO_MANY_HOLDS",
+            Self::HoldTakenOver => "ERROR_REASON_HOLD_TAKEN_OVER",
+            Self::LedByAnother => "ERROR_REASON_LED_BY_ANOTHER",
+            Self::NotLeader => "ERROR_REASON_NOT_LEADER",
+            Self::LockDelayed => "ERROR_REASON_LOCK_DELAYED",
             Self::ConfigHistoryPruned => "ERROR_REASON_CONFIG_HISTORY_PRUNED",
             Self::ConfigNotText => "ERROR_REASON_CONFIG_NOT_TEXT",
             Self::ContentLost => "ERROR_REASON_CONTENT_LOST",
@@ -340,24 +343,24 @@ impl ErrorReason {
             "ERROR_REASON_NOT_EXPORTED" => Some(Self::NotExported),
             "ERROR_REASON_ALIAS_CHAIN" => Some(Self::AliasChain),
             "ERROR_REASON_SERVICE_IS_ALIAS" => Some(Self::ServiceIsAlias),
-            "ERROR_REASON_PERMITS_DIFFER" => Some(Self::PermitsDiffer),
-            "ERROR_REASON_CLAIM_DIFFERS" => Some(Self::ClaimDiffers),
-            "ERROR_REASON_TOO_MANY_HOLDS" => Some(Self::TooManyHolds),
-            "ERROR_REASON_HOLD_TAKEN_OVER" => Some(Self::HoldTakenOver),
+            "ERROR_REASON_CHECKSUM_MISMATCH" => Some(Self::ChecksumMismatch),
             "ERROR_REASON_CONFIGS_CHANGED" => Some(Self::ConfigsChanged),
             "ERROR_REASON_RELEASE_ALREADY_EXISTS" => Some(Self::ReleaseAlreadyExists),
             "ERROR_REASON_RELEASE_NOT_FOUND" => Some(Self::ReleaseNotFound),
             "ERROR_REASON_CONFIG_DRAFT_NOT_FOUND" => Some(Self::ConfigDraftNotFound),
-            "ERROR_REASON_LED_BY_ANOTHER" => Some(Self::LedByAnother),
-            "ERROR_REASON_NOT_LEADER" => Some(Self::NotLeader),
-            "ERROR_REASON_CHECKSUM_MISMATCH" => Some(Self::ChecksumMismatch),
             "ERROR_REASON_CONTENT_MALFORMED" => Some(Self::ContentMalformed),
             "ERROR_REASON_SCHEMA_VIOLATED" => Some(Self::SchemaViolated),
             "ERROR_REASON_CONFIG_SCHEMA_NOT_FOUND" => Some(Self::ConfigSchemaNotFound),
             "ERROR_REASON_TOO_MANY_SCHEMAS" => Some(Self::TooManySchemas),
             "ERROR_REASON_TOO_MANY_PINS" => Some(Self::TooManyPins),
-            "ERROR_REASON_LOCK_DELAYED" => Some(Self::LockDelayed),
             "ERROR_REASON_AUDIT_PRUNED" => Some(Self::AuditPruned),
+            "ERROR_REASON_PERMITS_DIFFER" => Some(Self::PermitsDiffer),
+            "ERROR_REASON_CLAIM_DIFFERS" => Some(Self::ClaimDiffers),
+            "ERROR_REASON_TOO_MANY_HOLDS" => Some(Self::TooManyHolds),
+            "ERROR_REASON_HOLD_TAKEN_OVER" => Some(Self::HoldTakenOver),
+            "ERROR_REASON_LED_BY_ANOTHER" => Some(Self::LedByAnother),
+            "ERROR_REASON_NOT_LEADER" => Some(Self::NotLeader),
+            "ERROR_REASON_LOCK_DELAYED" => Some(Self::LockDelayed),
             "ERROR_REASON_CONFIG_HISTORY_PRUNED" => Some(Self::ConfigHistoryPruned),
             "ERROR_REASON_CONFIG_NOT_TEXT" => Some(Self::ConfigNotText),
             "ERROR_REASON_CONTENT_LOST" => Some(Self::ContentLost),
@@ -2648,8 +2651,8 @@ pub struct GetConfigResponse {
     /// since this answer is missed.
     #[prost(bytes = "bytes", tag = "3")]
     pub resume_token: ::prost::bytes::Bytes,
-    /// Output only. Whether a wait ended without a later version than that of the
-    /// request.
+    /// Output only. Whether a wait ended with the very version of the request. Not
+    /// so for an earlier one, which is what there is after the store lost data.
     #[prost(bool, tag = "4")]
     pub unchanged: bool,
 }
