@@ -23,10 +23,12 @@ const READ: usize = 8;
 // === impl Configs ===
 
 impl Configs {
-    /// Forgets versions that need not be kept, the oldest first, but no more than a pass may.
-    pub(super) async fn forget(&self, head: &ConfigHead, excess: Excess) -> Result<(), Error> {
+    /// Forgets versions that need not be kept, the oldest first, but no more than a pass may. Says
+    /// whether it has come to the end of them.
+    pub(super) async fn forget(&self, head: &ConfigHead, excess: Excess) -> Result<bool, Error> {
         let path = &head.path;
         let mut first = 1;
+        let mut done = false;
         for _ in 0..STEPS {
             let keys = self.core.keys.config_versions(path, first, excess.last);
             let request = RangeRequest::new(keys).limit(STEP).keys_only();
@@ -36,6 +38,7 @@ impl Configs {
             let mut numbers: Vec<i64> = numbers.collect();
             let Some((oldest, newest)) = numbers.first().copied().zip(numbers.last().copied())
             else {
+                done = true;
                 break;
             };
             let pins = self.core.keys.config_pins(path, oldest, newest);
@@ -43,17 +46,18 @@ impl Configs {
             numbers.retain(|number| !pinned.contains(number));
             let old = self.old(path, &numbers, excess.at_any_age).await?;
             if !self.forget_versions(head, excess, old).await? || old.len() < numbers.len() {
-                return Ok(());
+                return Ok(true);
             }
             first = newest + 1;
             if !found.more {
+                done = true;
                 break;
             }
         }
-        match excess.item {
-            true => self.forget_item(head).await,
-            false => Ok(()),
+        if excess.item {
+            self.forget_item(head).await?;
         }
+        Ok(done)
     }
 
     /// The first ones that are old enough, by what they say themselves or without being asked.

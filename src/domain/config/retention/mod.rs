@@ -21,6 +21,8 @@ use super::{ConfigHead, Configs};
 
 /// How many items a pass looks at in the store, at most. The next pass goes on after them.
 const ITEMS: usize = 1000;
+/// How long after a pass that left something to do the next one begins, at the latest.
+const SOON: Duration = Duration::from_secs(1);
 /// The piece of work that replicas rank for.
 const SUBJECT: &[u8] = b"config versions";
 
@@ -55,29 +57,37 @@ impl Retention {
 
     /// Forgets from time to time, until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
+        let interval = self.configs.core.settings.config_prune_interval;
+        let mut pause = interval;
         loop {
-            let core = &self.configs.core;
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = core.clock.sleep(core.settings.config_prune_interval) => {}
+                () = self.configs.core.clock.sleep(pause) => {}
             }
-            if let Err(error) = self.pass(&stop).await {
-                tracing::warn!(%error, "old versions of configs are kept for now");
-            }
+            pause = match self.pass(&stop).await {
+                Ok(true) => interval,
+                Ok(false) => interval.min(SOON),
+                Err(error) => {
+                    tracing::warn!(%error, "old versions of configs are kept for now");
+                    interval
+                }
+            };
         }
     }
 
-    async fn pass(&mut self, stop: &CancellationToken) -> Result<(), Error> {
+    /// Says whether nothing is left to do for now.
+    async fn pass(&mut self, stop: &CancellationToken) -> Result<bool, Error> {
         let due = self.due()?;
         let to_the_end = due.len() < ITEMS;
+        let mut done = to_the_end;
         for (path, head, excess) in due {
             if stop.is_cancelled() {
-                return Ok(());
+                return Ok(true);
             }
             // One that fails does not hold up those after it.
             self.after = Some(path);
             match self.configs.forget(&head, excess).await {
-                Ok(()) => {}
+                Ok(whole) => done &= whole,
                 Err(error @ Error::Store(_)) => return Err(error),
                 Err(error) => {
                     let config = head.path.path();
@@ -88,7 +98,7 @@ impl Retention {
         if to_the_end {
             self.after = None;
         }
-        Ok(())
+        Ok(done)
     }
 
     /// The next items that may have something to forget. None if it is another replica's turn.
