@@ -105,7 +105,9 @@ impl Namespaces {
             let txn = Txn::new()
                 .when(Compare::mod_revision(key.clone(), seen.mod_revision))
                 .when_all(nothing_in(&self.core.keys, namespace))
-                .then(Operation::delete(key));
+                .then(Operation::delete(key))
+                // When a schema was last put there, where none is any more.
+                .then(Operation::delete(self.core.keys.schema_change(namespace)));
             let deed = delete.deed(AuditOperation::DeleteNamespace, namespace);
             Ok(Step::Free(txn, self.core.deed(namespace, deed), ()))
         };
