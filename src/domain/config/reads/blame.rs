@@ -84,7 +84,7 @@ impl Configs {
             }
             let (number, freshness) = (search.last.prev_version, Freshness::AtLeast(revision));
             let older = match self.version(path, number, freshness).await {
-                Ok((older, _)) => older,
+                Ok((older, ..)) => older,
                 Err(Error::NotFound {
                     resource: Resource::ConfigVersion,
                     ..
