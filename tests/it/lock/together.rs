@@ -199,9 +199,19 @@ async fn the_same_request_gets_the_same_tokens_on_any_replica(backend: Backend) 
     let waiting = spawn_all(&one, all(&["0", "a"], &second, "r"));
     until_waiting(&other, "a", 1).await;
     let fork = lock(&other, "0").await.holder.unwrap().fencing_token;
-    one.stop().await;
-    waiting.await.unwrap().unwrap_err();
+    // It keeps the places of the call for a moment, and stops when that is over.
+    let stopping = tokio::spawn(one.stop());
+    let told = waiting.await.unwrap().unwrap_err();
+    assert_status(&told, Code::Unavailable, "DRAINING");
     let waiting = spawn_all(&other, all(&["0", "a"], &second, "r"));
+    eventually("the call to be taken up", || async {
+        let view = other.app().core.cache.view().unwrap();
+        let queue = view.state.locks.get(&b"default/a"[..])?;
+        let waiter = &queue.claims.values().nth(1)?.waiter;
+        (waiter.attempt == 2).then_some(())
+    })
+    .await;
+    stopping.await.unwrap();
     for held in &first.locks {
         release_token(&other, &held.lock, &session, held.fencing_token).await;
     }

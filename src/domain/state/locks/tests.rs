@@ -185,7 +185,8 @@ impl Model {
     }
 
     /// What was told is what is there, in the same order, and the lock is held by the first and by
-    /// whoever goes together with all before, unless locks are closed.
+    /// whoever goes together with all before, unless locks are closed. Nobody behind what a claim
+    /// left does.
     fn check(&self) {
         let looks = |claim: &Arc<Claim>| (claim.waiter.create_revision, claim.held);
         let told: Vec<_> = self.told.values().map(looks).collect();
@@ -201,8 +202,11 @@ impl Model {
         }
         let claims = queue.iter().flat_map(|queue| queue.claims.values());
         let modes: Vec<_> = claims.map(|claim| claim.waiter.mode).collect();
-        for (index, (_, held)) in there.iter().enumerate() {
-            let open = self.state.closed.is_none();
+        let left = queue.iter().flat_map(|queue| queue.orphans.values());
+        let left = left.filter(|delay| delay.era >= self.state.epoch.claims_from);
+        let delayed = left.map(|delay| delay.revision).min();
+        for (index, (revision, held)) in there.iter().enumerate() {
+            let open = self.state.closed.is_none() && delayed.is_none_or(|left| *revision < left);
             assert_eq!(*held, open && go_together(&modes[..=index]), "{modes:?}");
         }
         for claim in queue.iter().flat_map(|queue| queue.claims.values()) {
