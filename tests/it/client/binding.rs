@@ -118,7 +118,7 @@ async fn a_config_that_is_not_there_or_does_not_decode_is_refused_at_the_start(b
     };
     let error = start("shop/limits").await.unwrap_err();
     assert_eq!(error.reason(), ErrorReason::ConfigNotFound);
-    put(&client, ContentType::Json, "{").await;
+    put(&client, ContentType::Json, r#"{"a": "many"}"#).await;
     let error = start("shop/limits").await.unwrap_err();
     assert_eq!(error.code(), Code::FailedPrecondition);
     assert!(error.to_string().contains("version 1"), "{error}");
