@@ -35,9 +35,10 @@ impl Keyspace {
         KeyRange::prefix(self.at("history/piece/", &format!("{id}/")))
     }
 
-    /// That versions have their contents in a blob; `path` and `version` are those of one of them.
-    pub fn blob_use(&self, id: &BlobId, path: &ConfigPath, version: i64) -> Bytes {
-        let place = format!("{id}/{}//{version:016x}", path.path());
+    /// That versions have their contents in a blob; `path` and `version` are those of one of them,
+    /// and `call` names the transaction, because a key that begins anew counts from 1 again.
+    pub fn blob_use(&self, id: &BlobId, path: &ConfigPath, version: i64, call: u64) -> Bytes {
+        let place = format!("{id}/{}//{version:016x}.{call:016x}", path.path());
         self.at("history/use/", &place)
     }
 
@@ -66,7 +67,7 @@ mod tests {
         assert!(!keys.blob_pieces(&one).contains(&keys.blob_piece(&other, 0)));
         assert!(
             keys.blob_uses(&one)
-                .contains(&keys.blob_use(&one, &path, 7))
+                .contains(&keys.blob_use(&one, &path, 7, 1))
         );
         assert_eq!(keys.parse_blob(&keys.blob_piece(&one, 0)), None);
     }

@@ -61,8 +61,12 @@ pub(super) struct Pending {
 }
 
 /// Tells a place that its client is done with it, so that nobody keeps it. Clones are one.
-#[derive(Debug, Clone, Default)]
-pub struct LetGo(Arc<AtomicBool>);
+#[derive(Debug, Clone)]
+pub struct LetGo {
+    said: Arc<AtomicBool>,
+    /// Whether a client that goes without saying it has died, as far as a delay is concerned.
+    is_stream: bool,
+}
 
 /// A place that nobody waits at.
 #[derive(Debug, Clone)]
@@ -349,11 +353,11 @@ impl Drop for Pending {
                     Duration::ZERO
                 }
                 // Whoever does not come back has died: what is to delay the next one stays.
-                Some(_) => {
+                Some((let_go, _)) if let_go.is_stream => {
                     left.delayed = false;
                     self.keep
                 }
-                None => self.keep,
+                _ => self.keep,
             };
             left.arrival = (!left.written).then(|| now + keep + ARRIVAL);
             self.abandoned.leave(now + keep, left);
@@ -366,13 +370,30 @@ impl Drop for Pending {
 // === impl LetGo ===
 
 impl LetGo {
+    /// Of a client that holds the place by a stream.
+    pub(super) fn of_stream() -> Self {
+        Self::new(true)
+    }
+
+    /// Of a call that ends once it has its place.
+    pub(super) fn of_call() -> Self {
+        Self::new(false)
+    }
+
+    fn new(is_stream: bool) -> Self {
+        Self {
+            said: Arc::default(),
+            is_stream,
+        }
+    }
+
     /// The client is done.
     pub(super) fn say(&self) {
-        self.0.store(true, Ordering::Release);
+        self.said.store(true, Ordering::Release);
     }
 
     fn is_said(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.said.load(Ordering::Acquire)
     }
 }
 

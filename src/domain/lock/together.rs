@@ -105,7 +105,7 @@ impl Locks {
         mut claim: Acquire,
         taken: &[Taken],
     ) -> Result<Taken, Error> {
-        let let_go = LetGo::default();
+        let let_go = LetGo::of_call();
         claim.let_go = Some(let_go.clone());
         let (lock, session) = (claim.lock.clone(), claim.session);
         let delayed = claim.delay.is_some();
@@ -184,13 +184,17 @@ impl Locks {
 
 /// Why one is lost that the call has, as far as `view` shows it.
 fn lost(view: &View, taken: &[Taken]) -> Option<Error> {
-    let is_gone = |taken: &&Taken| {
+    // What a store that lost data since then has at the place is no proof, nor is its revision.
+    let other_epoch = |taken: &Taken| view.state.epoch.id != taken.ticket.spot.epoch;
+    let is_lost = |taken: &&Taken| {
         let place = &taken.ticket.spot.place;
-        view.revision >= place.create_revision
-            && standing(view, &taken.lock, place) == Standing::Gone
+        other_epoch(taken)
+            || view.revision >= place.create_revision
+                && !matches!(standing(view, &taken.lock, place), Standing::Held(_))
     };
-    taken
-        .iter()
-        .find(is_gone)
-        .map(|taken| gone(view, taken.session))
+    let lost = taken.iter().find(is_lost)?;
+    Some(match other_epoch(lost) {
+        true => Error::LocksClosed,
+        false => gone(view, lost.session),
+    })
 }

@@ -53,6 +53,9 @@ fn decode(request: AcquireLocksRequest, address: String) -> Result<AcquireAll, S
     }
     let session = v.session_id(&request.session_id);
     let request_id = v.request_id(&request.request_id);
+    if request.request_id.is_empty() {
+        v.add("request_id", "is required");
+    }
     let wait = match request.wait {
         None | Some(acquire_locks_request::Wait::NoWait(false)) => Wait::Forever,
         Some(acquire_locks_request::Wait::NoWait(true)) => Wait::No,

@@ -224,11 +224,21 @@ async fn a_call_that_breaks_off_gives_up_all_it_had(backend: Backend) {
     let server = backend.server().await;
     let (first, second) = (open(&server).await, open(&server).await);
     take(&server, "c", &first, "r").await;
-    let waiting = spawn_all(&server, all(&["a", "b", "c"], &second, "r"));
+    let delayed = AcquireLocksRequest {
+        lock_delay: Some(prost_types::Duration {
+            seconds: 60,
+            nanos: 0,
+        }),
+        ..all(&["a", "b", "c"], &second, "r")
+    };
+    let waiting = spawn_all(&server, delayed);
     until_waiting(&server, "c", 1).await;
     waiting.abort();
     until_free(&server, &["a", "b"]).await;
     until_waiting(&server, "c", 0).await;
+    // Its session lives, so that nobody is delayed.
+    let next = at_once(all(&["a", "b"], &first, "next"));
+    acquire_all(&server, next).await.unwrap();
     server.stop().await;
 }
 
@@ -319,6 +329,7 @@ async fn locks_that_make_no_sense_are_refused(backend: Backend) {
         (with_mode(77), "locks[1].mode"),
         (delayed, "lock_delay"),
         (all(&["a"], "", "r"), "session_id"),
+        (all(&["a"], &session, ""), "request_id"),
     ] {
         let refused = acquire_all(&server, request).await.unwrap_err();
         assert_invalid(&refused, field);

@@ -1766,8 +1766,8 @@ pub struct BlameConfigResponse {
     #[prost(message, repeated, tag = "4")]
     pub versions: ::prost::alloc::vec::Vec<ConfigVersion>,
     /// Output only. Whether lines of the oldest of `versions` may be older:
-    /// versions before it are not kept, or were too many to be read, which is more
-    /// than 100 or 16 MiB.
+    /// versions before it are not kept, cannot be read, or were too many to be
+    /// read, which is more than 100 or 16 MiB.
     #[prost(bool, tag = "5")]
     pub cut_off: bool,
 }
@@ -8002,9 +8002,10 @@ pub struct AcquireLocksRequest {
     /// lives.
     #[prost(string, tag = "3")]
     pub session_id: ::prost::alloc::string::String,
-    /// Optional. Name of this request, at most 128 bytes, best a UUID; identifies
+    /// Required. Name of this request, at most 128 bytes, best a UUID; identifies
     /// the owner of each lock within the session and makes the call safe to repeat.
-    /// Empty means that the session as such is the owner.
+    /// Not to be that of another request: a call that fails gives up all that its
+    /// request has.
     #[prost(string, tag = "4")]
     pub request_id: ::prost::alloc::string::String,
     /// Optional. What others see of the owner, such as host and purpose; at most

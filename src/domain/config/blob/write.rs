@@ -30,6 +30,8 @@ pub(in super::super) struct Apart {
     parts: Vec<Option<BlobPart>>,
     /// The revision since which the blob has been there; `None`: it is not needed to be.
     since: Option<Revision>,
+    /// Names the transaction among those that refer to the blob.
+    call: u64,
 }
 
 // === impl Configs ===
@@ -55,6 +57,8 @@ impl Configs {
             });
         }
         if !order.terms.validate_only {
+            // Nothing is left in the store by whoever may not write.
+            self.core.require(order.terms.guard.as_ref()).await?;
             apart.since = Some(self.core.keep_blob(&apart.blob).await?);
         }
         Ok(Some(apart))
@@ -139,6 +143,7 @@ impl Apart {
             parts: parts.collect(),
             blob: Blob { id, content: whole },
             since: None,
+            call: rand::random(),
         })
     }
 
@@ -169,7 +174,7 @@ impl Apart {
             .filter_map(|((entry, version), _)| Some((&entry.path, version.as_ref()?.version)))
             .collect();
         let (path, version) = *users.first()?;
-        let key = core.keys.blob_use(&self.blob.id, path, version);
+        let key = core.keys.blob_use(&self.blob.id, path, version, self.call);
         Some(Step::put(key, records::encode_blob_use(&users)))
     }
 }

@@ -70,7 +70,7 @@ impl Configs {
             (number, Some(known)) if known.version == number => known,
             (number, _) => {
                 let freshness = Freshness::AtLeast(revision);
-                self.version(path, number, freshness).await?.0
+                self.whole_version(path, number, freshness).await?.0
             }
         };
         let mut search = Search::new(path, target.clone())?;
@@ -83,12 +83,16 @@ impl Configs {
                 break;
             }
             let (number, freshness) = (search.last.prev_version, Freshness::AtLeast(revision));
-            let older = match self.version(path, number, freshness).await {
+            let older = match self.whole_version(path, number, freshness).await {
                 Ok((older, ..)) => older,
-                Err(Error::NotFound {
-                    resource: Resource::ConfigVersion,
-                    ..
-                }) => {
+                Err(
+                    Error::NotFound {
+                        resource: Resource::ConfigVersion,
+                        ..
+                    }
+                    | Error::ContentLost { .. }
+                    | Error::NewerFormat { .. },
+                ) => {
                     cut_off = true;
                     break;
                 }

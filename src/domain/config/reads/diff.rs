@@ -92,7 +92,7 @@ impl Configs {
             Some(current) if current.version == number => Ok(current.clone()),
             _ => {
                 let freshness = Freshness::AtLeast(view.revision);
-                let (version, ..) = self.version(path, number, freshness).await?;
+                let (version, _) = self.whole_version(path, number, freshness).await?;
                 Ok::<_, Error>(version)
             }
         };

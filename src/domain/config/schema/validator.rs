@@ -11,6 +11,10 @@ const HEAVIEST: u64 = 100_000;
 /// are found before the first one is told.
 const SEARCHED: u64 = 1_000_000;
 
+/// The most parts of a schema times values that a content is checked with: a second or so, in which
+/// the thread does nothing else.
+const CHECKED: u64 = 100_000_000;
+
 /// A schema that can be checked with.
 #[derive(Debug)]
 pub(super) struct Validator {
@@ -44,6 +48,11 @@ impl Validator {
             schema: validator,
             weight,
         })
+    }
+
+    /// Whether the value is small enough to be checked with so large a schema.
+    pub(super) fn bears(&self, value: &Value) -> bool {
+        size(value).saturating_mul(self.weight.parts) <= CHECKED
     }
 
     /// Whether a value satisfies the schema.

@@ -108,7 +108,7 @@ pub enum News {
 impl Locks {
     /// Claims a lock for as long as the holding lives. Nothing happens before it is asked for news.
     pub fn hold(&self, mut request: Acquire, is_lost: IsLost) -> Holding {
-        let let_go = LetGo::default();
+        let let_go = LetGo::of_stream();
         request.let_go = Some(let_go.clone());
         let identity = identity(request.reentrant.as_deref(), &request.request_id);
         let key = self

@@ -137,8 +137,7 @@ async fn a_lost_answer_writes_neither_blob_nor_version_twice(backend: Backend) {
     };
     let keys = &server.app().core.keys;
     assert_eq!(server.keys_in(keys.blob_pieces(&blob)).await.len(), 16);
-    let mark = keys.blob_use(&blob, &path("a"), 1);
-    assert_eq!(server.keys_in(keys.blob_uses(&blob)).await, [mark]);
+    assert_eq!(server.keys_in(keys.blob_uses(&blob)).await.len(), 1);
     assert_eq!(server.version("a", 1).await, content(1, MIB));
     server.stop().await;
 }
