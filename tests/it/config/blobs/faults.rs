@@ -14,7 +14,7 @@ use stanchion_client::proto::PutConfigRequest;
 use tokio::sync::oneshot;
 use tonic::Code;
 
-use super::{MIB, content, path};
+use super::{MIB, content};
 use crate::{
     config::{get, put},
     support::{
