@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use prost::Message;
 use stanchion_client::proto::{
-    GetConfigRequest, PutConfigRequest, PutConfigResponse, WatchConfigsRequest, WatchStart,
-    watch_configs_request, watch_start::Position,
+    ContentType, GetConfigRequest, PutConfigRequest, PutConfigResponse, WatchConfigsRequest,
+    WatchStart, watch_configs_request, watch_start::Position,
 };
 use tonic::{Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
 
@@ -104,6 +104,7 @@ impl Dialect {
                 let request = PutConfigRequest {
                     key: key.to_owned(),
                     content: value,
+                    content_type: ContentType::Binary.into(),
                     ..PutConfigRequest::default()
                 };
                 let path = "/stanchion.v1.ConfigService/PutConfig";

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use prost::Message;
 use stanchion_client::proto::{
-    BatchRegisterInstancesRequest, GetConfigRequest, Instance, ListInstancesRequest,
+    BatchRegisterInstancesRequest, ContentType, GetConfigRequest, Instance, ListInstancesRequest,
     ListInstancesResponse, Port, PutConfigRequest, RegisterInstanceRequest, WatchConfigsRequest,
     WatchConfigsResponse, batch_register_instances_request, register_instance_request,
     watch_configs_request, watch_configs_response,
@@ -164,6 +164,7 @@ impl Client for StanchionClient {
         let put = PutConfigRequest {
             key: CONFIG.to_owned(),
             content,
+            content_type: ContentType::Binary.into(),
             ..PutConfigRequest::default()
         };
         call(&mut self.connection, &unary(PUT, &put)).await?;
