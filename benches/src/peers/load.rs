@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::future::try_join_all;
 
-use super::{push::content, site::Client};
+use super::site::Client;
 use crate::{BenchError, histogram::Histogram};
 
 /// What programs can do over and over.
@@ -19,8 +19,6 @@ pub(super) enum Operation {
     Discover,
     /// See [`Client::register`].
     Register,
-    /// See [`Client::publish`].
-    Publish,
     /// See [`Client::lock`].
     Lock,
 }
@@ -28,27 +26,20 @@ pub(super) enum Operation {
 /// The programs, and what they have in common.
 pub(super) struct Load<C> {
     clients: Vec<C>,
-    /// The next instance to register or content to write: no two have the same.
+    /// The next instance to register: no two have the same.
     number: Cell<u64>,
-    content_bytes: usize,
     pub(super) latency: Histogram,
 }
 
 // === impl Operation ===
 
 impl Operation {
-    async fn run<C: Client>(
-        self,
-        client: &mut C,
-        number: &Cell<u64>,
-        content_bytes: usize,
-    ) -> Result<(), BenchError> {
+    async fn run<C: Client>(self, client: &mut C, number: &Cell<u64>) -> Result<(), BenchError> {
         let next = || number.replace(number.get() + 1);
         match self {
             Self::Get => client.get().await,
             Self::Discover => client.discover().await,
             Self::Register => client.register(next()).await,
-            Self::Publish => client.publish(content(next(), content_bytes)).await,
             Self::Lock => client.lock().await,
         }
     }
@@ -57,11 +48,10 @@ impl Operation {
 // === impl Load ===
 
 impl<C: Client> Load<C> {
-    pub(super) fn new(clients: Vec<C>, content_bytes: u32) -> Self {
+    pub(super) fn new(clients: Vec<C>) -> Self {
         Self {
             clients,
             number: Cell::new(0),
-            content_bytes: content_bytes as usize,
             latency: Histogram::new(),
         }
     }
@@ -75,7 +65,6 @@ impl<C: Client> Load<C> {
         self.latency.clear();
         let end = Instant::now() + duration;
         let (number, latency) = (&self.number, &self.latency);
-        let content_bytes = self.content_bytes;
         let programs = self.clients.iter_mut().map(|client| async move {
             let mut done = 0;
             loop {
@@ -83,7 +72,7 @@ impl<C: Client> Load<C> {
                 if begun >= end {
                     return Ok::<u64, BenchError>(done);
                 }
-                operation.run(client, number, content_bytes).await?;
+                operation.run(client, number).await?;
                 latency.record(begun.elapsed());
                 done += 1;
             }

@@ -42,10 +42,9 @@ struct Meter {
 
 /// The workloads with one operation, in the order in which they are measured. Registrations come
 /// last because they stay.
-const OPERATIONS: [(&str, Operation); 5] = [
+const OPERATIONS: [(&str, Operation); 4] = [
     ("get", Operation::Get),
     ("discover", Operation::Discover),
-    ("publish", Operation::Publish),
     ("lock", Operation::Lock),
     ("register", Operation::Register),
 ];
@@ -54,7 +53,7 @@ const OPERATIONS: [(&str, Operation); 5] = [
 const PUSH: &str = "push";
 
 /// All workloads, in the order of the report.
-pub(super) const WORKLOADS: [&str; 6] = ["get", "discover", "publish", "lock", "register", PUSH];
+pub(super) const WORKLOADS: [&str; 5] = ["get", "discover", "lock", "register", PUSH];
 
 /// Keeps each workload up for `warm_up`, then measures one after the other.
 pub(super) async fn measure<S: Site>(
@@ -63,7 +62,7 @@ pub(super) async fn measure<S: Site>(
     warm_up: Duration,
 ) -> Result<Vec<Sample>, BenchError> {
     let connect = |count: u32| try_join_all((0..count).map(|_| site.connect()));
-    let mut load = Load::new(connect(options.connections).await?, options.content_bytes);
+    let mut load = Load::new(connect(options.connections).await?);
     let mut push = Push::new(
         site.connect().await?,
         connect(options.listeners).await?,

@@ -115,7 +115,7 @@ impl Tally<'_> {
 }
 
 /// A content that begins with a number, such as when it was due to be written.
-pub(super) fn content(number: u64, length: usize) -> Bytes {
+fn content(number: u64, length: usize) -> Bytes {
     let mut content = BytesMut::with_capacity(length);
     content.put_u64(number);
     content.resize(length, b'.');
