@@ -185,6 +185,12 @@ impl Locks {
         })
     }
 
+    /// It did not give it up, and may yet lose it.
+    pub(super) fn staying(&self, claim: &Claim) {
+        let owned = Owned::Waiter(claim.lock.clone(), claim.waiter.key.clone());
+        self.sessions.staying(claim.waiter.session, owned);
+    }
+
     /// What a session gives up it does not lose.
     pub(super) fn leaving(&self, claim: &Claim) {
         let owned = Owned::Waiter(claim.lock.clone(), claim.waiter.key.clone());

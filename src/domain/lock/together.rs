@@ -47,6 +47,8 @@ struct Taken {
     delayed: bool,
     granted: Granted,
     ticket: Ticket,
+    /// Says that the place is given up.
+    let_go: LetGo,
 }
 
 // === impl Locks ===
@@ -75,16 +77,20 @@ impl Locks {
             let next = self.take_next(index, Acquire { wait, ..claim }, &taken);
             match next.await {
                 Ok(next) => taken.push(next),
-                // The same request goes on elsewhere, or asks what became of it: its places are kept.
-                Err(error @ (Error::Draining | Error::CommitUnknown(_))) => return Err(error),
+                // Its places are kept for a moment.
+                Err(error) if goes_on(&error) => return Err(error),
                 Err(error) => return Err(self.give_back(taken, error).await),
             }
         }
         let seen = taken.iter().map(|taken| taken.granted.revision).max();
         let revision = seen.unwrap_or_default();
         let limit = self.core.settings.read_your_writes;
-        self.core.cache.reached(revision, limit).await;
-        if let Some(error) = lost(&self.core.cache.view()?, &taken) {
+        let view = match self.core.cache.reached(revision, limit).await {
+            true => self.core.cache.view().map_err(Error::from),
+            false => self.look_anew().await,
+        };
+        let lost = view.map(|view| lost(&view, &taken));
+        if let Some(error) = lost.unwrap_or_else(Some) {
             return Err(self.give_back(taken, error).await);
         }
         taken.sort_by_key(|taken| taken.index);
@@ -127,6 +133,7 @@ impl Locks {
             delayed,
             granted,
             ticket,
+            let_go,
         })
     }
 
@@ -149,36 +156,52 @@ impl Locks {
         }
     }
 
-    /// Gives up what the call has, all of it at one revision, and passes on why.
+    /// Gives up what the call has, all of it at one revision, and passes on why. What is not given
+    /// up by that, because somebody added to it or the store does not answer, goes one by one.
     async fn give_back(&self, taken: Vec<Taken>, why: Error) -> Error {
         if taken.is_empty() {
             return why;
         }
+        let mine = |taken: Taken| Some((taken.ticket.pending.is_mine()?, taken));
+        let taken: Vec<_> = taken.into_iter().filter_map(mine).collect();
         let mut txn = Txn::new();
-        for taken in &taken {
+        for (mine, taken) in &taken {
             self.leaving(&taken.granted.claim);
-            let Some(mine) = taken.ticket.pending.is_mine() else {
-                continue;
-            };
             let place = &taken.ticket.spot.place.key;
             let steps = delay::remove(&self.core.keys, place, taken.delayed);
-            txn = txn.then(Operation::Txn(Txn::new().when(mine).then_all(steps)));
+            let given_up = Txn::new().when(mine.clone()).then_all(steps);
+            txn = txn.then(Operation::Txn(given_up));
         }
-        match self.core.commit(None, txn).await {
-            Ok(response) => {
-                for (taken, response) in taken.into_iter().zip(&response.responses) {
-                    // What another call of the request took up, or somebody added to, is given up
-                    // like the place of a call that broke off.
-                    if matches!(response, OperationResponse::Txn(inner) if inner.succeeded) {
-                        taken.ticket.pending.settled();
-                    }
-                }
-            }
-            Err(error) => {
+        let given_up = self.core.commit(None, txn).await;
+        let given_up = given_up.map_or_else(
+            |error| {
                 tracing::debug!(%error, "locks of a call that failed are given up later");
+                Vec::new()
+            },
+            |response| response.responses,
+        );
+        let mut given_up = given_up.into_iter();
+        for (_, taken) in taken {
+            match given_up.next() {
+                Some(OperationResponse::Txn(inner)) if inner.succeeded => {
+                    taken.ticket.pending.settled();
+                }
+                _ => {
+                    self.staying(&taken.granted.claim);
+                    taken.let_go.say();
+                }
             }
         }
         why
+    }
+}
+
+/// Whether the same request goes on elsewhere, or asks again what became of it.
+fn goes_on(error: &Error) -> bool {
+    match error {
+        Error::Draining | Error::CommitUnknown(_) | Error::NotReady | Error::Behind(_) => true,
+        Error::Store(error) => error.is_transient(),
+        _ => false,
     }
 }
 

@@ -96,8 +96,15 @@ impl Place {
         };
         // A program that was stopped finds answers from when its session still lived.
         let answer = match answer {
-            Ok(_) if !self.session.is_valid() && !self.session.outlives_now().await => {
-                Err(Error::session_lost())
+            Ok(_) if !self.session.is_valid() => {
+                // Without any proof for so long it has ended, as far as anybody can tell here. The
+                // drop gives the place up all the same.
+                let proof = tokio::time::timeout(self.session.ttl(), self.session.outlives_now());
+                match proof.await {
+                    Ok(true) => answer,
+                    Ok(false) => Err(Error::session_lost()),
+                    Err(_) => return Err(Error::session_lost()),
+                }
             }
             answer => answer,
         };

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -13,7 +12,7 @@ use crate::{
 
 use super::BlobId;
 
-/// How many blobs are looked at in one go; the next go on where those ended.
+/// How many blobs are listed at a time.
 const BLOBS: usize = 500;
 /// How many marks of one blob are looked at in one go.
 const MARKS: usize = 100;
@@ -23,8 +22,6 @@ const SUBJECT: &[u8] = b"blobs";
 /// Looks for blobs that nobody needs.
 pub struct BlobSweep {
     core: Arc<Core>,
-    /// Where the last go ended; `None`: at the end.
-    ended: Option<Bytes>,
 }
 
 // === impl BlobSweep ===
@@ -32,11 +29,11 @@ pub struct BlobSweep {
 impl BlobSweep {
     /// The sweep of the store that `core` works with.
     pub fn new(core: Arc<Core>) -> Self {
-        Self { core, ended: None }
+        Self { core }
     }
 
     /// Sweeps from time to time, until told to stop.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -48,33 +45,30 @@ impl BlobSweep {
         }
     }
 
-    async fn step(&mut self, stop: &CancellationToken) -> Result<(), Error> {
+    async fn step(&self, stop: &CancellationToken) -> Result<(), Error> {
         let view = self.core.cache.view()?;
         if replica::rank(&self.core.replica, view.state.replicas.keys(), SUBJECT) > 0 {
             return Ok(());
         }
         let mut keys = self.core.keys.blobs();
-        if let Some(ended) = self.ended.take() {
-            keys.start = [&ended[..], b"\0"].concat().into();
-        }
-        let request = RangeRequest::new(keys).limit(BLOBS);
-        let found = self.core.store.range(request).await.map_err(Error::Store)?;
-        for kv in &found.kvs {
-            if stop.is_cancelled() {
-                return Ok(());
+        loop {
+            let request = RangeRequest::new(keys.clone()).limit(BLOBS);
+            let found = self.core.store.range(request).await.map_err(Error::Store)?;
+            for kv in &found.kvs {
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+                // Others go on: it may be this one that is damaged.
+                if let Err(error) = self.core.sweep_blob(kv).await {
+                    let key = String::from_utf8_lossy(&kv.key);
+                    tracing::warn!(%key, %error, "contents are kept for now, needed or not");
+                }
             }
-            // Others go on: it may be this one that is damaged.
-            if let Err(error) = self.core.sweep_blob(kv).await {
-                let key = String::from_utf8_lossy(&kv.key);
-                tracing::warn!(%key, %error, "contents are kept for now, needed or not");
+            match found.kvs.last() {
+                Some(last) if found.more => keys.start = [&last.key[..], b"\0"].concat().into(),
+                _ => return Ok(()),
             }
         }
-        self.ended = found
-            .kvs
-            .last()
-            .filter(|_| found.more)
-            .map(|kv| kv.key.clone());
-        Ok(())
     }
 }
 

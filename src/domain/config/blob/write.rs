@@ -22,6 +22,8 @@ const INLINE: usize = 64 * 1024;
 /// The most content that the versions of one transaction have in themselves. Twice as much, with
 /// names and notes, fits into it well.
 const INLINE_TOGETHER: usize = 256 * 1024;
+/// The same while there is a replica that knows no blobs: what just fits.
+const INLINE_AT_MOST: usize = 512 * 1024;
 
 /// The contents of a transaction, kept apart from its versions.
 pub(in super::super) struct Apart {
@@ -51,6 +53,9 @@ impl Configs {
         let view = self.core.cache.view()?;
         let mut replicas = view.state.replicas.values();
         if let Some(old) = replicas.find(|replica| replica.supported_format < records::NEWEST) {
+            if apart.blob.content.len() <= INLINE_AT_MOST {
+                return Ok(None);
+            }
             return Err(Error::ReplicaTooOld {
                 replica: old.address.clone(),
                 version: old.version.clone(),

@@ -2,11 +2,16 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use stanchion::{
     clock::ManualClock,
+    domain::{
+        config::{Blob, BlobId},
+        records,
+    },
     store::{Operation, Txn},
 };
 
@@ -28,6 +33,7 @@ on_both_stores! {
     a_blob_goes_with_the_last_of_its_versions,
     a_blob_in_use_stays_however_old_it_is,
     blobs_go_from_a_full_store_too,
+    one_sweep_takes_all_that_nobody_needs,
     a_sweep_that_meets_a_write_takes_nothing_in_use,
 }
 
@@ -87,6 +93,36 @@ impl Server {
         let txn = Txn::new().then(Operation::Delete(keys));
         core.store.txn(txn).await.unwrap();
     }
+}
+
+async fn one_sweep_takes_all_that_nobody_needs(backend: Backend) {
+    /// More than are listed at a time.
+    const BLOBS: u16 = 600;
+    let hand = Hand::over(&backend).await;
+    let (server, clock) = with_clock(&backend, &hand).await;
+    let keys = &server.app().core.keys;
+    let written = |number: u16| {
+        let content = Bytes::copy_from_slice(&number.to_be_bytes());
+        let id = BlobId::of(&content);
+        let blob = Blob { id, content };
+        let record = records::encode_blob(&blob, SystemTime::UNIX_EPOCH);
+        Operation::put(keys.blob(&id), record)
+    };
+    for some in (0..BLOBS).collect::<Vec<_>>().chunks(100) {
+        let blobs = some.iter().copied().map(written);
+        server.write(Txn::new().then_all(blobs)).await;
+    }
+    assert_eq!(server.blobs().await.len(), usize::from(BLOBS));
+    eventually("a sweep to begin", async || {
+        clock.advance(Duration::from_secs(600));
+        (server.blobs().await.len() < usize::from(BLOBS)).then_some(())
+    })
+    .await;
+    eventually("all of them to be gone", async || {
+        server.blobs().await.is_empty().then_some(())
+    })
+    .await;
+    server.stop().await;
 }
 
 async fn a_blob_of_a_write_that_was_broken_off_goes_after_an_hour(backend: Backend) {

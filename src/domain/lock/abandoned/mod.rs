@@ -1,10 +1,12 @@
 //! Places of calls that broke off: kept for a moment, then given up.
 
+mod pending;
+
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -15,18 +17,20 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{
-        Core, error::Error, keyspace::QueuePath, records, session::Sessions, session_id::SessionId,
-        state::Owned,
-    },
-    store::{self, Compare, KeyRange, KeyValue, Operation, Relation, Target, Txn, TxnResponse},
+    domain::{Core, error::Error, keyspace::QueuePath, records, session::Sessions},
+    store::{self, Compare, KeyRange, Operation, Relation, Target, Txn, TxnResponse},
 };
 
+use self::pending::GivenUp;
 use super::{
-    Acquire, Claim, Waiter, delay,
+    Claim, delay,
     reentrant::{self, Hold},
     release::find_key,
 };
+
+pub use self::pending::LetGo;
+
+pub(super) use self::pending::Pending;
 
 /// How many deletions are under way at the same time.
 const PARALLEL: usize = 16;
@@ -50,24 +54,6 @@ pub(super) struct Abandoned {
     open: AtomicUsize,
 }
 
-/// What a call leaves behind if it is dropped: its place is given up later, unless another call
-/// of the same request takes it up.
-pub(super) struct Pending {
-    abandoned: Arc<Abandoned>,
-    left: Option<Left>,
-    keep: Duration,
-    /// Of a client that may say that it is done.
-    let_go: Option<(LetGo, GivenUp)>,
-}
-
-/// Tells a place that its client is done with it, so that nobody keeps it. Clones are one.
-#[derive(Debug, Clone)]
-pub struct LetGo {
-    said: Arc<AtomicBool>,
-    /// Whether a client that goes without saying it has died, as far as a delay is concerned.
-    is_stream: bool,
-}
-
 /// A place that nobody waits at.
 #[derive(Debug, Clone)]
 struct Left {
@@ -84,17 +70,6 @@ struct Left {
     hold: Option<(QueuePath, u64)>,
     /// Its client gave it up, and must not be told that it lost it.
     given_up: Option<GivenUp>,
-}
-
-/// Who gives up which place.
-#[derive(Debug, Clone)]
-struct GivenUp {
-    session: SessionId,
-    lock: QueuePath,
-    /// Names the call, which may not have the place any more.
-    call: u64,
-    /// How often the place had been taken up when this call had it.
-    attempt: i64,
 }
 
 // === impl Abandoned ===
@@ -262,146 +237,6 @@ impl Abandoned {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(Instant, u64), Left>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Pending ===
-
-impl Pending {
-    /// A call that is about to write `value` at `key`; should it break off, its place is kept for
-    /// `keep`.
-    pub(super) fn new(
-        abandoned: &Arc<Abandoned>,
-        key: Bytes,
-        value: Bytes,
-        keep: Duration,
-    ) -> Self {
-        abandoned.open.fetch_add(1, Ordering::AcqRel);
-        Self {
-            abandoned: abandoned.clone(),
-            left: Some(Left {
-                key,
-                value,
-                written: false,
-                arrival: None,
-                delayed: false,
-                hold: None,
-                given_up: None,
-            }),
-            keep,
-            let_go: None,
-        }
-    }
-
-    /// Goes when the request's client lets go; and leaves of the place only what its call has of it,
-    /// if its owner is reentrant.
-    pub(super) fn belongs_to(&mut self, request: &Acquire, waiter: &Waiter) {
-        self.let_go = request.let_go.clone().map(|let_go| {
-            let given_up = GivenUp {
-                session: request.session,
-                lock: request.lock.clone(),
-                call: waiter.call,
-                attempt: waiter.attempt,
-            };
-            (let_go, given_up)
-        });
-        if let Some(left) = &mut self.left {
-            left.delayed = request.delay.is_some();
-        }
-        if let Some(left) = self.left.as_mut().filter(|_| request.reentrant.is_some()) {
-            left.hold = Some((request.lock.clone(), waiter.call));
-        }
-    }
-
-    /// The name of the call, if it holds the place only together with others.
-    pub(super) fn hold(&self) -> Option<u64> {
-        let (_, call) = self.left.as_ref()?.hold.as_ref()?;
-        Some(*call)
-    }
-
-    /// The write was answered.
-    pub(super) fn written(&mut self) {
-        if let Some(left) = &mut self.left {
-            left.written = true;
-        }
-    }
-
-    /// There is nothing to give up: the call has its answer, or the place is not there.
-    pub(super) fn settled(mut self) {
-        self.left = None;
-    }
-
-    /// The condition that the place is there as this call wrote it.
-    pub(super) fn is_mine(&self) -> Option<Compare> {
-        self.left.as_ref().map(|left| wrote(&left.key, &left.value))
-    }
-
-    /// Whether what is there is still the call's, though somebody may have added to it.
-    pub(super) fn made(&self, found: &KeyValue) -> bool {
-        let left = self.left.as_ref();
-        left.is_some_and(|left| records::same_call(&found.value, &left.value))
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if let Some(mut left) = self.left.take() {
-            let now = self.abandoned.core.clock.now();
-            let keep = match self.let_go.take() {
-                Some((let_go, given_up)) if let_go.is_said() => {
-                    left.given_up = Some(given_up);
-                    Duration::ZERO
-                }
-                // Whoever does not come back has died: what is to delay the next one stays.
-                Some((let_go, _)) if let_go.is_stream => {
-                    left.delayed = false;
-                    self.keep
-                }
-                _ => self.keep,
-            };
-            left.arrival = (!left.written).then(|| now + keep + ARRIVAL);
-            self.abandoned.leave(now + keep, left);
-        }
-        self.abandoned.open.fetch_sub(1, Ordering::AcqRel);
-        self.abandoned.changed.notify_one();
-    }
-}
-
-// === impl LetGo ===
-
-impl LetGo {
-    /// Of a client that holds the place by a stream.
-    pub(super) fn of_stream() -> Self {
-        Self::new(true)
-    }
-
-    /// Of a call that ends once it has its place.
-    pub(super) fn of_call() -> Self {
-        Self::new(false)
-    }
-
-    fn new(is_stream: bool) -> Self {
-        Self {
-            said: Arc::default(),
-            is_stream,
-        }
-    }
-
-    /// The client is done.
-    pub(super) fn say(&self) {
-        self.said.store(true, Ordering::Release);
-    }
-
-    fn is_said(&self) -> bool {
-        self.said.load(Ordering::Acquire)
-    }
-}
-
-// === impl GivenUp ===
-
-impl GivenUp {
-    fn owned(&self, key: &Bytes) -> Owned {
-        Owned::Waiter(self.lock.clone(), key.clone())
     }
 }
 
