@@ -91,6 +91,23 @@ impl Caller {
         self.call_with(patience, || request.clone(), method).await
     }
 
+    /// How long a call goes on that may wait at the server for `timeout`, or for ever, from now; and
+    /// until when the server is to wait.
+    pub(crate) fn patience(&self, timeout: Option<Duration>) -> (Patience, Option<Instant>) {
+        // Longer than the clock can count is for ever.
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let patience = Patience {
+            // The server ends the wait; the rest is for the way there and back.
+            deadline: until.and_then(|until| until.checked_add(self.options.call_timeout)),
+            waits_until: until,
+            attempts: match timeout {
+                Some(timeout) if timeout.is_zero() => self.options.attempts,
+                _ => u32::MAX,
+            },
+        };
+        (patience, until)
+    }
+
     /// How often a call is tried: at each endpoint at least once.
     pub(crate) fn attempts(&self) -> u32 {
         self.options.attempts.max(self.endpoints.len() as u32)

@@ -141,7 +141,7 @@ impl Election {
             wait: None,
         };
         let caller = place.caller.clone();
-        let (patience, until) = queue::patience(&caller, timeout);
+        let (patience, until) = caller.patience(timeout);
         // Repeats the same request, wherever it is answered, until the wait is over.
         let request = || {
             let mut request = request.clone();

@@ -120,6 +120,9 @@ async fn a_wait_goes_on_at_another_replica_when_the_first_one_drains(backend: Ba
     assert_eq!(answer.config.unwrap().content, "2");
     let answer = configs.get_after("shop/limit", 2, Duration::from_millis(20));
     assert!(soon("the timeout", answer).await.unwrap().unchanged);
+    // Longer than any clock counts.
+    let answer = configs.get_after("shop/limit", 1, Duration::MAX);
+    assert!(!soon("the change", answer).await.unwrap().unchanged);
 }
 
 async fn several_configs_and_former_ones_are_read(backend: Backend) {

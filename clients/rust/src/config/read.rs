@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::{
-    call::Patience,
+    duration::to_wire,
     error::{Error, Result},
     proto::{
         BatchGetConfigsRequest, BatchGetConfigsResponse, Config, ConfigVersion, ConfigWait,
@@ -49,30 +49,28 @@ impl Configs {
         timeout: Duration,
     ) -> Result<GetConfigResponse> {
         let caller = self.client.caller();
-        let end = Instant::now() + timeout;
+        // Longer than the clock can count is for ever.
+        let end = Instant::now().checked_add(timeout);
         loop {
-            let until = end.min(Instant::now() + MAX_WAIT);
+            let left = end.map_or(MAX_WAIT, |end| {
+                end.saturating_duration_since(Instant::now())
+            });
+            let (patience, until) = caller.patience(Some(left.clamp(MIN_WAIT, MAX_WAIT)));
             let request = || GetConfigRequest {
                 namespace: self.client.namespace().into(),
                 key: key.into(),
                 wait: Some(ConfigWait {
                     after_version,
-                    timeout: until
-                        .saturating_duration_since(Instant::now())
-                        .max(MIN_WAIT)
-                        .try_into()
-                        .ok(),
+                    timeout: until.map(|until| {
+                        let left = until.saturating_duration_since(Instant::now());
+                        to_wire(left.max(MIN_WAIT))
+                    }),
                 }),
                 ..Default::default()
             };
-            let patience = Patience {
-                deadline: Some(until + caller.options.call_timeout),
-                waits_until: Some(until),
-                attempts: u32::MAX,
-            };
             let answer = caller.call_with(patience, request, ConfigServiceClient::get_config);
             let answer = answer.await?;
-            if !answer.unchanged || Instant::now() >= end {
+            if !answer.unchanged || end.is_some_and(|end| Instant::now() >= end) {
                 return Ok(answer);
             }
         }

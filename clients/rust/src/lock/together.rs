@@ -14,7 +14,7 @@ use crate::{
         AcquireLocksRequest, Guard, LockMode, LockWanted, acquire_locks_request::Wait,
         lock_service_client::LockServiceClient,
     },
-    queue::{self, Held, Place},
+    queue::{Held, Place},
     session::Session,
 };
 
@@ -142,7 +142,7 @@ impl LocksRequest {
             wait: None,
         };
         let caller = first.caller.clone();
-        let (patience, until) = queue::patience(&caller, timeout);
+        let (patience, until) = caller.patience(timeout);
         let request = || {
             let mut request = request.clone();
             request.wait =
