@@ -164,13 +164,9 @@ fn link(fields: &mut Violations, wire: &AuditPosition) -> Option<Link> {
     if wire.number < 0 {
         fields.add("noted.number", "must not be negative");
     }
-    let bytes = page::unhex(&wire.hash).and_then(|bytes| Hash::try_from(bytes).ok());
-    if bytes.is_none() {
-        fields.add("noted.hash", "must be 64 lower-case hexadecimal digits");
-    }
     Some(Link {
         number: wire.number,
-        hash: bytes?,
+        hash: fields.sha256("noted.hash", &wire.hash)?,
     })
 }
 

@@ -16,7 +16,7 @@ use crate::{
         session_id::SessionId,
         watch::{Freshness, Start, Token},
     },
-    rpc::{Peer, status},
+    rpc::{Peer, page, status},
 };
 
 /// How many entries a page has when the request does not say.
@@ -137,6 +137,15 @@ impl Violations {
             self.add("expected_revision", format!("must be at least {least}"));
         }
         revision
+    }
+
+    /// A SHA-256 in hexadecimal digits.
+    pub fn sha256(&mut self, field: &str, text: &str) -> Option<[u8; 32]> {
+        let sum = page::unhex(text).and_then(|bytes| bytes.try_into().ok());
+        if sum.is_none() {
+            self.add(field, "must be 64 lower-case hexadecimal digits");
+        }
+        sum
     }
 
     /// A bounded map of texts.

@@ -150,14 +150,19 @@ pub fn resumable<S: Selection<StateProjection>>(
     })
 }
 
-/// Reads what [`hex`] wrote.
+/// Reads what [`hex`] wrote, and nothing else.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.is_ascii() {
+    if !text.len().is_multiple_of(2) {
         return None;
     }
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| Some(digit(pair[0])? * 16 + digit(pair[1])?))
         .collect()
 }
 
@@ -173,5 +178,13 @@ mod tests {
         assert!(after("zz", 7).is_err());
         assert!(after("é", 7).is_err());
         assert_eq!(after("", 7).unwrap(), None);
+    }
+
+    #[test]
+    fn only_lower_case_hexadecimal_digits_are_read() {
+        assert_eq!(unhex(&hex(&[0, 0x0f, 0xa9])), Some(vec![0, 0x0f, 0xa9]));
+        for bad in ["+f", "-0", "0F", " 1", "f", "0g"] {
+            assert_eq!(unhex(bad), None, "{bad}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         keyspace::ConfigPath,
         names::ConfigKey,
     },
-    rpc::{convert::Violations, page},
+    rpc::convert::Violations,
 };
 
 /// The longest description, in bytes.
@@ -93,16 +93,10 @@ pub(super) fn expected_version(
 
 /// A SHA-256 in hexadecimal digits; nothing means none.
 pub(super) fn checksum(fields: &mut Violations, field: &str, text: &str) -> Option<[u8; 32]> {
-    if text.is_empty() {
-        return None;
+    match text {
+        "" => None,
+        text => fields.sha256(field, text),
     }
-    let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
-    let bytes = page::unhex(text).filter(|_| lower);
-    let checksum = bytes.and_then(|bytes| bytes.try_into().ok());
-    if checksum.is_none() {
-        fields.add(field, "must be 64 lower-case hexadecimal digits");
-    }
-    checksum
 }
 
 pub(super) fn path(fields: &mut Violations, namespace: &str, key: &str) -> Option<ConfigPath> {
