@@ -327,6 +327,8 @@ async fn several_locks_are_held_together_until_one_is_lost(backend: Backend) {
     // One that is shared cannot be delayed: nothing is left behind of what is refused.
     let refused = request.clone().acquire().await.unwrap_err();
     assert_eq!(refused.reason(), ErrorReason::InvalidArgument);
+    let refused = one.lock_all([""; 0]).acquire().await.unwrap_err();
+    assert_eq!(refused.reason(), ErrorReason::InvalidArgument);
     let request = one.lock_all(["job", "db"]).shared("index").owner("worker");
     let held = request.acquire().await.unwrap();
     assert!(held.is_held() && held.locks().len() == 3);

@@ -127,7 +127,7 @@ impl LocksRequest {
             .collect();
         let mut places = Place::together(&self.client, self.session, names).await?;
         let Some(first) = places.first_mut() else {
-            return Err(Error::contract("locks"));
+            return Err(Error::invalid("locks", "must name at least one"));
         };
         let events: Vec<_> = self.locks.iter().map(|_| first.session.events()).collect();
         let request = AcquireLocksRequest {
