@@ -1,4 +1,5 @@
-//! `config …`: one file for reading, one for changing, one for following.
+//! `config …`: one file for each command; `changes`, `item`, `show`, `folder`, `plan` are what they
+//! share.
 
 mod at;
 mod blame;
@@ -12,10 +13,10 @@ mod folder;
 mod get;
 mod import;
 mod item;
+mod list;
 mod pin;
 mod plan;
 mod react;
-mod read;
 mod release;
 mod schema;
 mod show;
@@ -34,9 +35,9 @@ pub(crate) enum Config {
     At(at::At),
     Put(change::Put),
     Edit(edit::Edit),
-    List(read::List),
+    List(list::List),
     Watch(watch::Watch),
-    History(read::History),
+    History(list::History),
     Diff(diff::Diff),
     Blame(blame::Blame),
     Rollback(change::Rollback),

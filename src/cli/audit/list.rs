@@ -1,6 +1,6 @@
 //! `audit list`: the entries, newest first.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -48,13 +48,13 @@ pub(crate) struct List {
     #[arg(long, value_enum, value_name = "CHANGE")]
     operation: Vec<Change>,
 
-    /// Only changes of so long ago or less
-    #[arg(long, value_parser = parse::duration, value_name = "DURATION")]
-    since: Option<Duration>,
+    /// Only changes since then: an instant in UTC, or how long ago
+    #[arg(long, value_parser = parse::instant, value_name = "TIME")]
+    since: Option<SystemTime>,
 
-    /// Only changes of longer ago
-    #[arg(long, value_parser = parse::duration, value_name = "DURATION")]
-    until: Option<Duration>,
+    /// Only changes before: an instant in UTC, or how long ago
+    #[arg(long, value_parser = parse::instant, value_name = "TIME")]
+    until: Option<SystemTime>,
 
     /// At most so many
     #[arg(long, default_value_t = 100, value_name = "NUMBER")]
@@ -99,10 +99,6 @@ enum Change {
 
 impl List {
     pub(super) async fn run(self) -> Outcome {
-        let ago = |ago: Option<Duration>| {
-            let time = ago.and_then(|ago| SystemTime::now().checked_sub(ago));
-            time.map(Into::into)
-        };
         let operations = self.operation.iter().map(|change| change.wire().into());
         let kinds = self.kind.iter().map(|kind| kind.wire().into());
         let filter = ListAuditEntriesRequest {
@@ -112,8 +108,8 @@ impl List {
             operations: operations.collect(),
             subject_kinds: kinds.collect(),
             subject: self.subject.unwrap_or_default(),
-            since: ago(self.since),
-            until: ago(self.until),
+            since: self.since.map(Into::into),
+            until: self.until.map(Into::into),
             ..Default::default()
         };
         let audit = self.connection.client()?.audit();
