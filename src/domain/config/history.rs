@@ -55,9 +55,8 @@ impl Configs {
         freshness: Freshness,
     ) -> Result<(ConfigVersion, bool, Revision), Error> {
         let (found, revision) = self.whole_version(path, version, freshness).await?;
-        let pins = self.core.keys.config_pins(path, version, version);
-        let (pinned, _) = self.pinned(pins, Some(revision)).await?;
-        Ok((found, !pinned.is_empty(), revision))
+        let pinned = self.is_pinned(path, version, revision).await?;
+        Ok((found, pinned, revision))
     }
 
     /// Reads one version with its content, wherever that is.
@@ -142,11 +141,8 @@ impl Configs {
 
     async fn with_pins(&self, path: &ConfigPath, answer: Versions) -> Result<Versions, Error> {
         let numbers = answer.versions.iter().map(|version| version.version);
-        let Some((oldest, newest)) = numbers.clone().min().zip(numbers.max()) else {
-            return Ok(answer);
-        };
-        let pins = self.core.keys.config_pins(path, oldest, newest);
-        let (pinned, _) = self.pinned(pins, Some(answer.revision)).await?;
+        let numbers: BTreeSet<i64> = numbers.collect();
+        let pinned = self.pinned_among(path, &numbers, answer.revision).await?;
         Ok(Versions { pinned, ..answer })
     }
 

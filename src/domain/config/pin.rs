@@ -176,6 +176,34 @@ impl Configs {
         Ok((pin, found.revision))
     }
 
+    /// Those of these versions that are pinned, once the store has come as far as `at_least`.
+    pub(super) async fn pinned_among(
+        &self,
+        path: &ConfigPath,
+        versions: &BTreeSet<i64>,
+        at_least: Revision,
+    ) -> Result<BTreeSet<i64>, Error> {
+        let Some((oldest, newest)) = versions.first().zip(versions.last()) else {
+            return Ok(BTreeSet::new());
+        };
+        let pins = self.core.keys.config_pins(path, *oldest, *newest);
+        let (mut pinned, _) = self.pinned(pins, Some(at_least)).await?;
+        pinned.retain(|version| versions.contains(version));
+        Ok(pinned)
+    }
+
+    /// Whether a version is pinned, once the store has come as far as `at_least`.
+    pub(super) async fn is_pinned(
+        &self,
+        path: &ConfigPath,
+        version: i64,
+        at_least: Revision,
+    ) -> Result<bool, Error> {
+        let only = BTreeSet::from([version]);
+        let pinned = self.pinned_among(path, &only, at_least).await?;
+        Ok(!pinned.is_empty())
+    }
+
     /// The versions that have a pin in a range of pins, and the revision at which that was so. Read
     /// from any member of the store that has come as far as `at_least`, or from a quorum.
     pub(super) async fn pinned(

@@ -8,7 +8,7 @@ use stanchion_client::proto::{
 use tonic::Status;
 
 use crate::{
-    domain::config::{Comparison, Side},
+    domain::config::{Comparison, ConfigVersion, Side},
     rpc::{
         convert::{Violations, wire_count},
         status,
@@ -34,7 +34,10 @@ impl ConfigHandler {
         let path = fields.give(path)?;
         let found = self.configs.diff(&path, comparison, freshness).await;
         let found = found.map_err(status::of)?;
-        let version = |version| encode::config_version(&path, version, false);
+        let version = |version: &ConfigVersion| {
+            let pinned = found.pinned.contains(&version.version);
+            encode::config_version(&path, version, pinned)
+        };
         self.fitting(DiffConfigVersionsResponse {
             header: Some(self.context.header.at(found.revision)),
             from: found.from.as_ref().map(version),
@@ -60,11 +63,17 @@ impl ConfigHandler {
         let path = fields.give(path)?;
         let found = self.configs.blame(&path, request.version, freshness).await;
         let found = found.map_err(status::of)?;
+        let pinned = |version: &ConfigVersion| found.pinned.contains(&version.version);
         let versions = found.versions.iter();
-        let versions = versions.map(|version| encode::config_version(&path, version, false));
+        let versions =
+            versions.map(|version| encode::config_version(&path, version, pinned(version)));
         self.fitting(BlameConfigResponse {
             header: Some(self.context.header.at(found.revision)),
-            version: Some(encode::config_version(&path, &found.version, true)),
+            version: Some(encode::whole_version(
+                &path,
+                &found.version,
+                pinned(&found.version),
+            )),
             lines: together(&found.lines),
             versions: versions.collect(),
             cut_off: found.cut_off,

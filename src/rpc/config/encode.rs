@@ -24,12 +24,18 @@ pub(super) fn whole(head: &Arc<ConfigHead>) -> Config {
 }
 
 pub(super) fn config(path: &ConfigPath, version: &ConfigVersion, content: bool) -> Config {
-    let version = config_version(path, version, content);
+    let content = if content {
+        version.body.content.clone()
+    } else {
+        Bytes::new()
+    };
+    // Whether it is pinned, a config does not say.
+    let version = config_version(path, version, false);
     Config {
+        content,
         namespace: version.namespace,
         key: version.key,
         version: version.version,
-        content: version.content,
         content_type: version.content_type,
         labels: version.labels,
         description: version.description,
@@ -45,21 +51,30 @@ pub(super) fn config(path: &ConfigPath, version: &ConfigVersion, content: bool) 
     }
 }
 
+/// A version with its content.
+pub(super) fn whole_version(
+    path: &ConfigPath,
+    version: &ConfigVersion,
+    pinned: bool,
+) -> proto::ConfigVersion {
+    proto::ConfigVersion {
+        content: version.body.content.clone(),
+        ..config_version(path, version, pinned)
+    }
+}
+
+/// A version without its content.
 pub(super) fn config_version(
     path: &ConfigPath,
     version: &ConfigVersion,
-    content: bool,
+    pinned: bool,
 ) -> proto::ConfigVersion {
     let body = &version.body;
     proto::ConfigVersion {
         namespace: path.namespace.to_string(),
         key: path.key.to_string(),
         version: version.version,
-        content: if content {
-            body.content.clone()
-        } else {
-            Bytes::new()
-        },
+        content: Bytes::new(),
         content_type: wire_content_type(body.content_type).into(),
         labels: body.labels.clone(),
         description: body.description.clone(),
@@ -76,7 +91,7 @@ pub(super) fn config_version(
         rollback_of: version.rollback_of,
         revision: version.revision,
         release: name_of(version.release.as_ref()),
-        pinned: false,
+        pinned,
     }
 }
 

@@ -114,10 +114,10 @@ impl ConfigHandler {
         let freshness = fields.freshness(request.consistency, request.min_revision);
         let (path, moment) = fields.give(path.zip(moment))?;
         let found = self.configs.version_at(&path, moment, freshness).await;
-        let (version, revision) = found.map_err(status::of)?;
+        let (version, pinned, revision) = found.map_err(status::of)?;
         Ok(GetConfigAtResponse {
             header: Some(self.context.header.at(revision)),
-            version: Some(encode::config_version(&path, &version, true)),
+            version: Some(encode::whole_version(&path, &version, pinned)),
             deleted: version.deleted,
         })
     }

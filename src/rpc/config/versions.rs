@@ -1,7 +1,7 @@
 //! The versions of a config.
 
 use stanchion_client::proto::{
-    self, GetConfigVersionRequest, GetConfigVersionResponse, ListConfigVersionsRequest,
+    GetConfigVersionRequest, GetConfigVersionResponse, ListConfigVersionsRequest,
     ListConfigVersionsResponse,
 };
 use tonic::Status;
@@ -34,9 +34,9 @@ impl ConfigHandler {
         let listed = self.configs.versions(&path, page, freshness).await;
         let listed = listed.map_err(status::of)?;
         let versions = listed.versions.iter();
-        let versions = versions.map(|version| proto::ConfigVersion {
-            pinned: listed.pinned.contains(&version.version),
-            ..encode::config_version(&path, version, false)
+        let versions = versions.map(|version| {
+            let pinned = listed.pinned.contains(&version.version);
+            encode::config_version(&path, version, pinned)
         });
         Ok(ListConfigVersionsResponse {
             header: Some(self.context.header.at(listed.revision)),
@@ -63,10 +63,7 @@ impl ConfigHandler {
         let (version, pinned, revision) = found.map_err(status::of)?;
         Ok(GetConfigVersionResponse {
             header: Some(self.context.header.at(revision)),
-            version: Some(proto::ConfigVersion {
-                pinned,
-                ..encode::config_version(&path, &version, true)
-            }),
+            version: Some(encode::whole_version(&path, &version, pinned)),
         })
     }
 }

@@ -2,8 +2,10 @@
 
 use futures_util::future::join_all;
 use stanchion_client::proto::{
-    AuditOperation, GetConfigVersionRequest, Guard, ListAuditEntriesRequest,
-    PinConfigVersionRequest, PinConfigVersionResponse, UnpinConfigVersionRequest,
+    AuditOperation, BlameConfigRequest, ConfigSide, DiffConfigVersionsRequest, GetConfigAtRequest,
+    GetConfigVersionRequest, Guard, ListAuditEntriesRequest, PinConfigVersionRequest,
+    PinConfigVersionResponse, UnpinConfigVersionRequest, config_side::Side,
+    get_config_at_request::Moment,
 };
 use tonic::{Code, Status};
 
@@ -98,6 +100,38 @@ async fn a_version_is_pinned_once_and_told_so_wherever_it_is_read(backend: Backe
         let found = server.configs().get_config_version(request).await.unwrap();
         assert_eq!(found.into_inner().version.unwrap().pinned, pinned);
     }
+    for listed in server.versions("a").await {
+        let request = GetConfigAtRequest {
+            key: "a".into(),
+            moment: Some(Moment::Revision(listed.revision)),
+            ..GetConfigAtRequest::default()
+        };
+        let found = server.configs().get_config_at(request).await.unwrap();
+        let found = found.into_inner().version.unwrap();
+        let told = (found.version, found.pinned);
+        assert_eq!(told, (listed.version, listed.pinned));
+    }
+    let side = |version| {
+        let side = Some(Side::Version(version));
+        Some(ConfigSide { side })
+    };
+    let request = DiffConfigVersionsRequest {
+        key: "a".into(),
+        from: side(1),
+        to: side(2),
+        ..DiffConfigVersionsRequest::default()
+    };
+    let diff = server.configs().diff_config_versions(request).await;
+    let diff = diff.unwrap().into_inner();
+    assert!(!diff.from.unwrap().pinned && diff.to.unwrap().pinned);
+    let request = BlameConfigRequest {
+        key: "a".into(),
+        version: 3,
+        ..BlameConfigRequest::default()
+    };
+    let blame = server.configs().blame_config(request).await.unwrap();
+    let blame = blame.into_inner();
+    assert!(blame.version.unwrap().pinned && blame.versions[0].pinned);
     assert!(server.unpin("a", 3).await);
     assert!(!server.unpin("a", 3).await);
     assert!(!server.unpin("a", 1).await);

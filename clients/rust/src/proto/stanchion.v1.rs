@@ -3197,7 +3197,7 @@ pub mod config_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Reads the version of a config that was current at a time or a revision.
-        /// Reads the store, unless that version still is.
+        /// Reads the store.
         ///
         /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_NOT_FOUND`) if there was no such
         /// config yet, or (`ERROR_REASON_CONFIG_HISTORY_PRUNED`) if what it said is
@@ -3664,8 +3664,7 @@ pub mod config_service_client {
         }
         /// Says what differs between two versions of a key, or between one and a
         /// content: line by line, and of JSON, YAML and TOML as a JSON patch. A
-        /// deletion counts as empty. Reads the store, unless both sides are current or
-        /// given.
+        /// deletion counts as empty. Reads the store, unless both sides are given.
         ///
         /// Errors: `NOT_FOUND` (`ERROR_REASON_CONFIG_NOT_FOUND`,
         /// `ERROR_REASON_CONFIG_VERSION_NOT_FOUND`); `RESOURCE_EXHAUSTED`

@@ -22,8 +22,8 @@ pub enum Moment {
 // === impl Configs ===
 
 impl Configs {
-    /// Reads the version that was current then, be it a deletion, and the revision at which it was
-    /// there. Versions are bisected: of n kept ones it reads about log₂ n.
+    /// Reads the version that was current then, be it a deletion, whether it is pinned, and the
+    /// revision at which it was there. Versions are bisected: of n kept ones it reads about log₂ n.
     ///
     /// Errors: [`Error::NotFound`], for an item before its first version and for one whose history
     /// does not reach back so far; [`Error::Behind`] for a revision that did not come in time.
@@ -32,7 +32,7 @@ impl Configs {
         path: &ConfigPath,
         moment: Moment,
         freshness: Freshness,
-    ) -> Result<(ConfigVersion, Revision), Error> {
+    ) -> Result<(ConfigVersion, bool, Revision), Error> {
         let mut view = self.core.cache.read(moment.included(freshness)).await?;
         if let Moment::Revision(wanted) = moment
             && wanted > view.revision
@@ -45,7 +45,8 @@ impl Configs {
             return Err(then(Resource::Config, path, moment));
         };
         if moment.shows(&current) {
-            return Ok((current, view.revision));
+            let pinned = self.is_pinned(path, current.version, view.revision).await?;
+            return Ok((current, pinned, view.revision));
         }
         let at_least = Some(view.revision);
         // The newest version that is known to have been there, and the oldest that was made later.
@@ -75,7 +76,7 @@ impl Configs {
             return Err(then(Resource::Config, path, moment));
         }
         let freshness = Freshness::AtLeast(view.revision);
-        let found = self.whole_version(path, low, freshness).await;
+        let found = self.version(path, low, freshness).await;
         found.map_err(|error| match error {
             // It was forgotten meanwhile.
             Error::NotFound { .. } => then(Resource::ConfigHistory, path, moment),

@@ -30,6 +30,8 @@ pub struct Blame {
     pub lines: Vec<i64>,
     /// Those versions, newest first, without contents.
     pub versions: Vec<ConfigVersion>,
+    /// Those of all these that are pinned.
+    pub pinned: BTreeSet<i64>,
     /// Lines of the oldest of them may be older.
     pub cut_off: bool,
     /// The revision at which it was so.
@@ -103,12 +105,15 @@ impl Configs {
             search = self.aside.run(move || search.back_to(older)).await?;
         }
         let lines = search.end();
-        let named: BTreeSet<i64> = lines.iter().copied().collect();
+        let mut named: BTreeSet<i64> = lines.iter().copied().collect();
         versions.retain(|version| named.contains(&version.version));
+        named.insert(target.version);
+        let pinned = self.pinned_among(path, &named, revision).await?;
         Ok(Blame {
             version: target,
             lines,
             versions,
+            pinned,
             cut_off,
             revision,
         })

@@ -1,5 +1,7 @@
 //! What differs between two versions of an item.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -44,6 +46,8 @@ pub struct Diff {
     pub from: Option<ConfigVersion>,
     /// The version after, without its content; `None`: it was given.
     pub to: Option<ConfigVersion>,
+    /// Those of the two that are pinned.
+    pub pinned: BTreeSet<i64>,
     /// What differs between the contents.
     pub contents: ContentDiff,
     /// The revision at which it was so.
@@ -123,7 +127,11 @@ impl Configs {
             .aside
             .run(move || compare(names, before, after))
             .await?;
+        let sides = [&from.version, &to.version].into_iter().flatten();
+        let sides: BTreeSet<i64> = sides.map(|version| version.version).collect();
+        let pinned = self.pinned_among(path, &sides, view.revision).await?;
         Ok(Diff {
+            pinned,
             from: from.version,
             to: to.version,
             contents,
