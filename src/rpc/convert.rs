@@ -40,6 +40,44 @@ pub(super) fn caller<T>(request: &tonic::Request<T>) -> Caller {
     }
 }
 
+/// What a request asks to set that sets everything for something: all such requests have the same
+/// fields besides `settings`, which are what was parsed of the rest.
+macro_rules! put {
+    ($fields:ident, $request:ident, $caller:expr, $settings:expr) => {{
+        let expected_revision = $fields.expected_revision($request.expected_revision, 0);
+        let request_id = $fields.request_id(&$request.request_id);
+        let guard = $fields.guard($request.guard, &$request.namespace);
+        let actor = $fields.label("actor", &$request.actor);
+        $crate::domain::put::Put {
+            settings: $fields.give($settings)?,
+            expected_revision,
+            request_id,
+            guard,
+            actor,
+            caller: $caller,
+            validate_only: $request.validate_only,
+        }
+    }};
+}
+pub(super) use put;
+
+/// What a request asks to take back that was set like that; `key` is what was parsed of the rest.
+macro_rules! delete {
+    ($fields:ident, $request:ident, $caller:expr, $key:expr) => {{
+        let expected_revision = $fields.expected_revision($request.expected_revision, 1);
+        let guard = $fields.guard($request.guard, &$request.namespace);
+        let actor = $fields.label("actor", &$request.actor);
+        $crate::domain::put::Delete {
+            key: $fields.give($key)?,
+            expected_revision,
+            guard,
+            actor,
+            caller: $caller,
+        }
+    }};
+}
+pub(super) use delete;
+
 /// Collects what is wrong with a request, so that the caller is told all of it at once.
 ///
 /// Every parser returns a value, right or wrong; nothing is used before [`Violations::check`].

@@ -17,6 +17,27 @@ use crate::{
 
 use super::{ConfigHandler, decode};
 
+/// What either request asks for: they have the same fields.
+macro_rules! pinning {
+    ($request:ident, $caller:expr) => {{
+        let mut fields = Violations::new();
+        let path = decode::path(&mut fields, &$request.namespace, &$request.key);
+        decode::positive(&mut fields, "version", $request.version);
+        let guard = fields.guard($request.guard, &$request.namespace);
+        let actor = fields.label("actor", &$request.actor);
+        let comment = fields.comment($request.comment);
+        Pinning {
+            path: fields.give(path)?,
+            version: $request.version,
+            guard,
+            actor,
+            caller: $caller,
+            comment,
+            validate_only: $request.validate_only,
+        }
+    }};
+}
+
 // === impl ConfigHandler ===
 
 impl ConfigHandler {
@@ -25,21 +46,7 @@ impl ConfigHandler {
         request: PinConfigVersionRequest,
         caller: Caller,
     ) -> Result<PinConfigVersionResponse, Status> {
-        let mut fields = Violations::new();
-        let path = decode::path(&mut fields, &request.namespace, &request.key);
-        decode::positive(&mut fields, "version", request.version);
-        let guard = fields.guard(request.guard, &request.namespace);
-        let actor = fields.label("actor", &request.actor);
-        let comment = fields.comment(request.comment);
-        let pinning = Pinning {
-            path: fields.give(path)?,
-            version: request.version,
-            guard,
-            actor,
-            caller,
-            comment,
-            validate_only: request.validate_only,
-        };
+        let pinning = pinning!(request, caller);
         let done = self.configs.pin(&pinning).await;
         let (pin, changed, revision) = done.map_err(status::of)?;
         Ok(PinConfigVersionResponse {
@@ -54,21 +61,7 @@ impl ConfigHandler {
         request: UnpinConfigVersionRequest,
         caller: Caller,
     ) -> Result<UnpinConfigVersionResponse, Status> {
-        let mut fields = Violations::new();
-        let path = decode::path(&mut fields, &request.namespace, &request.key);
-        decode::positive(&mut fields, "version", request.version);
-        let guard = fields.guard(request.guard, &request.namespace);
-        let actor = fields.label("actor", &request.actor);
-        let comment = fields.comment(request.comment);
-        let pinning = Pinning {
-            path: fields.give(path)?,
-            version: request.version,
-            guard,
-            actor,
-            caller,
-            comment,
-            validate_only: request.validate_only,
-        };
+        let pinning = pinning!(request, caller);
         let done = self.configs.unpin(&pinning).await;
         let (unpinned, revision) = done.map_err(status::of)?;
         Ok(UnpinConfigVersionResponse {

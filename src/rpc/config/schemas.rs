@@ -13,9 +13,11 @@ use crate::{
         config::{ConfigPrefix, ConfigSchema, SchemaPath, SchemaSelector, SchemasPage},
         hash64,
         names::ConfigKey,
-        put::{Delete, Put},
     },
-    rpc::{convert::Violations, page, status},
+    rpc::{
+        convert::{Violations, delete, put},
+        page, status,
+    },
 };
 
 use super::{ConfigHandler, decode};
@@ -28,19 +30,8 @@ pub(super) async fn put(
     let mut v = Violations::new();
     let path = path(&mut v, &request.namespace, request.selector);
     let description = decode::description(&mut v, "description", request.description);
-    let expected_revision = v.expected_revision(request.expected_revision, 0);
-    let request_id = v.request_id(&request.request_id);
-    let guard = v.guard(request.guard, &request.namespace);
-    let actor = v.label("actor", &request.actor);
-    let put = Put {
-        settings: ConfigSchema::new(v.give(path)?, request.schema, description),
-        expected_revision,
-        request_id,
-        guard,
-        actor,
-        caller,
-        validate_only: request.validate_only,
-    };
+    let schema = path.map(|path| ConfigSchema::new(path, request.schema, description));
+    let put = put!(v, request, caller, schema);
     let done = handler.configs.put_schema(put).await.map_err(status::of)?;
     Ok(Response::new(PutConfigSchemaResponse {
         header: Some(handler.context.header.at(done.revision)),
@@ -104,16 +95,7 @@ pub(super) async fn delete(
 ) -> Result<Response<DeleteConfigSchemaResponse>, Status> {
     let mut v = Violations::new();
     let path = path(&mut v, &request.namespace, request.selector);
-    let expected_revision = v.expected_revision(request.expected_revision, 1);
-    let guard = v.guard(request.guard, &request.namespace);
-    let actor = v.label("actor", &request.actor);
-    let delete = Delete {
-        key: v.give(path)?,
-        expected_revision,
-        guard,
-        actor,
-        caller,
-    };
+    let delete = delete!(v, request, caller, path);
     let deleted = handler.configs.delete_schema(delete).await;
     let deleted = deleted.map_err(status::of)?;
     Ok(Response::new(DeleteConfigSchemaResponse {

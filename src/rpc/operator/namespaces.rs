@@ -12,10 +12,10 @@ use crate::{
         audit::Caller,
         names::Namespace,
         namespace::{NamespaceInfo, NamespaceSettings, Quotas},
-        put::{Delete, Put},
+        put::Put,
     },
     rpc::{
-        convert::{Violations, wire_count},
+        convert::{Violations, delete, put, wire_count},
         page, status,
     },
 };
@@ -92,16 +92,7 @@ pub(super) async fn delete(
 ) -> Result<Response<DeleteNamespaceResponse>, Status> {
     let mut v = Violations::new();
     let namespace = v.namespace(&request.namespace);
-    let expected_revision = v.expected_revision(request.expected_revision, 1);
-    let guard = v.guard(request.guard, &request.namespace);
-    let actor = v.label("actor", &request.actor);
-    let delete = Delete {
-        key: v.give(namespace)?,
-        expected_revision,
-        guard,
-        actor,
-        caller,
-    };
+    let delete = delete!(v, request, caller, namespace);
     let deleted = handler.namespaces.delete(delete).await;
     let deleted = deleted.map_err(status::of)?;
     Ok(Response::new(DeleteNamespaceResponse {
@@ -118,19 +109,7 @@ fn put_request(
     let namespace = v.namespace(&request.namespace);
     let settings = v.required("settings", request.settings);
     let settings = namespace.map(|namespace| namespace_settings(&mut v, namespace, settings));
-    let expected_revision = v.expected_revision(request.expected_revision, 0);
-    let request_id = v.request_id(&request.request_id);
-    let guard = v.guard(request.guard, &request.namespace);
-    let actor = v.label("actor", &request.actor);
-    Ok(Put {
-        settings: v.give(settings)?,
-        expected_revision,
-        request_id,
-        guard,
-        actor,
-        caller,
-        validate_only: request.validate_only,
-    })
+    Ok(put!(v, request, caller, settings))
 }
 
 fn namespace_settings(

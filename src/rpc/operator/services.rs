@@ -16,11 +16,11 @@ use crate::{
         audit::Caller,
         keyspace::ServiceKey,
         names::{Namespace, ServiceName},
-        put::{Delete, Put},
+        put::Put,
         registry::{Export, ServiceSettings},
     },
     rpc::{
-        convert::{Violations, wire_duration},
+        convert::{Violations, delete, put, wire_duration},
         registry::{checks, wire_service, wire_service_name},
         status,
     },
@@ -84,16 +84,7 @@ pub(super) async fn delete(
 ) -> Result<Response<DeleteServiceResponse>, Status> {
     let mut v = Violations::new();
     let key = service_key(&mut v, &request.namespace, &request.service);
-    let expected_revision = v.expected_revision(request.expected_revision, 1);
-    let guard = v.guard(request.guard, &request.namespace);
-    let actor = v.label("actor", &request.actor);
-    let delete = Delete {
-        key: v.give(key)?,
-        expected_revision,
-        guard,
-        actor,
-        caller,
-    };
+    let delete = delete!(v, request, caller, key);
     let deleted = handler.registry.delete_service(delete).await;
     let deleted = deleted.map_err(status::of)?;
     Ok(Response::new(DeleteServiceResponse {
@@ -107,19 +98,7 @@ fn put_request(request: PutServiceRequest, caller: Caller) -> Result<Put<Service
     let key = service_key(&mut v, &request.namespace, &request.service);
     let settings = v.required("settings", request.settings);
     let settings = key.map(|key| service_settings(&mut v, key, settings));
-    let expected_revision = v.expected_revision(request.expected_revision, 0);
-    let request_id = v.request_id(&request.request_id);
-    let guard = v.guard(request.guard, &request.namespace);
-    let actor = v.label("actor", &request.actor);
-    Ok(Put {
-        settings: v.give(settings)?,
-        expected_revision,
-        request_id,
-        guard,
-        actor,
-        caller,
-        validate_only: request.validate_only,
-    })
+    Ok(put!(v, request, caller, settings))
 }
 
 pub(super) fn service_key(
