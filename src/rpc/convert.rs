@@ -78,6 +78,22 @@ macro_rules! delete {
 }
 pub(super) use delete;
 
+/// How long a request may wait in a queue, of which all such requests say the same. `wire` is a
+/// `Wait` of the module `request`.
+macro_rules! wait {
+    ($fields:ident, $wire:expr, $request:ident) => {{
+        use $crate::domain::lock::Wait;
+        match $wire {
+            None | Some($request::Wait::NoWait(false)) => Wait::Forever,
+            Some($request::Wait::NoWait(true)) => Wait::No,
+            Some($request::Wait::WaitTimeout(timeout)) => $fields
+                .duration("wait_timeout", Some(timeout))
+                .map_or(Wait::No, Wait::For),
+        }
+    }};
+}
+pub(super) use wait;
+
 /// Collects what is wrong with a request, so that the caller is told all of it at once.
 ///
 /// Every parser returns a value, right or wrong; nothing is used before [`Violations::check`].

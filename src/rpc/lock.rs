@@ -25,14 +25,14 @@ use crate::{
         keyspace::{QueueKind, QueuePath},
         lock::{
             Acquire, Claim, ClaimsOf, HeldLocks, LISTED_HOLDERS, LockMode, LockQueue, Locks,
-            Permits, Release, Wait, Which,
+            Permits, Release, Which,
         },
         names::{MAX_NAME, QueueName},
     },
     proto::server::lock_service_server::LockService,
     rpc::{
         Context, Peer,
-        convert::{Violations, caller, wire_count},
+        convert::{Violations, caller, wait, wire_count},
         hold::HoldStream,
         page, status,
         watch::{self, WatchStream, watch_response},
@@ -224,13 +224,7 @@ fn acquire(request: AcquireLockRequest, address: String) -> Result<Acquire, Stat
     let lock = path(&mut violations, &request.namespace, &request.lock);
     let session = violations.session_id(&request.session_id);
     let request_id = violations.request_id(&request.request_id);
-    let wait = match request.wait {
-        None | Some(acquire_lock_request::Wait::NoWait(false)) => Wait::Forever,
-        Some(acquire_lock_request::Wait::NoWait(true)) => Wait::No,
-        Some(acquire_lock_request::Wait::WaitTimeout(timeout)) => violations
-            .duration("wait_timeout", Some(timeout))
-            .map_or(Wait::No, Wait::For),
-    };
+    let wait = wait!(violations, request.wait, acquire_lock_request);
     let mode = mode(&mut violations, request.mode, request.permits);
     let reentrant = reentrant(&mut violations, &request.reentrant_owner, &request_id);
     let delay = delay::parse(

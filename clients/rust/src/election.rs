@@ -5,12 +5,10 @@ mod leadership;
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 pub use self::leadership::Leadership;
 use crate::{
     Client,
-    duration::to_wire,
     error::{Error, Result},
     pages::{self, PAGE},
     proto::{
@@ -145,13 +143,7 @@ impl Election {
         // Repeats the same request, wherever it is answered, until the wait is over.
         let request = || {
             let mut request = request.clone();
-            request.wait =
-                until.map(
-                    |until| match until.saturating_duration_since(Instant::now()) {
-                        Duration::ZERO => Wait::NoWait(true),
-                        left => Wait::WaitTimeout(to_wire(left)),
-                    },
-                );
+            request.wait = queue::wait(until, Wait::NoWait(true), Wait::WaitTimeout);
             request
         };
         let tell = self.tell.clone();

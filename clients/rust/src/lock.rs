@@ -6,8 +6,6 @@ mod together;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tokio::time::Instant;
-
 pub use self::{
     guard::LockGuard,
     together::{LocksGuard, LocksRequest},
@@ -167,13 +165,7 @@ impl LockRequest {
         // Repeats the same request, wherever it is answered, until the wait is over.
         let request = || {
             let mut request = request.clone();
-            request.wait =
-                until.map(
-                    |until| match until.saturating_duration_since(Instant::now()) {
-                        Duration::ZERO => Wait::NoWait(true),
-                        left => Wait::WaitTimeout(to_wire(left)),
-                    },
-                );
+            request.wait = queue::wait(until, Wait::NoWait(true), Wait::WaitTimeout);
             request
         };
         let tell = self.tell.filter(|_| timeout != Some(Duration::ZERO));

@@ -9,11 +9,11 @@ use crate::{
     domain::{
         Error,
         keyspace::{QueueKind, QueuePath},
-        lock::{Acquire, LockMode, MAX_PROCLAMATION, Proclaim, Release, Wait, Which},
+        lock::{Acquire, LockMode, MAX_PROCLAMATION, Proclaim, Release, Which},
         names::QueueName,
     },
     rpc::{
-        convert::Violations,
+        convert::{Violations, wait},
         lock::{MAX_METADATA, MAX_METADATA_BYTES},
         status,
     },
@@ -24,13 +24,7 @@ pub(super) fn campaign(request: CampaignRequest) -> Result<Acquire, Status> {
     let election = path(&mut violations, &request.namespace, &request.election);
     let session = violations.session_id(&request.session_id);
     let request_id = violations.request_id(&request.request_id);
-    let wait = match request.wait {
-        None | Some(campaign_request::Wait::NoWait(false)) => Wait::Forever,
-        Some(campaign_request::Wait::NoWait(true)) => Wait::No,
-        Some(campaign_request::Wait::WaitTimeout(timeout)) => violations
-            .duration("wait_timeout", Some(timeout))
-            .map_or(Wait::No, Wait::For),
-    };
+    let wait = wait!(violations, request.wait, campaign_request);
     let candidate = violations.label("candidate", &request.candidate);
     check_proclamation(&mut violations, &request.proclamation);
     let metadata = violations.metadata(

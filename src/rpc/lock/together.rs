@@ -12,10 +12,13 @@ use crate::{
     domain::{
         Error,
         keyspace::{QueueKind, QueuePath},
-        lock::{Acquire, AcquireAll, Granted, LockMode, MAX_TOGETHER, Wait},
+        lock::{Acquire, AcquireAll, Granted, LockMode, MAX_TOGETHER},
         names::QueueName,
     },
-    rpc::{convert::Violations, status},
+    rpc::{
+        convert::{Violations, wait},
+        status,
+    },
 };
 
 use super::{LockHandler, MAX_METADATA, MAX_METADATA_BYTES, delay, yield_request};
@@ -56,13 +59,7 @@ fn decode(request: AcquireLocksRequest, address: String) -> Result<AcquireAll, S
     if request.request_id.is_empty() {
         v.add("request_id", "is required");
     }
-    let wait = match request.wait {
-        None | Some(acquire_locks_request::Wait::NoWait(false)) => Wait::Forever,
-        Some(acquire_locks_request::Wait::NoWait(true)) => Wait::No,
-        Some(acquire_locks_request::Wait::WaitTimeout(timeout)) => v
-            .duration("wait_timeout", Some(timeout))
-            .map_or(Wait::No, Wait::For),
-    };
+    let wait = wait!(v, request.wait, acquire_locks_request);
     let modes = locks.iter().map(|(_, mode)| *mode);
     let shared = modes.into_iter().find(|mode| *mode != LockMode::Exclusive);
     let delay = delay::parse(

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::{join_all, select_all};
-use tokio::time::Instant;
 
 use super::{LockGuard, LockLoss};
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
         AcquireLocksRequest, Guard, LockMode, LockWanted, acquire_locks_request::Wait,
         lock_service_client::LockServiceClient,
     },
-    queue::{Held, Place},
+    queue::{self, Held, Place},
     session::Session,
 };
 
@@ -145,13 +144,7 @@ impl LocksRequest {
         let (patience, until) = caller.patience(timeout);
         let request = || {
             let mut request = request.clone();
-            request.wait =
-                until.map(
-                    |until| match until.saturating_duration_since(Instant::now()) {
-                        Duration::ZERO => Wait::NoWait(true),
-                        left => Wait::WaitTimeout(to_wire(left)),
-                    },
-                );
+            request.wait = queue::wait(until, Wait::NoWait(true), Wait::WaitTimeout);
             request
         };
         let acquiring = caller.call_with(patience, request, LockServiceClient::acquire_locks);
@@ -203,12 +196,7 @@ impl LocksGuard {
     /// Does `work` as long as all of them are surely held. When one is lost, `work` is dropped where
     /// it stands.
     pub async fn run<T>(&self, work: impl Future<Output = T>) -> Result<T, LockLoss> {
-        tokio::select! {
-            // What is lost must not go on for another step.
-            biased;
-            loss = self.lost() => Err(loss),
-            done = work => Ok(done),
-        }
+        queue::run_until(self.lost(), work).await
     }
 
     /// Releases them all. Answers whether all were still held until now.

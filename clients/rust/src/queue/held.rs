@@ -129,12 +129,7 @@ impl Held {
 
     /// Does `work` as long as this is surely held; then it is dropped where it stands.
     pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> Result<T, LockLoss> {
-        tokio::select! {
-            // What is lost must not go on for another step.
-            biased;
-            loss = self.lost() => Err(loss),
-            done = work => Ok(done),
-        }
+        run_until(self.lost(), work).await
     }
 
     pub(crate) async fn yield_requested(&self) -> YieldRequest {
@@ -150,6 +145,19 @@ impl Held {
 
     pub(crate) async fn release(self) -> Result<bool> {
         self.place.leave().await
+    }
+}
+
+/// Does `work` unless what it needs is `lost` before; then it is dropped where it stands.
+pub(crate) async fn run_until<T>(
+    lost: impl Future<Output = LockLoss>,
+    work: impl Future<Output = T>,
+) -> Result<T, LockLoss> {
+    tokio::select! {
+        // What is lost must not go on for another step.
+        biased;
+        loss = lost => Err(loss),
+        done = work => Ok(done),
     }
 }
 

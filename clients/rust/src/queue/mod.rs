@@ -4,12 +4,17 @@ mod held;
 mod place;
 mod told;
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use self::{held::LockLoss, told::QueuePlace};
 pub(crate) use self::{
-    held::Held,
+    held::{Held, run_until},
     place::Place,
     told::{Tell, Told, acquire, campaign},
 };
-pub use self::{held::LockLoss, told::QueuePlace};
+use crate::duration::to_wire;
 
 /// What one queues for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,4 +31,19 @@ impl Queue {
             Self::Lock(name) | Self::Election(name) => name,
         }
     }
+}
+
+/// What a request says of how long it may wait: `no` longer, at `most` so long, or nothing where
+/// that is for ever.
+pub(crate) fn wait<W>(
+    until: Option<Instant>,
+    no: W,
+    most: impl FnOnce(prost_types::Duration) -> W,
+) -> Option<W> {
+    until.map(
+        |until| match until.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => no,
+            left => most(to_wire(left)),
+        },
+    )
 }
