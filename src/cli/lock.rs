@@ -4,9 +4,7 @@ use std::{ffi::OsString, time::Duration};
 
 use clap::Args;
 use rustix::process::Signal;
-use stanchion_client::{
-    Client, LockGuard, LockLoss, LocksGuard, SessionOptions, proto::ErrorReason,
-};
+use stanchion_client::{Client, LockGuard, LocksGuard, SessionOptions, proto::ErrorReason};
 
 use super::{
     Outcome,
@@ -38,8 +36,8 @@ pub(crate) struct Lock {
     /// Name of the lock
     lock: String,
 
-    /// Another lock: holds all of them or none. Their tokens are in STANCHION_FENCING_TOKENS, as
-    /// NAME=TOKEN with blanks between
+    /// Another lock: holds all of them or none, and does not say where it waits. Their tokens are in
+    /// STANCHION_FENCING_TOKENS, as NAME=TOKEN with blanks between
     #[arg(long, value_name = "LOCK", conflicts_with_all = ["shared", "permits"])]
     also: Vec<String>,
 
@@ -111,8 +109,8 @@ impl Lock {
         };
         let environment = [
             ("STANCHION_LOCK", self.lock.clone()),
-            (FENCING_TOKEN, guard.token().to_string()),
-            ("STANCHION_FENCING_TOKENS", guard.tokens()),
+            (FENCING_TOKEN, token(&guard).to_string()),
+            ("STANCHION_FENCING_TOKENS", tokens(&guard)),
         ];
         let outcome = match Child::spawn(&self.command, environment, signals) {
             Ok(child) => {
@@ -137,11 +135,11 @@ impl Lock {
         &self,
         client: &Client,
         signals: &mut Signals,
-    ) -> Result<Result<Guard, Signal>, Failure> {
+    ) -> Result<Result<LocksGuard, Signal>, Failure> {
         let acquiring = async {
             match self.also.is_empty() {
-                true => self.acquire_one(client).await.map(Guard::One),
-                false => self.acquire_all(client).await.map(Guard::All),
+                true => self.acquire_one(client).await.map(LocksGuard::from),
+                false => self.acquire_all(client).await,
             }
         };
         let held = match signals.unless_ending(acquiring).await {
@@ -194,47 +192,12 @@ impl Lock {
     }
 }
 
-/// What is held while the command runs.
-enum Guard {
-    One(LockGuard),
-    All(LocksGuard),
+fn token(guard: &LocksGuard) -> i64 {
+    guard.locks().first().map_or(0, LockGuard::fencing_token)
 }
 
-// === impl Guard ===
-
-impl Guard {
-    fn locks(&self) -> &[LockGuard] {
-        match self {
-            Self::One(guard) => std::slice::from_ref(guard),
-            Self::All(guards) => guards.locks(),
-        }
-    }
-
-    fn tokens(&self) -> String {
-        let tokens = self.locks().iter();
-        let tokens = tokens.map(|guard| format!("{}={}", guard.name(), guard.fencing_token()));
-        tokens.collect::<Vec<_>>().join(" ")
-    }
-
-    fn token(&self) -> i64 {
-        self.locks().first().map_or(0, LockGuard::fencing_token)
-    }
-
-    fn is_held(&self) -> bool {
-        self.locks().iter().all(LockGuard::is_held)
-    }
-
-    async fn lost(&self) -> LockLoss {
-        match self {
-            Self::One(guard) => guard.lost().await,
-            Self::All(guards) => guards.lost().await,
-        }
-    }
-
-    async fn release(self) -> stanchion_client::Result<bool> {
-        match self {
-            Self::One(guard) => guard.release().await,
-            Self::All(guards) => guards.release().await,
-        }
-    }
+fn tokens(guard: &LocksGuard) -> String {
+    let tokens = guard.locks().iter();
+    let tokens = tokens.map(|guard| format!("{}={}", guard.name(), guard.fencing_token()));
+    tokens.collect::<Vec<_>>().join(" ")
 }

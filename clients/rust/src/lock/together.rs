@@ -206,3 +206,12 @@ impl LocksGuard {
         Ok(released.into_iter().all(|released| released))
     }
 }
+
+impl From<LockGuard> for LocksGuard {
+    /// One lock, held like several.
+    fn from(guard: LockGuard) -> Self {
+        Self {
+            guards: vec![guard],
+        }
+    }
+}
