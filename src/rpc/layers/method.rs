@@ -17,6 +17,8 @@ pub(super) struct Method {
     /// Whether a call may stay open for as long as the client likes: streams, and calls that wait
     /// for a lock or a drain, or read all there is.
     pub(super) open_ended: bool,
+    /// Whether it is answered only at the head of a queue.
+    pub(super) queues: bool,
     /// Whether the client may go on sending for as long as it likes.
     pub(super) takes_a_stream: bool,
     /// Whether it is a conversation about the protos, which has nothing to lose.
@@ -84,6 +86,7 @@ impl Method {
                 ]
                 .contains(&last)
                 || takes_a_stream,
+            queues: ["AcquireLock", "AcquireLocks", "Campaign"].contains(&last),
             takes_a_stream,
             reflection,
             name,
@@ -117,6 +120,21 @@ mod tests {
             assert_eq!(method.open_ended, open_ended, "{}", method.name);
         }
         assert!(!of("").open_ended);
+    }
+
+    #[test]
+    fn locks_and_the_lead_are_queued_for() {
+        let queues = METHODS.values().filter(|method| method.queues);
+        let mut queues: Vec<_> = queues.map(|method| method.name.as_str()).collect();
+        queues.sort_unstable();
+        assert_eq!(
+            queues,
+            [
+                "stanchion.v1.ElectionService/Campaign",
+                "stanchion.v1.LockService/AcquireLock",
+                "stanchion.v1.LockService/AcquireLocks",
+            ]
+        );
     }
 
     #[test]

@@ -189,8 +189,8 @@ impl Call {
     }
 
     fn answered(&mut self, headers: &HeaderMap) {
-        // How long a lock was waited for says nothing of this server.
-        if !self.method.name.contains("/AcquireLock") {
+        // How long one had to wait for others says nothing of this server.
+        if !self.method.queues {
             let after = self.begun.elapsed();
             self.observer.metrics.answered(self.method, after);
         }
