@@ -1,6 +1,5 @@
 //! What differs between versions, and who wrote what.
 
-use prost::Message;
 use stanchion_client::proto::{
     BlameConfigRequest, BlameConfigResponse, BlamedLines, ConfigSide, DiffConfigVersionsRequest,
     DiffConfigVersionsResponse, GivenContent, config_side,
@@ -109,15 +108,6 @@ impl ConfigHandler {
                     content_type: decode::content_type(fields, &named, content_type),
                 })
             }
-        }
-    }
-
-    /// An answer, unless it is too large: before it is written, which would take as much room again.
-    pub(super) fn fitting<T: Message>(&self, answer: T) -> Result<T, Status> {
-        let limit = self.context.settings.max_response_bytes;
-        match answer.encoded_len() {
-            size if size > limit => Err(status::response_too_large(size, limit)),
-            _ => Ok(answer),
         }
     }
 }

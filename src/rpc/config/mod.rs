@@ -11,6 +11,7 @@ mod release;
 mod schemas;
 mod versions;
 
+use prost::Message;
 use stanchion_client::proto::{
     BatchGetConfigsRequest, BatchGetConfigsResponse, BlameConfigRequest, BlameConfigResponse,
     CommitConfigsRequest, CommitConfigsResponse, Config, DeleteConfigRequest, DeleteConfigResponse,
@@ -65,6 +66,15 @@ impl ConfigHandler {
         Self {
             configs: Configs::new(context.core.clone()),
             context,
+        }
+    }
+
+    /// An answer, unless it is too large: before it is written, which would take as much room again.
+    fn fitting<T: Message>(&self, answer: T) -> Result<T, Status> {
+        let limit = self.context.settings.max_response_bytes;
+        match answer.encoded_len() {
+            size if size > limit => Err(status::response_too_large(size, limit)),
+            _ => Ok(answer),
         }
     }
 }
