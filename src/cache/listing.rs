@@ -15,10 +15,6 @@ use crate::{
 /// How often a listing pinned at one revision is tried before it is taken without.
 const PINNED_ATTEMPTS: usize = 2;
 
-/// How many times the size that is set a page may have. etcd counts all that comes after a page, so
-/// that many small pages of a large prefix cost it the square.
-const MAX_GROWTH: usize = 8;
-
 /// All keys of a prefix as they were at one revision.
 pub(super) struct Listing {
     pub(super) kvs: Vec<KeyValue>,
@@ -31,6 +27,7 @@ pub(super) struct Listing {
 pub(super) struct Reader<'a> {
     pub(super) store: &'a dyn Store,
     pub(super) prefix: &'a Bytes,
+    /// How many keys a page has at most.
     pub(super) page: usize,
     pub(super) clock: &'a dyn Clock,
     pub(super) progress_interval: Duration,
@@ -189,19 +186,21 @@ struct Pages {
     size: PageSize,
     next: Option<Bytes>,
     kvs: Vec<KeyValue>,
+    /// Whether a page did not come in time since the last one that came.
+    late: bool,
 }
 
 // === impl Pages ===
 
 impl Pages {
-    fn new(prefix: &Bytes, keys: usize) -> Self {
-        let most = keys.saturating_mul(MAX_GROWTH);
+    fn new(prefix: &Bytes, most: usize) -> Self {
         let keys = KeyRange::prefix(prefix.clone());
         Self {
             next: Some(keys.start.clone()),
             keys,
             size: PageSize::new(most),
             kvs: Vec::new(),
+            late: false,
         }
     }
 
@@ -226,11 +225,18 @@ impl Pages {
         };
         self.size.learn(&answer.kvs);
         self.kvs.extend(answer.kvs);
+        self.late = false;
     }
 
     /// Makes the page smaller that failed, if that may help.
     fn shrink(&mut self, error: &Error) -> bool {
-        // Perhaps it was larger than a message may be, or than comes in time.
-        matches!(error, Error::Invalid(_) | Error::Timeout { .. }) && self.size.shrink()
+        match error {
+            // Perhaps it was larger than a message may be.
+            Error::Invalid(_) => self.size.shrink(),
+            // Perhaps it was larger than comes in time; if a smaller one does not come either, it
+            // is the store, which is not to be asked again at once.
+            Error::Timeout { .. } => !std::mem::replace(&mut self.late, true) && self.size.shrink(),
+            _ => false,
+        }
     }
 }

@@ -93,8 +93,9 @@ pub enum Freshness {
 /// Bounds and times of a cache.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How many keys the first page of a listing holds; pages of small values grow to eight times
-    /// that, pages of large ones shrink. Default 500.
+    /// How many keys a page of a listing holds at most; the first ones, and those of large values,
+    /// hold fewer. etcd counts all that comes after a page, so that many small pages of a large
+    /// prefix cost it the square. Default 4 000.
     pub page: usize,
     /// How many revisions back a fresh replica can resume a cursor, and how many the log of each
     /// kind holds. Default 10 000.
@@ -386,7 +387,7 @@ impl<P: Projection> Clone for View<P> {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            page: 500,
+            page: 4_000,
             log_revisions: 10_000,
             log_bytes: 64 * 1024 * 1024,
             log_age: Duration::from_secs(600),

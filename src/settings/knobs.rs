@@ -166,7 +166,7 @@ knobs! {
     "How much history of the store is kept; off if somebody else compacts it"
 
     "cache.page": usize = cache.page, 1..=10_000;
-    "Keys per page of the first listing"
+    "Keys per page of a listing, at most"
     "cache.log_revisions": usize = cache.log_revisions, 16..=10_000_000;
     "Revisions each kind's change log holds"
     "cache.log_bytes": usize = cache.log_bytes, 64 * KIB..=16 * 1024 * MIB;

@@ -35,6 +35,10 @@ pub(crate) struct Fake {
     pub(crate) compact_after_page: AtomicUsize,
     /// Writes after each of this many pages.
     pub(crate) write_after_page: AtomicUsize,
+    /// Pages of more keys do not come in time.
+    pub(crate) in_time: AtomicUsize,
+    /// How many keys the pages had that did not.
+    pub(crate) late: Mutex<Vec<usize>>,
     /// Says how far it is by the extent of its keys alone.
     pub(crate) mute: AtomicBool,
     /// Each probe takes one, if there is a gate.
@@ -78,6 +82,8 @@ impl Fake {
             held: AtomicBool::new(false),
             compact_after_page: AtomicUsize::new(0),
             write_after_page: AtomicUsize::new(0),
+            in_time: AtomicUsize::new(usize::MAX),
+            late: Mutex::default(),
             mute: AtomicBool::new(false),
             gate: Mutex::new(None),
         })
@@ -254,6 +260,11 @@ fn take_one(counter: &AtomicUsize) -> bool {
 impl Store for Fake {
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
         self.answers()?;
+        if request.limit > self.in_time.load(Ordering::SeqCst) {
+            self.late.lock().unwrap().push(request.limit);
+            let outcome = Outcome::NotDone;
+            return Err(Error::Timeout { outcome });
+        }
         let answer = {
             let inner = self.inner();
             let at = match request.revision {

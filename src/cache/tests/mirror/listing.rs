@@ -26,6 +26,40 @@ async fn a_listing_of_many_pages_is_whole_and_the_watch_goes_on_from_it() {
 }
 
 #[tokio::test]
+async fn pages_that_do_not_come_in_time_are_asked_for_in_smaller_ones() {
+    let fake = Fake::new();
+    for name in 0..10 {
+        fake.put(&format!("p/0/n{name}"), "x");
+    }
+    fake.in_time.store(1, Ordering::SeqCst);
+    let settings = Settings {
+        log_revisions: 2,
+        ..quick()
+    };
+    let cache = ready(&fake, settings).await;
+    assert_eq!(names(&cache).len(), 10);
+    let late = fake.late.lock().unwrap();
+    assert!(!late.is_empty() && late.iter().all(|keys| *keys == 3));
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_at_all_is_not_asked_again_and_again_without_a_pause() {
+    let fake = Fake::new();
+    fake.put("p/0/a", "1");
+    fake.in_time.store(0, Ordering::SeqCst);
+    let settings = Settings {
+        page: 100,
+        ..quick()
+    };
+    let cache = start(&fake, settings);
+    until(|| fake.late.lock().unwrap().len() >= 4).await;
+    assert_eq!(fake.late.lock().unwrap()[..4], [8, 2, 8, 2]);
+    fake.in_time.store(usize::MAX, Ordering::SeqCst);
+    soon(cache.ready()).await;
+    assert_eq!(names(&cache), ["a"]);
+}
+
+#[tokio::test]
 async fn an_empty_store_is_ready_at_once() {
     let fake = Fake::new();
     let cache = ready(&fake, quick()).await;
