@@ -1243,10 +1243,10 @@ pub mod audit_service_client {
         }
         /// Computes the chain of a namespace anew from the oldest entry that is kept,
         /// looks at the entries that are not sealed yet, and compares the versions of
-        /// configs that they tell of with the configs there are. Answers the first entry that was
-        /// altered, is missing or was inserted, if there is one: that is an answer, no
-        /// error. Reads all there is, so that it may take a while; has no deadline
-        /// unless the call sets one.
+        /// configs that they tell of with the configs there are. Answers the first entry
+        /// that was altered, is missing or was inserted, if there is one: that is an
+        /// answer, no error. Reads all there is, so that it may take a while; has no
+        /// deadline unless the call sets one.
         ///
         /// Whoever may write to the store may compute a whole chain anew, or cut off
         /// its end. Note `tip` somewhere else, and pass it as `noted` the next time:
@@ -5735,7 +5735,8 @@ pub mod registry_service_client {
         /// another live session owns the id; `FAILED_PRECONDITION`
         /// (`ERROR_REASON_LEASE_EXPIRED`) if `session_id` is unknown or expired,
         /// (`ERROR_REASON_REQUEST_UNDONE`) if the same request was deregistered
-        /// before, (`ERROR_REASON_SERVICE_IS_ALIAS`); `ABORTED` (`ERROR_REASON_REVISION_MISMATCH`); `RESOURCE_EXHAUSTED`
+        /// before, (`ERROR_REASON_SERVICE_IS_ALIAS`); `ABORTED`
+        /// (`ERROR_REASON_REVISION_MISMATCH`); `RESOURCE_EXHAUSTED`
         /// (`ERROR_REASON_SESSION_FULL`, `ERROR_REASON_QUOTA_EXCEEDED`).
         pub async fn register_instance(
             &mut self,
@@ -8494,8 +8495,8 @@ pub mod lock_service_client {
     /// permits go round, as each claim says. Whoever comes first holds it; who comes
     /// later holds it too if everybody before does and the claims go together. Nobody
     /// is let in past one who waits, and 1 000 (a setting) may claim a lock besides
-    /// the first one, holding it or waiting: readers that come behind a writer wait, and a
-    /// claim of many permits is not overtaken by small ones.
+    /// the first one, holding it or waiting: readers that come behind a writer wait,
+    /// and a claim of many permits is not overtaken by small ones.
     ///
     /// A lock is advice unless what it protects checks the fencing token: a holder
     /// may be paused beyond its session's life and not know that it lost the lock.
@@ -8618,7 +8619,8 @@ pub mod lock_service_client {
         /// the lock in another mode or with another delay;
         /// `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_WAITERS`,
         /// `ERROR_REASON_TOO_MANY_HOLDS`, `ERROR_REASON_SESSION_FULL`); `UNAVAILABLE`
-        /// (`ERROR_REASON_LOCKS_CLOSED`) if the wait ends before locks are granted again after a loss of data.
+        /// (`ERROR_REASON_LOCKS_CLOSED`) if the wait ends before locks are granted again
+        /// after a loss of data.
         pub async fn acquire_lock(
             &mut self,
             request: impl tonic::IntoRequest<super::AcquireLockRequest>,
