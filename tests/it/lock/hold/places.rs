@@ -57,6 +57,7 @@ async fn whoever_waits_is_told_its_place_as_it_moves_and_at_last_that_it_holds_t
         }
         streams.push(stream);
     }
+    streams[1].queued_at(1, 3).await;
     // One in the middle goes: those behind move up, and the one before hears of it too.
     drop(streams.remove(2));
     let next = streams[1].queued_at(1, 2).await;
