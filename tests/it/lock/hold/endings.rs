@@ -114,21 +114,28 @@ async fn the_claim_of_a_lost_connection_is_kept_for_a_while_and_then_given_up(ba
     assert!(begun.elapsed() >= KEEP, "{:?}", begun.elapsed());
 }
 
+/// Longer than any test waits for a lock.
+const LONG_DELAY: Duration = Duration::from_secs(60);
+
+fn delaying(session: &str, delay: Duration) -> HoldLockRequest {
+    HoldLockRequest {
+        lock_delay: Some(delay.try_into().unwrap()),
+        ..held("l", session, "r")
+    }
+}
+
 async fn a_lock_with_a_delay_is_delayed_when_its_stream_is_lost_and_not_when_it_is_ended(
     backend: Backend,
 ) {
     const DELAY: Duration = Duration::from_secs(2);
     let server = backend.server().await;
-    let delaying = |session: &str| HoldLockRequest {
-        lock_delay: Some(DELAY.try_into().unwrap()),
-        ..held("l", session, "r")
-    };
     let door = Door::to(server.address).await;
     let channel = connect(door.address).await;
-    let request = delaying(&open(&server).await);
+    let request = delaying(&open(&server).await, DELAY);
     let mut holder = Holding::over(channel, request).await.unwrap();
     holder.acquired().await;
-    let mut second = Holding::open(&server, delaying(&open(&server).await)).await;
+    let request = delaying(&open(&server).await, LONG_DELAY);
+    let mut second = Holding::open(&server, request).await;
     second.queued().await;
     let mut third = hold(&server, "l", &open(&server).await, "r").await;
     third.queued().await;
@@ -136,10 +143,8 @@ async fn a_lock_with_a_delay_is_delayed_when_its_stream_is_lost_and_not_when_it_
     door.shut();
     second.acquired().await;
     assert!(begun.elapsed() >= KEEP + DELAY, "{:?}", begun.elapsed());
-    let begun = Instant::now();
     drop(second);
     third.acquired().await;
-    assert!(begun.elapsed() < DELAY, "{:?}", begun.elapsed());
 }
 
 async fn a_draining_replica_sends_its_streams_elsewhere_with_their_claims(backend: Backend) {
