@@ -5,7 +5,7 @@ use std::time::Instant;
 use stanchion::store::RangeRequest;
 use stanchion_client::proto::{
     AuditOperation, CheckFencingTokenRequest, ForceReleaseLockRequest, ListAuditEntriesRequest,
-    LockMode, LockPermits,
+    ListLocksRequest, LockMode, LockPermits,
 };
 use tokio::{task::JoinHandle, time::timeout};
 use tonic::Code;
@@ -19,6 +19,7 @@ use crate::support::{
 on_both_stores! {
     a_lock_whose_holder_died_is_granted_after_its_delay,
     a_delayed_lock_is_granted_to_nobody,
+    a_delayed_lock_that_nobody_claims_is_listed,
     who_gives_a_lock_up_delays_nobody,
     an_operator_ends_a_delay,
     a_waiter_that_dies_delays_nobody_for_long,
@@ -132,6 +133,22 @@ async fn a_delayed_lock_is_granted_to_nobody(backend: Backend) {
     let granted = lock(&server, "l").await;
     assert_eq!(granted.delay, None);
     assert_eq!(granted.holder.unwrap().fencing_token, next);
+    server.stop().await;
+}
+
+async fn a_delayed_lock_that_nobody_claims_is_listed(backend: Backend) {
+    let server = backend.server().await;
+    let first = mortal(&server).await;
+    let held = acquire(&server, delaying(tried("l", &first, "r"), LONG)).await;
+    let token = held.unwrap().fencing_token;
+    until_delayed(&server, "l").await;
+    let list = ListLocksRequest::default();
+    let listed = server.locks().list_locks(list).await.unwrap().into_inner();
+    let [delayed] = &listed.locks[..] else {
+        panic!("{:?}", listed.locks);
+    };
+    assert!(delayed.holder.is_none() && delayed.waiter_count == 0);
+    assert_eq!(delayed.delay.as_ref().unwrap().fencing_token, token);
     server.stop().await;
 }
 

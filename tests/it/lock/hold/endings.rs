@@ -14,6 +14,7 @@ on_both_stores! {
     a_lock_with_a_delay_is_delayed_when_its_stream_is_lost_and_not_when_it_is_ended,
     a_draining_replica_sends_its_streams_elsewhere_with_their_claims,
     a_claim_that_nobody_takes_up_after_a_drain_is_given_up,
+    a_lock_with_a_delay_is_delayed_when_nobody_takes_its_claim_up_after_a_drain,
     a_reentrant_owner_holds_the_lock_until_its_last_stream_ends,
 }
 
@@ -180,6 +181,24 @@ async fn a_claim_that_nobody_takes_up_after_a_drain_is_given_up(backend: Backend
     assert_status(&told, Code::Unavailable, "DRAINING");
     until_free(&other, "l").await;
     assert!(begun.elapsed() >= KEEP, "{:?}", begun.elapsed());
+}
+
+async fn a_lock_with_a_delay_is_delayed_when_nobody_takes_its_claim_up_after_a_drain(
+    backend: Backend,
+) {
+    let (server, other) = (backend.server().await, backend.server().await);
+    let request = delaying(&open(&other).await, LONG_DELAY);
+    let mut holder = Holding::open(&server, request).await;
+    let token = holder.acquired().await.fencing_token;
+    server.stop().await;
+    let told = holder.failed().await;
+    assert_status(&told, Code::Unavailable, "DRAINING");
+    let delay = eventually("the lock to be delayed", || async {
+        lock(&other, "l").await.delay
+    })
+    .await;
+    assert_eq!(delay.fencing_token, token);
+    assert!(lock(&other, "l").await.holder.is_none());
 }
 
 async fn a_reentrant_owner_holds_the_lock_until_its_last_stream_ends(backend: Backend) {
