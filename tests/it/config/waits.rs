@@ -38,9 +38,12 @@ async fn a_wait_ends_with_a_later_version_and_with_a_deletion(backend: Backend) 
     let server = backend.server().await;
     let other = backend.server().await;
     server.put("a", "1").await;
-    let known = server.wait("a", 0).await.unwrap().unwrap();
+    let known = server.wait("a", 0).await.await.unwrap().unwrap();
     assert_eq!(known.config.unwrap().version, 1);
-    let waiting = [server.wait("a", 1), server.wait("a", 1)];
+    let waiting = [
+        server.wait("a", 1).await,
+        server.wait_besides(1, "a", 1).await,
+    ];
     other.put("b", "1").await;
     other.put("a", "2").await;
     for waiting in waiting {
@@ -49,7 +52,7 @@ async fn a_wait_ends_with_a_later_version_and_with_a_deletion(backend: Backend) 
         assert_eq!((config.version, &config.content[..]), (2, &b"2"[..]));
         assert!(!answer.unchanged && answer.header.unwrap().revision >= config.revision);
     }
-    let waiting = server.wait("a", 2);
+    let waiting = server.wait("a", 2).await;
     other.try_delete(delete("a")).await.unwrap();
     let gone = waiting.await.unwrap().unwrap_err();
     assert_status(&gone, Code::NotFound, "CONFIG_NOT_FOUND");
@@ -59,14 +62,14 @@ async fn a_wait_ends_with_a_later_version_and_with_a_deletion(backend: Backend) 
 
 async fn whoever_knows_of_no_config_waits_until_there_is_one(backend: Backend) {
     let server = backend.server().await;
-    let waiting = server.wait("a", 0);
+    let waiting = server.wait("a", 0).await;
     server.put("a", "1").await;
     let first = waiting.await.unwrap().unwrap().config.unwrap();
     assert_eq!(first.version, 1);
     server.try_delete(delete("a")).await.unwrap();
     // Version 4 records the second deletion.
     for known in [0, 4] {
-        let waiting = server.wait("a", known);
+        let waiting = server.wait("a", known).await;
         let back = server.put("a", format!("after {known}")).await;
         let answer = waiting.await.unwrap().unwrap();
         assert_eq!(answer.config.unwrap().version, back.version);
@@ -96,7 +99,7 @@ async fn a_wait_without_a_change_ends_with_what_there_is(backend: Backend) {
 async fn whoever_knows_more_than_the_replica_waits_for_more_yet(backend: Backend) {
     let server = backend.server().await;
     server.put("a", "1").await;
-    let waiting = server.wait("a", 2);
+    let waiting = server.wait("a", 2).await;
     server.put("a", "2").await;
     server.put("a", "3").await;
     let answer = waiting.await.unwrap().unwrap();
@@ -107,7 +110,7 @@ async fn whoever_knows_more_than_the_replica_waits_for_more_yet(backend: Backend
 async fn a_watch_goes_on_where_a_wait_ended(backend: Backend) {
     let server = backend.server().await;
     server.put("a", "1").await;
-    let waiting = server.wait("a", 1);
+    let waiting = server.wait("a", 1).await;
     server.put("a", "2").await;
     let answer = waiting.await.unwrap().unwrap();
     server.put("a", "3").await;
@@ -123,8 +126,7 @@ async fn a_wait_outlives_whatever_the_log_forgets(backend: Backend) {
     settings.cache.log_revisions = 8;
     let server = backend.server_with(settings).await;
     server.put("a", "1").await;
-    let waiting = server.wait("a", 1);
-    server.someone_waits().await;
+    let waiting = server.wait("a", 1).await;
     for number in 0..30 {
         server.put("busy", format!("{number}")).await;
     }
@@ -140,8 +142,7 @@ async fn a_wait_outlives_whatever_the_log_forgets(backend: Backend) {
 async fn who_waits_is_told_that_the_replica_drains(backend: Backend) {
     let server = backend.server().await;
     server.put("a", "1").await;
-    let waiting = server.wait("a", 1);
-    server.someone_waits().await;
+    let waiting = server.wait("a", 1).await;
     server.stop().await;
     let told = waiting.await.unwrap().unwrap_err();
     assert_status(&told, Code::Unavailable, "DRAINING");
@@ -150,14 +151,9 @@ async fn who_waits_is_told_that_the_replica_drains(backend: Backend) {
 async fn who_goes_waits_no_longer(backend: Backend) {
     let server = backend.server().await;
     server.put("a", "1").await;
-    let waiting = server.wait("a", 1);
-    server.someone_waits().await;
+    let waiting = server.wait("a", 1).await;
     waiting.abort();
-    eventually("nobody to wait", async || {
-        let stats = server.app().core.cache.stats();
-        (stats.subscribers == 0).then_some(())
-    })
-    .await;
+    server.until_waiting(0).await;
     server.stop().await;
 }
 
@@ -183,18 +179,34 @@ async fn a_wait_that_cannot_be_is_refused(backend: Backend) {
 }
 
 impl Server {
-    /// Begins to wait.
-    fn wait(&self, key: &str, after_version: i64) -> JoinHandle<Answer> {
-        tokio::spawn(ask(self.configs(), wait(key, after_version, LONG)))
+    /// Begins to wait where nobody does; returns once the call waits, or has its answer.
+    async fn wait(&self, key: &str, after_version: i64) -> JoinHandle<Answer> {
+        self.wait_besides(0, key, after_version).await
     }
 
-    /// Returns once a call waits.
-    async fn someone_waits(&self) {
-        eventually("somebody to wait", async || {
-            let stats = self.app().core.cache.stats();
-            (stats.subscribers > 0).then_some(())
+    /// The same where so many wait already.
+    async fn wait_besides(&self, others: u64, key: &str, after_version: i64) -> JoinHandle<Answer> {
+        // Those that have their answers may not be gone yet.
+        self.until_waiting(others).await;
+        let call = tokio::spawn(ask(self.configs(), wait(key, after_version, LONG)));
+        eventually("the call to wait", async || {
+            (self.waiting() > others || call.is_finished()).then_some(())
         })
         .await;
+        call
+    }
+
+    /// Returns once so many calls wait.
+    async fn until_waiting(&self, count: u64) {
+        eventually("so many to wait", async || {
+            (self.waiting() == count).then_some(())
+        })
+        .await;
+    }
+
+    /// How many calls wait.
+    fn waiting(&self) -> u64 {
+        self.app().core.cache.stats().subscribers
     }
 }
 
