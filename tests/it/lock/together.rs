@@ -167,10 +167,8 @@ async fn calls_that_name_the_same_locks_in_any_order_never_wait_for_ever(backend
                     assert_eq!(in_use[*fork].fetch_add(1, Ordering::SeqCst), 0);
                 }
                 tokio::task::yield_now().await;
-                for fork in &forks {
+                for (fork, (name, token)) in forks.iter().zip(tokens(&held)) {
                     in_use[*fork].fetch_sub(1, Ordering::SeqCst);
-                }
-                for (name, token) in tokens(&held) {
                     assert!(release_token(server, name, &session, token).await);
                 }
             }
