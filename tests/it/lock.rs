@@ -196,3 +196,12 @@ async fn until_waiting(server: &Server, name: &str, waiters: usize) -> Lock {
     })
     .await
 }
+
+/// Waits until nobody claims the lock.
+async fn until_free(server: &Server, name: &str) {
+    eventually("the lock to be free", || async {
+        let lock = lock(server, name).await;
+        (lock.holder.is_none() && lock.waiters.is_empty()).then_some(())
+    })
+    .await;
+}

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use stanchion::store::RangeRequest;
 use stanchion_client::proto::{
-    AuditOperation, CheckFencingTokenRequest, ForceReleaseLockRequest, ListAuditEntriesRequest,
-    ListLocksRequest, LockMode, LockPermits,
+    AuditOperation, CheckFencingTokenRequest, ListAuditEntriesRequest, ListLocksRequest, LockMode,
+    LockPermits,
 };
 use tokio::{task::JoinHandle, time::timeout};
 use tonic::Code;
 
-use super::*;
+use super::{oversight, *};
 use crate::support::{
     server::{Backend, assert_invalid, assert_status, on_both_stores},
     store::PATIENCE,
@@ -128,7 +128,7 @@ async fn a_delayed_lock_is_granted_to_nobody(backend: Backend) {
     let refused = acquire(&server, shared).await.unwrap_err();
     assert_status(&refused, Code::FailedPrecondition, "LOCK_DELAYED");
 
-    force(&server, "l", token).await;
+    assert!(oversight::force(&server, "l", token).await.released);
     assert_eq!(soon(waiting).await.unwrap().fencing_token, next);
     let granted = lock(&server, "l").await;
     assert_eq!(granted.delay, None);
@@ -170,25 +170,12 @@ async fn who_gives_a_lock_up_delays_nobody(backend: Backend) {
             "token" => assert!(release_token(&server, way, &session, token).await),
             "request" => assert!(release_request(&server, way, &session, "r").await),
             "close" => close(&server, &session).await,
-            _ => force(&server, way, token).await,
+            _ => assert!(oversight::force(&server, way, token).await.released),
         }
         soon(waiting).await.unwrap();
         assert_eq!(keys_of(&server, way).await, 1, "{way}");
     }
     server.stop().await;
-}
-
-async fn force(server: &Server, lock: &str, fencing_token: i64) {
-    let force = ForceReleaseLockRequest {
-        lock: lock.into(),
-        fencing_token,
-        comment: "nobody is there".into(),
-        actor: "ops".into(),
-        ..Default::default()
-    };
-    let forced = server.locks().force_release_lock(force).await.unwrap();
-    let forced = forced.into_inner();
-    assert!(forced.released && forced.noted);
 }
 
 async fn an_operator_ends_a_delay(backend: Backend) {
@@ -199,7 +186,8 @@ async fn an_operator_ends_a_delay(backend: Backend) {
     let second = open(&server).await;
     let waiting = spawn(&server, wanted("l", &second, "r"));
     until_delayed(&server, "l").await;
-    force(&server, "l", token).await;
+    let forced = oversight::force(&server, "l", token).await;
+    assert!(forced.released && forced.noted);
     soon(waiting).await.unwrap();
     let list = ListAuditEntriesRequest {
         operations: vec![AuditOperation::ForceReleaseLock.into()],
@@ -334,7 +322,7 @@ async fn a_delay_is_the_same_on_all_replicas(backend: Backend) {
     let other = open(&late).await;
     let refused = acquire(&late, tried("l", &other, "r")).await.unwrap_err();
     assert_status(&refused, Code::FailedPrecondition, "LOCK_DELAYED");
-    force(&late, "l", token).await;
+    assert!(oversight::force(&late, "l", token).await.released);
     soon(waiting).await.unwrap();
     assert_eq!(lock(&late, "l").await.delay, None);
 }

@@ -148,12 +148,3 @@ fn held(lock: &str, session: &str, request: &str) -> HoldLockRequest {
 async fn hold(server: &Server, lock: &str, session: &str, request: &str) -> Holding {
     Holding::open(server, held(lock, session, request)).await
 }
-
-/// Waits until nobody claims the lock.
-async fn until_free(server: &Server, name: &str) {
-    eventually("the lock to be free", || async {
-        let lock = lock(server, name).await;
-        (lock.holder.is_none() && lock.waiters.is_empty()).then_some(())
-    })
-    .await;
-}

@@ -3,12 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stanchion_client::proto::{
-    AcquireLocksRequest, AcquireLocksResponse, ForceReleaseLockRequest, LockMode, LockWanted,
-    acquire_locks_request,
+    AcquireLocksRequest, AcquireLocksResponse, LockMode, LockWanted, acquire_locks_request,
 };
 use tonic::Code;
 
-use super::*;
+use super::{oversight, *};
 use crate::support::server::{Backend, assert_invalid, assert_status, on_both_stores};
 
 on_both_stores! {
@@ -67,16 +66,6 @@ fn tokens(answer: &AcquireLocksResponse) -> Vec<(&str, i64)> {
     locks
         .map(|held| (&*held.lock, held.fencing_token))
         .collect()
-}
-
-async fn until_free(server: &Server, names: &[&str]) {
-    for name in names {
-        eventually("the lock to be free", || async {
-            let lock = lock(server, name).await;
-            (lock.holder.is_none() && lock.waiter_count == 0).then_some(())
-        })
-        .await;
-    }
 }
 
 async fn until_held(server: &Server, name: &str) -> i64 {
@@ -232,7 +221,9 @@ async fn a_call_that_breaks_off_gives_up_all_it_had(backend: Backend) {
     let waiting = spawn_all(&server, delayed);
     until_waiting(&server, "c", 1).await;
     waiting.abort();
-    until_free(&server, &["a", "b"]).await;
+    for name in ["a", "b"] {
+        until_free(&server, name).await;
+    }
     until_waiting(&server, "c", 0).await;
     // Its session lives, so that nobody is delayed.
     let next = at_once(all(&["a", "b"], &first, "next"));
@@ -246,16 +237,13 @@ async fn who_is_robbed_of_one_while_waiting_gives_up_the_others(backend: Backend
     let token = take(&server, "c", &first, "r").await;
     let waiting = spawn_all(&server, all(&["a", "b", "c"], &second, "r"));
     until_waiting(&server, "c", 1).await;
-    let force = ForceReleaseLockRequest {
-        lock: "a".into(),
-        fencing_token: until_held(&server, "a").await,
-        comment: "needed".into(),
-        ..Default::default()
-    };
-    server.locks().force_release_lock(force).await.unwrap();
+    let held = until_held(&server, "a").await;
+    assert!(oversight::force(&server, "a", held).await.released);
     let lost = waiting.await.unwrap().unwrap_err();
     assert_status(&lost, Code::FailedPrecondition, "REQUEST_UNDONE");
-    until_free(&server, &["a", "b"]).await;
+    for name in ["a", "b"] {
+        until_free(&server, name).await;
+    }
     let left = until_waiting(&server, "c", 0).await;
     assert_eq!(left.holder.unwrap().fencing_token, token);
     // Its owner can end the wait in the same way: by any of the locks.
@@ -264,7 +252,7 @@ async fn who_is_robbed_of_one_while_waiting_gives_up_the_others(backend: Backend
     assert!(release_request(&server, "c", &second, "s").await);
     let undone = waiting.await.unwrap().unwrap_err();
     assert_status(&undone, Code::FailedPrecondition, "REQUEST_UNDONE");
-    until_free(&server, &["a"]).await;
+    until_free(&server, "a").await;
     server.stop().await;
 }
 
@@ -277,7 +265,9 @@ async fn a_session_that_ends_while_waiting_leaves_nothing_behind(backend: Backen
     close(&server, &second).await;
     let lost = waiting.await.unwrap().unwrap_err();
     assert_status(&lost, Code::FailedPrecondition, "LEASE_EXPIRED");
-    until_free(&server, &["a", "d"]).await;
+    for name in ["a", "d"] {
+        until_free(&server, name).await;
+    }
     until_waiting(&server, "c", 0).await;
     server.stop().await;
 }
