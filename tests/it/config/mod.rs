@@ -23,9 +23,9 @@ mod watch;
 mod writes;
 
 use stanchion_client::proto::{
-    Config, ConfigVersion, DeleteConfigRequest, DeleteConfigResponse, GetConfigRequest,
-    ListConfigVersionsRequest, PutConfigRequest, PutConfigResponse, RollbackConfigRequest,
-    RollbackConfigResponse,
+    Config, ConfigChange, ConfigPut, ConfigVersion, DeleteConfigRequest, DeleteConfigResponse,
+    GetConfigRequest, ListConfigVersionsRequest, PutConfigRequest, PutConfigResponse,
+    RollbackConfigRequest, RollbackConfigResponse, config_change::Change,
 };
 use tonic::Status;
 
@@ -58,6 +58,23 @@ fn get(key: &str) -> GetConfigRequest {
     GetConfigRequest {
         key: key.into(),
         ..GetConfigRequest::default()
+    }
+}
+
+/// What is put together with others, or as a draft.
+pub(crate) fn content(content: impl AsRef<[u8]>) -> ConfigPut {
+    ConfigPut {
+        content: content.as_ref().to_vec().into(),
+        ..ConfigPut::default()
+    }
+}
+
+/// One change of several.
+pub(crate) fn change(key: &str, change: Change) -> ConfigChange {
+    ConfigChange {
+        key: key.into(),
+        change: Some(change),
+        ..ConfigChange::default()
     }
 }
 

@@ -13,14 +13,14 @@ use stanchion::{
     store::{Error, Outcome, RangeRequest, RangeResponse, Store, Txn, TxnResponse},
 };
 use stanchion_client::proto::{
-    CommitConfigsRequest, ConfigChange, ConfigDelete, ConfigFromDraft, ConfigPut,
-    DeleteConfigRequest, DiscardDraftRequest, ListDraftsRequest, ListReleasesRequest,
-    PublishReleaseRequest, PutConfigRequest, PutDraftRequest, RollbackConfigRequest,
-    RollbackReleaseRequest, config_change::Change, put_draft_request,
+    CommitConfigsRequest, ConfigDelete, ConfigFromDraft, DeleteConfigRequest, DiscardDraftRequest,
+    ListDraftsRequest, ListReleasesRequest, PublishReleaseRequest, PutConfigRequest,
+    PutDraftRequest, RollbackConfigRequest, RollbackReleaseRequest, config_change::Change,
+    put_draft_request,
 };
 use tonic::{Code, Status};
 
-use super::{delete, lost_answers::changes_config, put, rollback};
+use super::{change, content, delete, lost_answers::changes_config, put, rollback};
 use crate::support::{
     overlay::{Overlaid, Overlay},
     server::{Backend, Server, assert_status, on_both_stores},
@@ -254,21 +254,6 @@ async fn make(server: &Server, deed: Deed, key: &str) -> Result<(), Status> {
             };
             configs.discard_draft(request).await.map(drop)
         }
-    }
-}
-
-fn content(content: &str) -> ConfigPut {
-    ConfigPut {
-        content: content.to_owned().into(),
-        ..Default::default()
-    }
-}
-
-fn change(key: &str, change: Change) -> ConfigChange {
-    ConfigChange {
-        key: key.into(),
-        change: Some(change),
-        ..Default::default()
     }
 }
 

@@ -1,13 +1,13 @@
 //! Every kind of change of configs, drafts and releases but those of one config.
 
 use stanchion_client::proto::{
-    CommitConfigsRequest, ConfigChange, ConfigFromDraft, ConfigPut, PublishReleaseRequest,
-    PutDraftRequest, RollbackConfigRequest, RollbackReleaseRequest, config_change::Change,
-    put_draft_request,
+    CommitConfigsRequest, ConfigChange, ConfigFromDraft, PublishReleaseRequest, PutDraftRequest,
+    RollbackConfigRequest, RollbackReleaseRequest, config_change::Change, put_draft_request,
 };
 use tonic::Status;
 
 use super::kinds::{Kind, Writer, base};
+use crate::config::{change, content};
 
 // === impl Writer ===
 
@@ -23,7 +23,8 @@ impl Writer<'_> {
                 let change = change(name, Change::Put(content("1")));
                 self.publish(name, change).await
             }
-            _ => self.draft(name).await,
+            Kind::Publish => self.draft(name).await,
+            _ => unreachable!("{kind:?} begins from no config"),
         }
     }
 
@@ -49,7 +50,8 @@ impl Writer<'_> {
                     ..Default::default()
                 };
                 let done = configs.commit_configs(commit).await?.into_inner();
-                assert!(done.results.iter().all(|result| result.version == 1));
+                let versions: Vec<_> = done.results.iter().map(|made| made.version).collect();
+                assert!(done.committed && versions == [1, 1], "{done:?}");
                 Ok(())
             }
             Kind::PutDraft => self.draft(mark).await,
@@ -57,7 +59,7 @@ impl Writer<'_> {
                 let draft = Change::Draft(ConfigFromDraft::default());
                 self.publish(mark, change(&base(mark), draft)).await
             }
-            _ => {
+            Kind::RollbackRelease => {
                 let back = RollbackReleaseRequest {
                     name: base(mark),
                     new_name: mark.into(),
@@ -65,6 +67,7 @@ impl Writer<'_> {
                 };
                 configs.rollback_release(back).await.map(drop)
             }
+            _ => unreachable!("{kind:?} is no such change"),
         }
     }
 
@@ -88,20 +91,5 @@ impl Writer<'_> {
             .publish_release(publish)
             .await
             .map(drop)
-    }
-}
-
-fn content(content: &str) -> ConfigPut {
-    ConfigPut {
-        content: content.to_owned().into(),
-        ..Default::default()
-    }
-}
-
-fn change(key: &str, change: Change) -> ConfigChange {
-    ConfigChange {
-        key: key.into(),
-        change: Some(change),
-        ..Default::default()
     }
 }

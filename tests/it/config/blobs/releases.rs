@@ -2,15 +2,16 @@
 
 use bytes::Bytes;
 use stanchion_client::proto::{
-    CommitConfigsRequest, ConfigChange, ConfigFromDraft, ConfigPut, GetDraftRequest,
-    ListDraftsRequest, PublishReleaseRequest, PutDraftRequest, RollbackReleaseRequest,
-    config_change::Change, config_draft, put_draft_request,
+    CommitConfigsRequest, ConfigChange, ConfigFromDraft, GetDraftRequest, ListDraftsRequest,
+    PublishReleaseRequest, PutDraftRequest, RollbackReleaseRequest, config_change::Change,
+    config_draft, put_draft_request,
 };
 use tonic::Status;
 
 use super::{MIB, content};
 use crate::{
     config::{
+        self, change,
         follower::{Follower, prefix},
         get,
     },
@@ -26,23 +27,12 @@ on_both_stores! {
 const KEYS: u64 = 100;
 const EACH: usize = 10 * 1024;
 
-fn change(key: &str, content: Bytes) -> ConfigChange {
-    ConfigChange {
-        key: key.into(),
-        change: Some(Change::Put(ConfigPut {
-            content,
-            ..ConfigPut::default()
-        })),
-        ..ConfigChange::default()
-    }
+fn put(key: &str, content: impl AsRef<[u8]>) -> ConfigChange {
+    change(key, Change::Put(config::content(content)))
 }
 
 fn from_draft(key: &str) -> ConfigChange {
-    ConfigChange {
-        key: key.into(),
-        change: Some(Change::Draft(ConfigFromDraft::default())),
-        ..ConfigChange::default()
-    }
+    change(key, Change::Draft(ConfigFromDraft::default()))
 }
 
 fn key(number: u64) -> String {
@@ -63,10 +53,7 @@ impl Server {
     async fn try_draft(&self, key: &str, content: Bytes) -> Result<(), Status> {
         let request = PutDraftRequest {
             key: key.into(),
-            change: Some(put_draft_request::Change::Put(ConfigPut {
-                content,
-                ..ConfigPut::default()
-            })),
+            change: Some(put_draft_request::Change::Put(config::content(content))),
             ..PutDraftRequest::default()
         };
         self.configs().put_draft(request).await.map(drop)
@@ -81,7 +68,7 @@ async fn a_release_of_a_hundred_keys_has_a_mebibyte(backend: Backend) {
     const RELEASES: u64 = 18;
     let of = |release: u64, number: u64| content(1000 * release + number, EACH);
     for release in 1..=RELEASES {
-        let changes = (0..KEYS).map(|number| change(&key(number), of(release, number)));
+        let changes = (0..KEYS).map(|number| put(&key(number), of(release, number)));
         let name = format!("{release}");
         let published = server.release_at_once(&name, changes.collect()).await;
         published.unwrap();
@@ -121,11 +108,7 @@ async fn a_release_of_a_hundred_keys_has_a_mebibyte(backend: Backend) {
 async fn more_than_a_mebibyte_together_is_too_much(backend: Backend) {
     let server = backend.server().await;
     let half = content(1, MIB / 2);
-    let changes = [
-        change("a", half.clone()),
-        change("b", half.clone()),
-        change("c", "x".into()),
-    ];
+    let changes = [put("a", &half), put("b", &half), put("c", "x")];
     let request = |changes: &[ConfigChange]| CommitConfigsRequest {
         changes: changes.to_vec(),
         ..CommitConfigsRequest::default()

@@ -12,7 +12,7 @@ use tonic_types::StatusExt;
 
 use super::{INTEGER, json, key, prefix, violations};
 use crate::{
-    config::delete,
+    config::{change, content, delete},
     support::server::{Backend, Server, assert_status, eventually, on_both_stores},
 };
 
@@ -25,20 +25,11 @@ on_both_stores! {
     no_content_passes_a_schema_that_was_put_before_it,
 }
 
-fn write(content: &str) -> Change {
+fn write(json: &str) -> Change {
     Change::Put(ConfigPut {
-        content: content.to_owned().into(),
         content_type: ContentType::Json.into(),
-        ..ConfigPut::default()
+        ..content(json)
     })
-}
-
-fn change(key: &str, change: Change) -> ConfigChange {
-    ConfigChange {
-        key: key.into(),
-        change: Some(change),
-        ..ConfigChange::default()
-    }
 }
 
 /// Which field is at fault, and of which key its content is.
