@@ -13,9 +13,9 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use stanchion_client::{
     new_request_id,
     proto::{
-        CommitConfigsRequest, ConfigChange, ConfigPut, DeleteConfigRequest, GetConfigRequest,
-        PutConfigRequest, RollbackConfigRequest, config_change,
-        config_service_client::ConfigServiceClient,
+        CommitConfigsRequest, ConfigChange, ConfigPut, DeleteConfigRequest, DeleteConfigResponse,
+        GetConfigRequest, PutConfigRequest, PutConfigResponse, RollbackConfigRequest,
+        RollbackConfigResponse, config_change, config_service_client::ConfigServiceClient,
     },
 };
 use tokio::{task::JoinSet, time::sleep};
@@ -140,7 +140,8 @@ impl Editor {
     }
 
     async fn put(&mut self) {
-        let wish = self.wish(Deed::Put).await;
+        let key = self.one_key();
+        let wish = self.wish(key, Deed::Put).await;
         let request = PutConfigRequest {
             key: wish.key.clone(),
             content: wish.content.clone().unwrap().into(),
@@ -150,25 +151,20 @@ impl Editor {
             request_id: new_request_id(),
             ..Default::default()
         };
-        let answer = self.ask(|mut service| {
-            let request = request.clone();
-            async move { service.put_config(request).await }
-        });
-        let outcome = outcome(answer.await, |answer| {
-            (!answer.unchanged).then(|| answer.config.unwrap().version)
-        });
-        self.tell(wish, outcome);
+        self.change(
+            wish,
+            request,
+            |mut service, request| async move { service.put_config(request).await },
+            |answer: PutConfigResponse| (!answer.unchanged).then(|| answer.config.unwrap().version),
+        )
+        .await;
     }
 
     async fn roll_back(&mut self) {
         let Some((key, version)) = self.one_put() else {
             return;
         };
-        let mut wish = self.wish(Deed::Rollback(version)).await;
-        if wish.key != key {
-            wish.expected = None;
-            wish.key = key;
-        }
+        let wish = self.wish(key, Deed::Rollback(version)).await;
         let request = RollbackConfigRequest {
             key: wish.key.clone(),
             version,
@@ -178,18 +174,20 @@ impl Editor {
             request_id: new_request_id(),
             ..Default::default()
         };
-        let answer = self.ask(|mut service| {
-            let request = request.clone();
-            async move { service.rollback_config(request).await }
-        });
-        let outcome = outcome(answer.await, |answer| {
-            (!answer.unchanged).then(|| answer.config.unwrap().version)
-        });
-        self.tell(wish, outcome);
+        self.change(
+            wish,
+            request,
+            |mut service, request| async move { service.rollback_config(request).await },
+            |answer: RollbackConfigResponse| {
+                (!answer.unchanged).then(|| answer.config.unwrap().version)
+            },
+        )
+        .await;
     }
 
     async fn delete(&mut self) {
-        let wish = self.wish(Deed::Delete).await;
+        let key = self.one_key();
+        let wish = self.wish(key, Deed::Delete).await;
         let request = DeleteConfigRequest {
             key: wish.key.clone(),
             expected_version: wish.expected,
@@ -198,19 +196,33 @@ impl Editor {
             request_id: new_request_id(),
             ..Default::default()
         };
-        let answer = self.ask(|mut service| {
-            let request = request.clone();
-            async move { service.delete_config(request).await }
-        });
-        let outcome = outcome(answer.await, |answer| {
-            answer.deleted.then_some(answer.version)
-        });
-        self.tell(wish, outcome);
+        self.change(
+            wish,
+            request,
+            |mut service, request| async move { service.delete_config(request).await },
+            |answer: DeleteConfigResponse| answer.deleted.then_some(answer.version),
+        )
+        .await;
+    }
+
+    /// Asks for one change; `made` reads the version it made from the answer.
+    async fn change<R: Clone, T, F>(
+        &mut self,
+        wish: Wish,
+        request: R,
+        call: impl Fn(ConfigServiceClient<Channel>, R) -> F,
+        made: impl Fn(T) -> Option<i64>,
+    ) where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        let answer = self.ask(|service| call(service, request.clone())).await;
+        self.tell(wish, outcome(answer, made));
     }
 
     /// Puts two configs at once; the first of them may have to be as it was seen.
     async fn commit(&mut self) {
-        let first = self.wish(Deed::Put).await;
+        let key = self.one_key();
+        let first = self.wish(key, Deed::Put).await;
         let keys: Vec<_> = Editors::keys().filter(|key| *key != first.key).collect();
         let key = keys[self.random.random_range(0..keys.len())].clone();
         let second = Wish {
@@ -259,9 +271,8 @@ impl Editor {
         }
     }
 
-    /// A change of one of the configs, which may have to be as it is seen now.
-    async fn wish(&mut self, deed: Deed) -> Wish {
-        let key = format!("{EDITED}{}", self.random.random_range(0..KEYS));
+    /// A change of a config, which may have to be as it is seen now.
+    async fn wish(&mut self, key: String, deed: Deed) -> Wish {
         let expected = match self.random.random_bool(SWAPS) {
             true => self.look(&key).await,
             false => None,
@@ -295,6 +306,10 @@ impl Editor {
             Answer::Refused { .. } => Some(0),
             Answer::Unknown => None,
         }
+    }
+
+    fn one_key(&mut self) -> String {
+        format!("{EDITED}{}", self.random.random_range(0..KEYS))
     }
 
     fn one_put(&mut self) -> Option<(String, i64)> {
