@@ -60,8 +60,18 @@ impl Drain {
         if self.is_over() {
             return Ok(None);
         }
-        let patience = self.deadline + self.caller.options.call_timeout;
-        let until = *self.until.get_or_insert(Instant::now() + patience);
+        let patience = self
+            .deadline
+            .saturating_add(self.caller.options.call_timeout);
+        let until = match self.until.or_else(|| Instant::now().checked_add(patience)) {
+            Some(until) => *self.until.insert(until),
+            None => {
+                return Err(Error::invalid(
+                    "deadline",
+                    "is longer than the clock can count",
+                ));
+            }
+        };
         loop {
             let endpoint = self.caller.endpoints.current();
             let heard = async {
