@@ -8,7 +8,7 @@ use super::{
     Core,
     error::Error,
     guard::Guard,
-    look_back::{look, would_write},
+    look_back::{look, needs_room, would_write},
 };
 
 /// How much later than the deadline an attempt may end: one that is cut off leaves its outcome
@@ -77,8 +77,8 @@ impl Core {
         self.send_again(txn, None, deadline).await
     }
 
-    /// Sends a transaction of which an earlier attempt may have `failed`. No attempt begins after
-    /// `deadline`, but one is made.
+    /// Sends a transaction of which an earlier attempt may have `failed`, by itself or with others.
+    /// No attempt begins after `deadline`, but one is made.
     pub(super) async fn send_again(
         &self,
         txn: Txn,
@@ -86,7 +86,7 @@ impl Core {
         deadline: Instant,
     ) -> Result<Sent, Error> {
         let mut unknown = match failed {
-            Some(error @ store::Error::Full { .. }) => {
+            Some(error @ store::Error::Full { .. }) if needs_room(&txn) => {
                 return self.look_back(&txn, error, false, deadline).await;
             }
             failed => failed.is_some_and(|error| error.outcome() == Outcome::Unknown),

@@ -8,8 +8,9 @@
 //!
 //! A group is one transaction with each member nested in it, compares included, so that a member
 //! whose conditions do not hold stops nobody. All compares of a group are made before anything is
-//! written: members may therefore not touch what another one writes. They share a revision, which
-//! is why nothing may go this way whose order is told by it, such as places in a queue.
+//! written: members may therefore not touch what another one writes. They share a revision: where
+//! that tells an order, as among the places of a queue, a member says which keys it has to itself.
+//! Whoever would clash with another goes alone, at the same time.
 //!
 //! The cache shows what a group did all at once, which one task waits for: each member on its own
 //! would cost a place in a queue, two timers and a wake-up.
@@ -28,7 +29,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
-use crate::store::{self, Operation, OperationResponse, Outcome, Txn, TxnResponse};
+use crate::store::{self, KeyRange, Operation, OperationResponse, Outcome, Txn, TxnResponse};
 
 use self::member::{Answer, Member};
 use super::{Core, error::Error};
@@ -63,12 +64,20 @@ struct Failed {
     error: store::Error,
 }
 
+/// Those who are to go now.
+#[derive(Default)]
+struct Flight {
+    together: Vec<Member>,
+    /// These clash with them.
+    alone: Vec<Member>,
+}
+
 /// What becomes of one who comes.
 enum Joined {
     /// It waits for the next flight.
     Waits,
-    /// These are to go now.
-    Flies(Vec<Member>),
+    /// It goes now.
+    Flies(Flight),
     /// Too many wait already.
     Full(Txn),
 }
@@ -77,24 +86,25 @@ enum Joined {
 
 impl Group {
     /// Like [`Core::commit`], without a guard, for a transaction that may share its revision with
-    /// others.
+    /// others, but with none that has the range `apart` to itself as well.
     pub(super) async fn commit(
         self: &Arc<Self>,
         core: &Arc<Core>,
         txn: Txn,
+        apart: Option<KeyRange>,
     ) -> Result<TxnResponse, Error> {
         txn.check_size()?;
         let (answer, answered) = oneshot::channel();
         let deadline = core.clock.now() + core.settings.commit_timeout;
-        let member = match Member::new(txn, deadline, answer) {
+        let member = match Member::new(txn, apart, deadline, answer) {
             Ok(member) => member,
             Err(txn) => return core.commit(None, txn).await,
         };
         match self.join(member) {
             Joined::Waits => {}
             // Apart from the caller, who may give up, which is nothing to the others.
-            Joined::Flies(members) => {
-                tokio::spawn(self.clone().fly(core.clone(), members));
+            Joined::Flies(flight) => {
+                tokio::spawn(self.clone().fly(core.clone(), flight));
             }
             Joined::Full(txn) => return core.commit(None, txn).await,
         }
@@ -107,10 +117,13 @@ impl Group {
         Ok(response)
     }
 
-    async fn fly(self: Arc<Self>, core: Arc<Core>, members: Vec<Member>) {
-        let mut next = Some(members);
-        while let Some(members) = next {
-            if let Err(Failed { members, error }) = together(&core, members).await {
+    async fn fly(self: Arc<Self>, core: Arc<Core>, flight: Flight) {
+        let mut next = Some(flight);
+        while let Some(flight) = next {
+            if !flight.alone.is_empty() {
+                tokio::spawn(alone(core.clone(), flight.alone, None));
+            }
+            if let Err(Failed { members, error }) = together(&core, flight.together).await {
                 // Nobody waits for the failure of others.
                 tokio::spawn(alone(core.clone(), members, Some(error)));
                 tokio::spawn(alone(core.clone(), self.scatter(), None));
@@ -139,7 +152,7 @@ impl Group {
     }
 
     /// Notes that a flight is over; `Some`: these are to go now.
-    fn land(&self) -> Option<Vec<Member>> {
+    fn land(&self) -> Option<Flight> {
         let mut waiting = self.waiting();
         if waiting.members.is_empty() {
             waiting.flights -= 1;
@@ -232,8 +245,13 @@ async fn alone(core: Arc<Core>, members: Vec<Member>, failed: Option<store::Erro
     let (core, failed) = (&core, &failed);
     let sent = members.into_iter().map(|mut member| async move {
         let txn = std::mem::take(&mut member.txn);
-        let sent = core.send_again(txn, failed.clone(), member.deadline).await;
-        member.tell(sent.map(|sent| sent.response));
+        tokio::select! {
+            sent = core.send_again(txn, failed.clone(), member.deadline) => {
+                member.tell(sent.map(|sent| sent.response));
+            }
+            // Nobody waits for it any more.
+            () = member.answer.closed() => {}
+        }
     });
     join_all(sent).await;
 }
@@ -241,36 +259,36 @@ async fn alone(core: Arc<Core>, members: Vec<Member>, failed: Option<store::Erro
 // === impl Waiting ===
 
 impl Waiting {
-    /// Takes those who can go together, in the order in which they came.
-    fn take(&mut self) -> Vec<Member> {
-        let (mut group, mut left) = (Vec::new(), Vec::new());
+    /// Takes those who can go together, in the order in which they came, and who clashes with them.
+    fn take(&mut self) -> Flight {
+        let mut flight = Flight::default();
         let mut bytes = 0;
         let (mut read, mut written) = (HashSet::new(), HashSet::new());
-        while group.len() < MEMBERS
+        let clash =
+            |keys: &[Bytes], others: &HashSet<Bytes>| keys.iter().any(|key| others.contains(key));
+        while flight.together.len() < MEMBERS
             && let Some(member) = self.members.pop_front()
         {
-            let fits = group.is_empty() || bytes + member.bytes <= BYTES;
-            let apart = |keys: &[Bytes], others: &HashSet<Bytes>| {
-                keys.iter().all(|key| !others.contains(key))
-            };
-            if fits
-                && apart(&member.reads, &written)
-                && apart(&member.writes, &written)
-                && apart(&member.writes, &read)
-            {
-                bytes += member.bytes;
-                read.extend(member.reads.iter().cloned());
-                written.extend(member.writes.iter().cloned());
-                group.push(member);
-            } else {
-                left.push(member);
+            if member.answer.is_closed() {
+                continue;
             }
+            if clash(&member.reads, &written)
+                || clash(&member.writes, &written)
+                || clash(&member.writes, &read)
+            {
+                flight.alone.push(member);
+                continue;
+            }
+            bytes += member.bytes;
+            if bytes > BYTES && !flight.together.is_empty() {
+                self.members.push_front(member);
+                break;
+            }
+            read.extend(member.reads.iter().cloned());
+            written.extend(member.writes.iter().cloned());
+            flight.together.push(member);
         }
-        // They keep their place before those who were not looked at.
-        for member in left.into_iter().rev() {
-            self.members.push_front(member);
-        }
-        group
+        flight
     }
 }
 
@@ -289,8 +307,14 @@ mod tests {
     }
 
     fn member(txn: Txn) -> Member {
-        Member::new(txn, Instant::now(), oneshot::channel().0)
-            .unwrap_or_else(|_| panic!("no member"))
+        member_apart(txn, None)
+    }
+
+    /// One whose caller waits for ever.
+    fn member_apart(txn: Txn, apart: Option<KeyRange>) -> Member {
+        let (answer, answered) = oneshot::channel();
+        std::mem::forget(answered);
+        Member::new(txn, apart, Instant::now(), answer).unwrap_or_else(|_| panic!("no member"))
     }
 
     fn keys(members: &[Member]) -> Vec<Bytes> {
@@ -304,15 +328,37 @@ mod tests {
     fn who_comes_while_few_are_on_their_way_goes_at_once_and_the_others_go_together() {
         let group = Group::default();
         let first = group.join(member(put("a")));
-        assert!(matches!(first, Joined::Flies(one) if one.len() == 1));
+        assert!(matches!(first, Joined::Flies(flight) if keys(&flight.together) == ["a"]));
         for key in ["c", "d", "c", "e"] {
             assert!(matches!(group.join(member(put(key))), Joined::Waits));
         }
-        // The second one who wants `c` has to see what came of the first.
-        assert_eq!(keys(&group.land().unwrap()), ["c", "d", "e"]);
-        assert_eq!(keys(&group.land().unwrap()), ["c"]);
+        let flight = group.land().unwrap();
+        assert_eq!(keys(&flight.together), ["c", "d", "e"]);
+        assert_eq!(keys(&flight.alone), ["c"]);
         assert!(group.land().is_none());
         assert_eq!(group.waiting().flights, 0);
+    }
+
+    #[test]
+    fn who_gave_up_while_it_waited_does_not_go() {
+        let mut waiting = Waiting::default();
+        let (answer, answered) = oneshot::channel();
+        let gone = Member::new(put("a"), None, Instant::now(), answer);
+        waiting.members.extend(gone.ok());
+        waiting.members.push_back(member(put("b")));
+        drop(answered);
+        assert_eq!(keys(&waiting.take().together), ["b"]);
+        assert!(waiting.members.is_empty());
+    }
+
+    #[test]
+    fn no_two_go_together_that_want_the_same_range_to_themselves() {
+        let mut waiting = Waiting::default();
+        let place = |key| member_apart(put(key), Some(KeyRange::prefix(&key[..2])));
+        waiting.members = ["a/1", "b/1", "a/2"].map(place).into();
+        let flight = waiting.take();
+        assert_eq!(keys(&flight.together), ["a/1", "a/", "b/1", "b/"]);
+        assert_eq!(keys(&flight.alone), ["a/2", "a/"]);
     }
 
     #[test]
@@ -333,8 +379,9 @@ mod tests {
         let too = put("c").when(Compare::exists("x"));
         let same = put("d").when(Compare::exists("x"));
         waiting.members = [put("a"), needs_a, too, same].map(member).into();
-        assert_eq!(keys(&waiting.take()), ["a", "c", "d"]);
-        assert_eq!(keys(&waiting.take()), ["b"]);
+        let flight = waiting.take();
+        assert_eq!(keys(&flight.together), ["a", "c", "d"]);
+        assert_eq!(keys(&flight.alone), ["b"]);
     }
 
     #[test]
@@ -345,9 +392,10 @@ mod tests {
             member(Txn::new().then(Operation::put(key, "")))
         });
         waiting.members = many.collect();
-        assert_eq!((waiting.take().len(), waiting.take().len()), (MEMBERS, 1));
+        let take = |waiting: &mut Waiting| waiting.take().together.len();
+        assert_eq!((take(&mut waiting), take(&mut waiting)), (MEMBERS, 1));
         let large = |key| member(Txn::new().then(Operation::put(key, vec![0; BYTES])));
         waiting.members = [large("a"), large("b")].into();
-        assert_eq!((waiting.take().len(), waiting.take().len()), (1, 1));
+        assert_eq!((take(&mut waiting), take(&mut waiting)), (1, 1));
     }
 }

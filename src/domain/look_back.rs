@@ -24,6 +24,16 @@ pub(super) fn look(txn: &Txn) -> Txn {
     }
 }
 
+/// Whether there is anything in `txn` that a full store refuses.
+pub(super) fn needs_room(txn: &Txn) -> bool {
+    let mut steps = txn.success.iter().chain(&txn.failure);
+    steps.any(|step| match step {
+        Operation::Put { .. } | Operation::Overwrite { .. } => true,
+        Operation::Delete(_) | Operation::Range(_) => false,
+        Operation::Txn(nested) => needs_room(nested),
+    })
+}
+
 /// Whether `txn` would write something now, as the [`look`] at it was answered: then it was not
 /// carried out, because its conditions would not hold any more.
 pub(super) fn would_write(txn: &Txn, looked: &TxnResponse) -> bool {

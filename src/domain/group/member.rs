@@ -15,7 +15,7 @@ pub(super) struct Member {
     pub(super) txn: Txn,
     /// The keys it reads or compares.
     pub(super) reads: Vec<Bytes>,
-    /// The keys it may write.
+    /// The keys it may write, and where the range begins that it has for itself.
     pub(super) writes: Vec<Bytes>,
     pub(super) bytes: usize,
     /// Until when it is tried.
@@ -41,9 +41,11 @@ impl Member {
         }));
     }
 
-    /// A member of a group; gives `txn` back if it is not one of few keys that it names.
+    /// A member of a group; gives `txn` back if it is not one of few keys that it names. Only the
+    /// range that it has to itself may be looked at as a whole.
     pub(super) fn new(
         txn: Txn,
+        apart: Option<KeyRange>,
         deadline: Instant,
         answer: oneshot::Sender<Result<Answer, Error>>,
     ) -> Result<Self, Txn> {
@@ -54,11 +56,12 @@ impl Member {
             Operation::Range(request) => Some(&request.keys),
             _ => None,
         });
-        for KeyRange { start, end } in compared.chain(read) {
-            if end.is_some() {
+        for keys in compared.chain(read) {
+            if keys.end.is_none() {
+                reads.push(keys.start.clone());
+            } else if apart.as_ref() != Some(keys) {
                 return Err(txn);
             }
-            reads.push(start.clone());
         }
         for step in steps {
             match step {
@@ -66,12 +69,14 @@ impl Member {
                     bytes += key.len() + value.len();
                     writes.push(key.clone());
                 }
+                Operation::Delete(KeyRange { start, end: None }) => writes.push(start.clone()),
                 Operation::Range(_) => {}
                 Operation::Overwrite { .. } | Operation::Delete(_) | Operation::Txn(_) => {
                     return Err(txn);
                 }
             }
         }
+        writes.extend(apart.map(|keys| keys.start));
         Ok(Self {
             txn,
             reads,
@@ -100,7 +105,18 @@ mod tests {
             put("a").then(Operation::Txn(put("b"))),
             put("a").then(Operation::overwrite("b", "")),
         ] {
-            assert!(Member::new(txn, Instant::now(), oneshot::channel().0).is_err());
+            assert!(Member::new(txn, None, Instant::now(), oneshot::channel().0).is_err());
         }
+    }
+
+    #[test]
+    fn a_range_is_looked_at_by_who_has_it_alone() {
+        let member = |apart| {
+            let txn = put("a/b").when(Compare::empty(KeyRange::prefix("a/")));
+            Member::new(txn, Some(apart), Instant::now(), oneshot::channel().0)
+        };
+        assert!(member(KeyRange::prefix("a")).is_err());
+        let member = member(KeyRange::prefix("a/")).unwrap_or_else(|_| panic!("no member"));
+        assert_eq!(member.writes, ["a/b", "a/"]);
     }
 }

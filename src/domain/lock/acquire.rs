@@ -230,7 +230,8 @@ impl Locks {
         }
         let mut pending = Pending::new(&self.abandoned, key, value, self.keep(session));
         pending.belongs_to(request, &waiter);
-        let response = match self.core.commit(request.guard.as_ref(), txn).await {
+        let guard = request.guard.as_ref();
+        let response = match self.commit(lock, guard, txn).await {
             Ok(response) => response,
             // It may have been written, or be written yet.
             Err(error @ Error::CommitUnknown(_)) => return Err(error),

@@ -37,7 +37,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use self::{abandoned::Abandoned, delay::Delays, oversight::Ledger, turnstile::Turnstile};
-use super::{Core, session::Sessions};
+use super::{Core, Error, group::Group, guard::Guard, keyspace::QueuePath, session::Sessions};
+use crate::store::{Txn, TxnResponse};
 
 pub use self::{
     abandoned::LetGo,
@@ -63,6 +64,7 @@ pub use self::{
 #[derive(Clone)]
 pub struct Locks {
     core: Arc<Core>,
+    group: Arc<Group>,
     sessions: Sessions,
     turnstile: Arc<Turnstile>,
     abandoned: Arc<Abandoned>,
@@ -77,6 +79,7 @@ impl Locks {
     /// The locks in the store that `core` is about. Somebody has to [`run`](Self::run) them.
     pub fn new(core: Arc<Core>, sessions: Sessions) -> Self {
         Self {
+            group: Arc::default(),
             turnstile: Arc::default(),
             abandoned: Arc::new(Abandoned::new(core.clone(), sessions.clone())),
             ledger: Arc::default(),
@@ -101,5 +104,22 @@ impl Locks {
     /// [`Error::Draining`](super::Error::Draining). Their places are kept as if they had broken off.
     pub fn drain(&self) {
         self.draining.cancel();
+    }
+
+    /// Carries out a transaction about one queue, whose places have revisions of their own. Without
+    /// a guard it goes together with those about others.
+    async fn commit(
+        &self,
+        queue: &QueuePath,
+        guard: Option<&Guard>,
+        txn: Txn,
+    ) -> Result<TxnResponse, Error> {
+        match guard {
+            None => {
+                let places = self.core.keys.queue(queue);
+                self.group.commit(&self.core, txn, Some(places)).await
+            }
+            Some(_) => self.core.commit(guard, txn).await,
+        }
     }
 }

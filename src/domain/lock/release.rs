@@ -207,7 +207,9 @@ impl Locks {
     ) -> Result<Released, Error> {
         let steps = delay::remove(&self.core.keys, key, delayed);
         let txn = Txn::new().when(there).then_all(steps);
-        let response = self.core.commit(release.guard.as_ref(), txn).await?;
+        let response = self
+            .commit(&release.lock, release.guard.as_ref(), txn)
+            .await?;
         Ok(Released {
             released: response.succeeded,
             revision: response.revision,

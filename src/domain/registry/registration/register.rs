@@ -250,7 +250,7 @@ impl Registry {
             && let Some((_, txn)) = group.pop()
         {
             let response = match guard {
-                None => self.group.commit(&self.core, txn).await?,
+                None => self.group.commit(&self.core, txn, None).await?,
                 Some(_) => self.core.commit(guard, txn).await?,
             };
             let revision = response.revision;
