@@ -18,6 +18,7 @@ mod link;
 mod login;
 mod member;
 mod members;
+mod near;
 mod pool;
 mod settings;
 mod status;
