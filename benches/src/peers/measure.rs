@@ -62,31 +62,33 @@ pub(super) async fn measure<S: Site>(
     warm_up: Duration,
 ) -> Result<Vec<Sample>, BenchError> {
     let connect = |count: u32| try_join_all((0..count).map(|_| site.connect()));
+    let wanted = OPERATIONS.into_iter();
+    let operations: Vec<_> = wanted.filter(|(name, _)| options.wants(name)).collect();
     let mut load = Load::new(connect(options.connections).await?);
-    let mut push = Push::new(
-        site.connect().await?,
-        connect(options.listeners).await?,
-        options.content_bytes,
-    );
-    push.listen().await?;
-
-    for (_, operation) in OPERATIONS {
-        load.run(operation, warm_up).await?;
+    for (_, operation) in &operations {
+        load.run(*operation, warm_up).await?;
     }
-    push.run(options.pushes_in(warm_up), options.rate).await?;
 
     let seconds = Duration::from_secs(u64::from(options.seconds));
     let mut samples = Vec::new();
-    let writes = options.pushes_in(seconds);
-    let before = Meter::read(site)?;
-    let held = push.run(writes, options.rate).await?;
-    let mut sample = before.sample(site, PUSH, held, &push.latency)?;
-    sample.expected = Some(u64::from(writes) * u64::from(options.listeners));
-    samples.push(sample);
-    // Their sessions would cost heartbeats and memory.
-    drop(push);
+    if options.wants(PUSH) {
+        let mut push = Push::new(
+            site.connect().await?,
+            connect(options.listeners).await?,
+            options.content_bytes,
+        );
+        push.listen().await?;
+        push.run(options.pushes_in(warm_up), options.rate).await?;
+        let writes = options.pushes_in(seconds);
+        let before = Meter::read(site)?;
+        let held = push.run(writes, options.rate).await?;
+        let mut sample = before.sample(site, PUSH, held, &push.latency)?;
+        sample.expected = Some(u64::from(writes) * u64::from(options.listeners));
+        samples.push(sample);
+        // Their sessions would cost heartbeats and memory.
+    }
 
-    for (workload, operation) in OPERATIONS {
+    for (workload, operation) in operations {
         let before = Meter::read(site)?;
         let done = load.run(operation, seconds).await?;
         samples.push(before.sample(site, workload, done, &load.latency)?);

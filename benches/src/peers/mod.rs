@@ -47,6 +47,9 @@ pub(crate) struct Options {
     /// Seconds for which ZooKeeper is warmed up, as long for each workload.
     #[arg(long, default_value_t = 36, value_parser = clap::value_parser!(u32).range(6..=600))]
     warm_up: u32,
+    /// Only this workload; default: all.
+    #[arg(long, value_parser = WORKLOADS)]
+    only: Option<String>,
 }
 
 /// Who is compared.
@@ -104,6 +107,11 @@ impl Peer {
 // === impl Options ===
 
 impl Options {
+    /// Whether a workload is measured.
+    fn wants(&self, workload: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only == workload)
+    }
+
     /// How often the config is written in that time.
     fn pushes_in(&self, time: Duration) -> u32 {
         (time.as_secs_f64() * f64::from(self.rate)) as u32
