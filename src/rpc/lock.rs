@@ -200,7 +200,8 @@ impl LockService for LockHandler {
         &self,
         request: Request<RequestYieldRequest>,
     ) -> Result<Response<RequestYieldResponse>, Status> {
-        oversight::ask(self, request.into_inner()).await
+        let caller = caller(&request);
+        oversight::ask(self, request.into_inner(), caller).await
     }
 
     async fn force_release_lock(

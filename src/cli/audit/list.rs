@@ -93,6 +93,7 @@ enum Change {
     DeleteSchema,
     PinVersion,
     UnpinVersion,
+    RequestYield,
 }
 
 // === impl List ===
@@ -179,6 +180,7 @@ impl Change {
             Self::DeleteSchema => AuditOperation::DeleteConfigSchema,
             Self::PinVersion => AuditOperation::PinConfigVersion,
             Self::UnpinVersion => AuditOperation::UnpinConfigVersion,
+            Self::RequestYield => AuditOperation::RequestYield,
         }
     }
 }

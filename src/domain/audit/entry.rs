@@ -81,6 +81,8 @@ pub enum AuditOperation {
     PinConfigVersion,
     /// A version of a config item is pinned no longer.
     UnpinConfigVersion,
+    /// A holder of a lock was asked to give it up.
+    RequestYield,
 }
 
 /// What kind of thing a deed was done to.
@@ -127,7 +129,7 @@ impl AuditOperation {
             | Self::RollbackConfig
             | Self::PinConfigVersion
             | Self::UnpinConfigVersion => SubjectKind::Config,
-            Self::ForceReleaseLock => SubjectKind::Lock,
+            Self::ForceReleaseLock | Self::RequestYield => SubjectKind::Lock,
             Self::IsolateInstance
             | Self::RestoreInstance
             | Self::OverlayInstance

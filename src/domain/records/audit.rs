@@ -141,6 +141,7 @@ fn operation(wire: wire::AuditOperation) -> Result<AuditOperation, DecodeError> 
         wire::AuditOperation::DeleteConfigSchema => AuditOperation::DeleteConfigSchema,
         wire::AuditOperation::PinConfigVersion => AuditOperation::PinConfigVersion,
         wire::AuditOperation::UnpinConfigVersion => AuditOperation::UnpinConfigVersion,
+        wire::AuditOperation::RequestYield => AuditOperation::RequestYield,
         wire::AuditOperation::Unspecified => return Err(DecodeError::Field("operation")),
     })
 }
@@ -164,5 +165,6 @@ fn wire_operation(operation: AuditOperation) -> wire::AuditOperation {
         AuditOperation::DeleteConfigSchema => wire::AuditOperation::DeleteConfigSchema,
         AuditOperation::PinConfigVersion => wire::AuditOperation::PinConfigVersion,
         AuditOperation::UnpinConfigVersion => wire::AuditOperation::UnpinConfigVersion,
+        AuditOperation::RequestYield => wire::AuditOperation::RequestYield,
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn operation(wire: proto::AuditOperation) -> Option<AuditOperation> {
         Wire::DeleteConfigSchema => AuditOperation::DeleteConfigSchema,
         Wire::PinConfigVersion => AuditOperation::PinConfigVersion,
         Wire::UnpinConfigVersion => AuditOperation::UnpinConfigVersion,
+        Wire::RequestYield => AuditOperation::RequestYield,
     })
 }
 
@@ -60,6 +61,7 @@ pub(super) fn wire_operation(operation: AuditOperation) -> proto::AuditOperation
         AuditOperation::DeleteConfigSchema => proto::AuditOperation::DeleteConfigSchema,
         AuditOperation::PinConfigVersion => proto::AuditOperation::PinConfigVersion,
         AuditOperation::UnpinConfigVersion => proto::AuditOperation::UnpinConfigVersion,
+        AuditOperation::RequestYield => proto::AuditOperation::RequestYield,
     }
 }
 

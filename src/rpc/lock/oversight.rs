@@ -44,6 +44,7 @@ pub(super) async fn check(
 pub(super) async fn ask(
     handler: &LockHandler,
     request: RequestYieldRequest,
+    caller: Caller,
 ) -> Result<Response<RequestYieldResponse>, Status> {
     let mut v = Violations::new();
     let lock = path(&mut v, &request.namespace, &request.lock);
@@ -58,6 +59,7 @@ pub(super) async fn ask(
         lock: v.give(lock)?,
         fencing_token,
         actor,
+        caller,
         comment,
         guard,
     };

@@ -15,14 +15,17 @@ use stanchion_client::proto::{
     DeleteConfigSchemaRequest, DeleteNamespaceRequest, DeleteServiceRequest, DrainInstanceRequest,
     ForceReleaseLockRequest, Instance, InstanceOverlay, ListAuditEntriesRequest, NamespaceSettings,
     OpenSessionRequest, OperatorState, PutConfigSchemaRequest, PutNamespaceRequest,
-    PutServiceRequest, RegisterInstanceRequest, ServiceSettings, SetInstanceOverlayRequest,
-    SetInstanceStateRequest, config_schema_selector::Selector, register_instance_request::Liveness,
+    PutServiceRequest, RegisterInstanceRequest, RequestYieldRequest, RequestYieldResponse,
+    ServiceSettings, SetInstanceOverlayRequest, SetInstanceStateRequest,
+    config_schema_selector::Selector, register_instance_request::Liveness,
 };
+
+use tonic::{Code, Status};
 
 use super::{NEVER, SOON};
 use crate::support::{
     overlay::{Overlaid, Overlay},
-    server::{Backend, Server, assert_invalid, on_both_stores},
+    server::{Backend, Server, assert_invalid, assert_status, on_both_stores},
 };
 
 on_both_stores! {
@@ -30,6 +33,8 @@ on_both_stores! {
     deeds_are_sealed_and_verified_among_changes_of_configs,
     a_deed_that_changes_nothing_has_no_entry,
     entries_are_found_by_the_kind_and_the_name_of_what_was_changed,
+    a_holder_that_was_asked_to_yield_before_is_no_deed,
+    a_yield_request_whose_answer_was_lost_has_one_entry,
     a_store_without_room_for_the_entry_allows_what_frees,
 }
 
@@ -71,8 +76,8 @@ fn overlay(weight: Option<i32>) -> SetInstanceOverlayRequest {
     }
 }
 
-/// Takes a lock, and then takes it away.
-async fn force(server: &Server, lock: &str) -> bool {
+/// Takes a lock; returns the token.
+async fn hold(server: &Server, lock: &str) -> i64 {
     let open = OpenSessionRequest {
         client_id: "worker".into(),
         ..Default::default()
@@ -85,9 +90,25 @@ async fn force(server: &Server, lock: &str) -> bool {
         ..Default::default()
     };
     let held = server.locks().acquire_lock(acquire).await.unwrap();
+    held.into_inner().fencing_token
+}
+
+/// Asks the holder of a lock to give it up.
+async fn ask(server: &Server, lock: &str) -> Result<RequestYieldResponse, Status> {
+    let ask = RequestYieldRequest {
+        lock: lock.into(),
+        actor: "ann".into(),
+        comment: "deploying".into(),
+        ..Default::default()
+    };
+    Ok(server.locks().request_yield(ask).await?.into_inner())
+}
+
+/// Takes a lock away.
+async fn force(server: &Server, lock: &str, fencing_token: i64) -> bool {
     let force = ForceReleaseLockRequest {
         lock: lock.into(),
-        fencing_token: held.into_inner().fencing_token,
+        fencing_token,
         actor: "ann".into(),
         comment: "stuck".into(),
         ..Default::default()
@@ -135,7 +156,9 @@ async fn all_deeds(server: &Server) {
         let overlay = overlay(weight);
         operators.set_instance_overlay(overlay).await.unwrap();
     }
-    force(server, "nightly").await;
+    let token = hold(server, "nightly").await;
+    assert!(ask(server, "nightly").await.unwrap().requested);
+    force(server, "nightly", token).await;
     register(server).await;
     drain(server).await;
     let delete = DeleteServiceRequest {
@@ -201,6 +224,7 @@ async fn every_deed_of_an_operator_has_an_entry_that_says_who_what_and_why(backe
             (Did::RestoreInstance, Kind::Instance, "web/a"),
             (Did::OverlayInstance, Kind::Instance, "web/a"),
             (Did::OverlayInstance, Kind::Instance, "web/a"),
+            (Did::RequestYield, Kind::Lock, "nightly"),
             (Did::ForceReleaseLock, Kind::Lock, "nightly"),
             (Did::DrainInstance, Kind::Instance, "web/a"),
             (Did::DeleteService, Kind::Service, "web"),
@@ -214,9 +238,11 @@ async fn every_deed_of_an_operator_has_an_entry_that_says_who_what_and_why(backe
     assert_eq!(details[0], "panic_threshold, description");
     assert_eq!(details[3..5], ["weight 3", "as registered"]);
     assert!(details[5].starts_with("held by job 7 (worker), token "));
+    assert_eq!(details[6], details[5]);
     assert_eq!(entries[0].request_id, "r1");
     assert_eq!(entries[1].comment, "disk fails");
-    assert_eq!(entries[5].comment, "stuck");
+    assert_eq!(entries[5].comment, "deploying");
+    assert_eq!(entries[6].comment, "stuck");
     for entry in &entries {
         assert_eq!(entry.actor, "ann", "{entry:?}");
         assert_eq!(entry.principal, "anonymous");
@@ -237,10 +263,10 @@ async fn deeds_are_sealed_and_verified_among_changes_of_configs(backend: Backend
     server.delete_config("web").await;
     server.sealed().await;
     let verified = server.is_whole().await;
-    assert_eq!(verified.tip.unwrap().number, 12);
+    assert_eq!(verified.tip.unwrap().number, 13);
     let entries = server.entries().await;
     let numbers: Vec<_> = entries.iter().map(|entry| entry.number).collect();
-    assert!(numbers.iter().copied().eq((1..=12).rev()), "{numbers:?}");
+    assert!(numbers.iter().copied().eq((1..=13).rev()), "{numbers:?}");
     server.stop().await;
 }
 
@@ -296,7 +322,7 @@ async fn entries_are_found_by_the_kind_and_the_name_of_what_was_changed(backend:
         subject_kinds: kinds(&[AuditSubjectKind::Lock, AuditSubjectKind::Config]),
         ..all()
     };
-    assert_eq!(found(of_two).await.len(), 2);
+    assert_eq!(found(of_two).await.len(), 3);
     let named = |subject: &str| ListAuditEntriesRequest {
         subject: subject.into(),
         ..all()
@@ -335,10 +361,34 @@ async fn entries_are_found_by_the_kind_and_the_name_of_what_was_changed(backend:
     server.stop().await;
 }
 
-/// Has no room for what puts an entry of the audit.
+async fn a_holder_that_was_asked_to_yield_before_is_no_deed(backend: Backend) {
+    let server = backend.sealing(NEVER).await;
+    let other = backend.sealing(NEVER).await;
+    assert!(!ask(&server, "free").await.unwrap().requested);
+    hold(&server, "nightly").await;
+    let first = ask(&other, "nightly").await.unwrap();
+    assert!(first.requested);
+    for server in [&server, &other] {
+        assert!(!ask(server, "nightly").await.unwrap().requested);
+    }
+    // What asks and what tells of it are one transaction.
+    let entries = server.entries().await;
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    let header = first.header.unwrap();
+    assert_eq!(
+        (entries[0].revision, &entries[0].replica),
+        (header.revision, &header.replica)
+    );
+    for server in [server, other] {
+        server.stop().await;
+    }
+}
+
+/// Loses answers, or has no room, for what puts an entry of the audit.
 struct Narrow {
     inner: Arc<dyn Store>,
     full: AtomicBool,
+    silent: AtomicBool,
 }
 
 #[async_trait]
@@ -349,6 +399,12 @@ impl Overlay for Narrow {
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
         let puts = format!("{txn:?}").contains("/history/audit/");
+        if puts && self.silent.swap(false, Ordering::SeqCst) {
+            self.inner.txn(txn).await?;
+            return Err(Error::Timeout {
+                outcome: Outcome::Unknown,
+            });
+        }
         if puts && self.full.load(Ordering::SeqCst) {
             return Err(Error::Full {
                 message: "no room".into(),
@@ -359,24 +415,41 @@ impl Overlay for Narrow {
     }
 }
 
-async fn a_store_without_room_for_the_entry_allows_what_frees(backend: Backend) {
+async fn narrow(backend: &Backend) -> (Arc<Overlaid<Narrow>>, Server) {
     let store = Arc::new(Overlaid(Narrow {
         inner: backend.store().await,
         full: AtomicBool::new(false),
+        silent: AtomicBool::new(false),
     }));
-    let mut settings_of_server = backend.settings();
-    settings_of_server.domain.audit_seal_interval = NEVER;
+    let mut settings = backend.settings();
+    settings.domain.audit_seal_interval = NEVER;
     let clock = Arc::new(SystemClock);
-    let server = backend
-        .server_on(store.clone(), settings_of_server, clock)
-        .await;
+    let server = backend.server_on(store.clone(), settings, clock).await;
+    (store, server)
+}
+
+async fn a_yield_request_whose_answer_was_lost_has_one_entry(backend: Backend) {
+    let (store, server) = narrow(&backend).await;
+    hold(&server, "nightly").await;
+    store.0.silent.store(true, Ordering::SeqCst);
+    assert!(ask(&server, "nightly").await.unwrap().requested);
+    assert!(!store.0.silent.load(Ordering::SeqCst));
+    assert!(!ask(&server, "nightly").await.unwrap().requested);
+    assert_eq!(server.entries().await.len(), 1);
+    server.stop().await;
+}
+
+async fn a_store_without_room_for_the_entry_allows_what_frees(backend: Backend) {
+    let (store, server) = narrow(&backend).await;
     let mut operators = server.operators();
     operators.put_service(settings("one")).await.unwrap();
     let isolate = state(OperatorState::Isolated);
     operators.set_instance_state(isolate).await.unwrap();
     let before = server.entries().await.len();
+    let token = hold(&server, "nightly").await;
+    hold(&server, "weekly").await;
 
-    store.full.store(true, Ordering::SeqCst);
+    store.0.full.store(true, Ordering::SeqCst);
     let restored = operators
         .set_instance_state(state(OperatorState::Active))
         .await
@@ -389,10 +462,12 @@ async fn a_store_without_room_for_the_entry_allows_what_frees(backend: Backend) 
     };
     let deleted = operators.delete_service(delete).await.unwrap();
     assert!(deleted.into_inner().deleted);
-    assert!(!force(&server, "nightly").await);
+    assert!(!force(&server, "nightly", token).await);
     // What takes room is refused.
+    let refused = ask(&server, "weekly").await.unwrap_err();
+    assert_status(&refused, Code::ResourceExhausted, "STORE_FULL");
     operators.put_service(settings("two")).await.unwrap_err();
-    store.full.store(false, Ordering::SeqCst);
+    store.0.full.store(false, Ordering::SeqCst);
     assert_eq!(server.entries().await.len(), before);
     server.is_whole().await;
     server.stop().await;

@@ -788,8 +788,8 @@ pub struct AuditEntry {
     #[prost(string, tag = "18")]
     pub subject: ::prost::alloc::string::String,
     /// Output only. What there is to say of the deed itself, in words, such as from
-    /// whom a lock was taken or which settings differ. May change. Empty if there is
-    /// nothing.
+    /// whom a lock was taken, who was asked for it, or which settings differ. May
+    /// change. Empty if there is nothing.
     #[prost(string, tag = "19")]
     pub detail: ::prost::alloc::string::String,
 }
@@ -958,6 +958,8 @@ pub enum AuditOperation {
     PinConfigVersion = 28,
     /// A version of a config is pinned no longer.
     UnpinConfigVersion = 29,
+    /// A holder of a lock was asked to give it up: `RequestYield`.
+    RequestYield = 30,
 }
 impl AuditOperation {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -984,6 +986,7 @@ impl AuditOperation {
             Self::DeleteConfigSchema => "AUDIT_OPERATION_DELETE_CONFIG_SCHEMA",
             Self::PinConfigVersion => "AUDIT_OPERATION_PIN_CONFIG_VERSION",
             Self::UnpinConfigVersion => "AUDIT_OPERATION_UNPIN_CONFIG_VERSION",
+            Self::RequestYield => "AUDIT_OPERATION_REQUEST_YIELD",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1007,6 +1010,7 @@ impl AuditOperation {
             "AUDIT_OPERATION_DELETE_CONFIG_SCHEMA" => Some(Self::DeleteConfigSchema),
             "AUDIT_OPERATION_PIN_CONFIG_VERSION" => Some(Self::PinConfigVersion),
             "AUDIT_OPERATION_UNPIN_CONFIG_VERSION" => Some(Self::UnpinConfigVersion),
+            "AUDIT_OPERATION_REQUEST_YIELD" => Some(Self::RequestYield),
             _ => None,
         }
     }
@@ -1113,8 +1117,8 @@ pub mod audit_service_client {
     /// Every change of a config, by whatever method, writes one entry in the
     /// transaction that makes it: there is an entry for each version, and none for
     /// what failed or changed nothing. So does what operators do: all methods of
-    /// `OperatorService` that change something, `ForceReleaseLock`, and
-    /// `DrainInstance` on behalf of no session. One replica seals the entries of a
+    /// `OperatorService` that change something, `ForceReleaseLock`, `RequestYield`,
+    /// and `DrainInstance` on behalf of no session. One replica seals the entries of a
     /// namespace into a chain of hashes, in the order of the store's revisions, 5 s
     /// after they were written by default. Entries are kept for 180 days by default;
     /// the newest stretch of a chain is kept for ever.
@@ -4039,10 +4043,11 @@ pub struct RequestYieldRequest {
     /// whoever holds the lock, of several the first that has not been asked yet.
     #[prost(int64, tag = "3")]
     pub fencing_token: i64,
-    /// Optional. Who asks, at most 253 bytes; not verified, shown to the holder.
+    /// Optional. Who asks, at most 253 bytes; not verified, shown to the holder and
+    /// in the audit.
     #[prost(string, tag = "4")]
     pub actor: ::prost::alloc::string::String,
-    /// Optional. Why, at most 1 024 bytes; shown to the holder.
+    /// Optional. Why, at most 1 024 bytes; shown to the holder and in the audit.
     #[prost(string, tag = "5")]
     pub comment: ::prost::alloc::string::String,
     /// Optional. Asks only while a lock is held.
@@ -8889,7 +8894,8 @@ pub mod lock_service_client {
         }
         /// Asks the holder of a lock to give it up: it is told over `KeepAlive`, and
         /// the claim shows it. Whether it does is up to the holder. Safe to repeat: a
-        /// holder is asked once.
+        /// holder is asked once. The audit has an entry for each time that one is, from
+        /// the same transaction: so a full store refuses to ask.
         ///
         /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_LOCK_NOT_HELD`) if the lock is
         /// not held with that token.

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use crate::{
     domain::{
+        audit::{AuditOperation, Caller, Deed},
         error::Error,
         guard::Guard,
         keyspace::QueuePath,
@@ -36,6 +37,8 @@ pub struct RequestYield {
     pub fencing_token: Option<i64>,
     /// Who asks, unverified.
     pub actor: Label,
+    /// Who calls.
+    pub caller: Caller,
     /// Why.
     pub comment: String,
     /// Only while this holds.
@@ -57,8 +60,8 @@ pub struct Yielding {
 
 impl Locks {
     /// Asks a holder to give its lock up, unless it was asked before: the record of its place says
-    /// so, and goes with it. Errors: [`Error::LockNotHeld`] for a token that does not hold the
-    /// lock, [`Error::GuardFailed`].
+    /// so, and goes with it; the entry of the audit stays. Errors: [`Error::LockNotHeld`] for a
+    /// token that does not hold the lock, [`Error::GuardFailed`].
     pub async fn request_yield(&self, ask: RequestYield) -> Result<Yielding, Error> {
         let asked = YieldRequest {
             actor: ask.actor.clone(),
@@ -83,7 +86,8 @@ impl Locks {
                 .then(Operation::overwrite(
                     seen.key.clone(),
                     records::encode_waiter(&waiter),
-                ));
+                ))
+                .then(self.core.deed(&ask.lock.namespace, ask.deed(&claim)));
             let claim = Claim {
                 waiter,
                 ..Claim::clone(&claim)
@@ -99,6 +103,24 @@ impl Locks {
             claim: done.value,
             revision: done.revision,
         })
+    }
+}
+
+// === impl RequestYield ===
+
+impl RequestYield {
+    /// What the audit says of it, once this holder is asked.
+    fn deed(&self, holder: &Claim) -> Deed<'_> {
+        let token = holder.waiter.fencing_token();
+        Deed {
+            operation: AuditOperation::RequestYield,
+            subject: self.lock.name.to_string(),
+            detail: format!("held by {}, token {token}", holder.describe()),
+            actor: &self.actor,
+            caller: &self.caller,
+            comment: &self.comment,
+            request_id: "",
+        }
     }
 }
 
