@@ -83,6 +83,8 @@ enum Entered {
     Granted(Granted, Ticket),
     /// Somebody changed what the attempt was built on.
     Again,
+    /// What an earlier claim of the same request left delays the lock, as of a revision.
+    Delayed(Bytes, Revision),
 }
 
 // === impl Locks ===
@@ -125,6 +127,10 @@ impl Locks {
             match self.enter(&request).await? {
                 Entered::Granted(granted, ticket) => return Ok((granted, ticket)),
                 Entered::Again => {}
+                Entered::Delayed(key, revision) => {
+                    let lock = &request.lock;
+                    self.await_delay(lock, &key, revision, deadline).await?;
+                }
                 Entered::Queued(ticket) => {
                     entered(&ticket.spot);
                     let turn = self.await_turn(&request, ticket, deadline).await?;
@@ -204,8 +210,15 @@ impl Locks {
         let fence = self.core.keys.fence(&session.id, &request.request_id);
         let session_key = self.core.keys.session(&session.id);
         let [same_epoch, open] = self.core.open_compares(view);
+        let delay_key = self.core.keys.lock_delay(&key);
+        let delay = request.delay.map(|delay| {
+            let value = records::encode_lock_delay(&waiter, delay);
+            Operation::put(delay_key.clone(), value)
+        });
         let mut txn = Txn::new()
             .when(Compare::absent(key.clone()))
+            // What it left there before would be overwritten.
+            .when_all(delay.as_ref().map(|_| Compare::absent(delay_key.clone())))
             .when(Compare::exists(session_key.clone()))
             .when(Compare::absent(fence.clone()))
             .when(same_epoch)
@@ -214,21 +227,19 @@ impl Locks {
                 value.clone(),
                 session.id.lease(),
             ))
-            .then_all(request.delay.map(|delay| {
-                let value = records::encode_lock_delay(&waiter, delay);
-                Operation::put(self.core.keys.lock_delay(&key), value)
-            }))
+            .then_all(delay)
             .otherwise(Operation::get(key.clone()))
             .otherwise(Operation::get(session_key))
             .otherwise(Operation::get(fence))
             .otherwise(Operation::get(self.core.keys.closed()))
-            .otherwise(Operation::get(self.core.keys.epoch()));
+            .otherwise(Operation::get(self.core.keys.epoch()))
+            .otherwise(Operation::get(delay_key));
         if alone {
             txn = txn
                 .when(open)
                 .when(Compare::empty(self.core.keys.queue(lock)));
         }
-        let mut pending = Pending::new(&self.abandoned, key, value, self.keep(session));
+        let mut pending = Pending::new(&self.abandoned, key.clone(), value, self.keep(session));
         pending.belongs_to(request, &waiter);
         let guard = request.guard.as_ref();
         let response = match self.commit(lock, guard, txn).await {
@@ -290,6 +301,8 @@ impl Locks {
             Err(Error::LocksClosed)
         } else if alone {
             Err(self.not_granted(lock, response.revision).await)
+        } else if request.delay.is_some() && response.found(5).is_some() {
+            Ok(Entered::Delayed(key, response.revision))
         } else {
             Ok(Entered::Again)
         }

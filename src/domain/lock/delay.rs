@@ -3,7 +3,7 @@
 //! Whoever asks for one leaves a key beside its claim, in the same transaction and in the same room,
 //! but on no lease. Whatever gives the claim up takes the key along; the death of a session leaves
 //! it behind, and so does a `HoldLock` stream that was lost, or sent away by its replica, and did not
-//! come back. Then it stands in the queue where its claim stood, as an exclusive claim of nobody: so
+//! come back in time: if it comes later, it waits like everybody else, in no place yet. Then it stands in the queue where its claim stood, as an exclusive claim of nobody: so
 //! that the lock is delayed is true at the very revision of the death, on every replica alike. A
 //! replica that has seen the key alone for as long as it says deletes it, by rank.
 
@@ -27,7 +27,7 @@ use crate::{
     store::{Compare, Operation, Revision, Txn},
 };
 
-use super::{Locks, Place, Waiter, queue::token};
+use super::{Locks, Place, Waiter, queue::token, wait::ARRIVAL};
 
 /// The longest delay.
 pub const MAX_DELAY: Duration = Duration::from_secs(60);
@@ -138,6 +138,31 @@ impl Locks {
         let delays = self.delays.lock();
         let began = delays.get(&(delay.claim.clone(), delay.revision));
         began.map(|began| began.time)
+    }
+
+    /// Waits, at most until `deadline`, while what a claim at `key` left behind delays the lock, as
+    /// it did at `revision`. The same request cannot queue meanwhile: what it leaves stands there.
+    pub(super) async fn await_delay(
+        &self,
+        lock: &QueuePath,
+        key: &Bytes,
+        revision: Revision,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
+        self.core.cache.reached(revision, ARRIVAL).await;
+        loop {
+            let view = self.core.cache.view()?;
+            if view.revision >= revision && !view.state.delayed.contains_key(key) {
+                return Ok(());
+            }
+            if deadline.is_some_and(|deadline| deadline <= self.core.clock.now()) {
+                return Err(self.not_granted(lock, view.revision).await);
+            }
+            tokio::select! {
+                () = self.draining.cancelled() => return Err(Error::Draining),
+                () = self.core.clock.sleep(LOOK) => {}
+            }
+        }
     }
 }
 

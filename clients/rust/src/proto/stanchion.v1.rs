@@ -7874,7 +7874,8 @@ pub struct HoldLockRequest {
     /// Optional. For how long nobody is granted the lock once its holder died, 0 to
     /// 60 s; see `AcquireLockRequest`. Here a holder died if its session expired,
     /// or if its connection was lost, or its replica shut down, and nobody took the
-    /// claim over in time. Zero means not at all.
+    /// claim over in time. A request that comes too late for that queues once the
+    /// delay is over. Zero means not at all.
     #[prost(message, optional, tag = "13")]
     pub lock_delay: ::core::option::Option<::prost_types::Duration>,
     /// How long to wait. Nothing means for ever.

@@ -12,6 +12,7 @@ on_both_stores! {
     a_stream_ends_with_its_deadline_and_the_claim_with_it,
     the_claim_of_a_lost_connection_is_kept_for_a_while_and_then_given_up,
     a_lock_with_a_delay_is_delayed_when_its_stream_is_lost_and_not_when_it_is_ended,
+    who_comes_back_too_late_ends_no_delay_and_queues_after_it,
     a_draining_replica_sends_its_streams_elsewhere_with_their_claims,
     a_claim_that_nobody_takes_up_after_a_drain_is_given_up,
     a_lock_with_a_delay_is_delayed_when_nobody_takes_its_claim_up_after_a_drain,
@@ -146,6 +147,50 @@ async fn a_lock_with_a_delay_is_delayed_when_its_stream_is_lost_and_not_when_it_
     assert!(begun.elapsed() >= KEEP + DELAY, "{:?}", begun.elapsed());
     drop(second);
     third.acquired().await;
+}
+
+async fn who_comes_back_too_late_ends_no_delay_and_queues_after_it(backend: Backend) {
+    const DELAY: Duration = Duration::from_secs(3);
+    let server = backend.server().await;
+    let door = Door::to(server.address).await;
+    let request = delaying(&open(&server).await, DELAY);
+    let channel = connect(door.address).await;
+    let mut holder = Holding::over(channel, request.clone()).await.unwrap();
+    let token = holder.acquired().await.fencing_token;
+    let mut second = hold(&server, "l", &open(&server).await, "r").await;
+    second.queued().await;
+    let begun = Instant::now();
+    door.shut();
+    eventually("the lock to be delayed", || async {
+        lock(&server, "l").await.delay
+    })
+    .await;
+    let short = Duration::from_millis(50).try_into().unwrap();
+    for wait in [
+        hold_lock_request::Wait::NoWait(true),
+        hold_lock_request::Wait::WaitTimeout(short),
+    ] {
+        let request = HoldLockRequest {
+            wait: Some(wait),
+            ..request.clone()
+        };
+        let refused = Holding::over(server.channel(), request).await;
+        let Err(refused) = refused else {
+            panic!("it waits for longer than it wants");
+        };
+        assert_status(&refused, Code::FailedPrecondition, "LOCK_DELAYED");
+    }
+    let (channel, late) = (server.channel(), request);
+    let late = tokio::spawn(async move { Holding::over(channel, late).await.unwrap() });
+    second.acquired().await;
+    assert!(begun.elapsed() >= KEEP + DELAY, "{:?}", begun.elapsed());
+    let mut late = late.await.unwrap();
+    assert!(late.queued_at(1, 1).await.fencing_token > token);
+    drop(second);
+    late.acquired().await;
+    drop(late);
+    until_free(&server, "l").await;
+    assert_eq!(lock(&server, "l").await.delay, None);
 }
 
 async fn a_draining_replica_sends_its_streams_elsewhere_with_their_claims(backend: Backend) {
