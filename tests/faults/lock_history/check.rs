@@ -1,8 +1,9 @@
-//! Did locks keep what they promise? For each lock, in the order of the store:
+//! Did locks keep what they promise? For each lock, or election, in the order of the store:
 //!
-//! - whoever was told to hold it had the oldest claim at that revision, or one that goes together
-//!   with all older ones (a writer with nobody, readers with readers, permits while there are
-//!   enough), so that holds are disjoint and follow the queue among those who are still in it;
+//! - whoever was told to hold it, by a call or a stream, had the oldest claim at that revision, or
+//!   one that goes together with all older ones (a writer with nobody, readers with readers, permits
+//!   while there are enough), so that holds are disjoint and follow the queue among those who are
+//!   still in it;
 //! - tokens rise from grant to grant of those that do not go together, none is granted to two, and
 //!   each is that of its claim;
 //! - each version of the counter counts one more than the one before, and was written under the
@@ -10,6 +11,9 @@
 //! - each increment that was acknowledged made exactly the version that was told, no other one made
 //!   two, and what was refused, or made with a token known to be stale, made none. So the counter
 //!   ends at the number of increments that were made.
+//!
+//! What streams say is judged in `streams`, delays in `delays`, and what clients believe in
+//! `beliefs`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,8 +21,11 @@ use std::{
 };
 
 use super::{
-    history::{Event, Outcome},
+    beliefs::Beliefs,
+    delays,
+    history::{Event, News, Outcome},
     queue::{Queue, together},
+    streams::Streams,
 };
 
 /// Below the era in a token: the revision at which its claim was made.
@@ -52,7 +59,22 @@ pub enum Kind {
     Lost,
     /// One that was refused or stale is there, or one is there twice.
     Undead,
+    /// A stream said what may not follow what it said before.
+    Talk,
+    /// A stream told another place, or other numbers, than there were.
+    Place,
+    /// The place of a stream whose link broke was given up too early.
+    Kept,
+    /// A delay was too short, or one was where there may be none, or none where there must be one.
+    Delay,
+    /// A session ended before it was said to.
+    Life,
+    /// Two believed to hold the lock at once, or one did when the store knew better.
+    Belief,
 }
+
+/// Broken promises of one lock.
+pub(super) type Found = Vec<(Kind, String)>;
 
 /// What a history amounts to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -66,6 +88,16 @@ pub struct Summary {
     /// Increments of which clients do not know whether they were made.
     pub unknown: usize,
     pub stale: usize,
+    /// Streams that were told that they hold a lock.
+    pub held_by_streams: usize,
+    /// How often a stream took the claim of another over, with its token.
+    pub taken_over: usize,
+    /// Claims that went with the end of their stream, before their client made sure of that.
+    pub ended: usize,
+    /// How often a lock was lost as a stream said.
+    pub lost: usize,
+    /// How often a holder died that delayed the next one.
+    pub delays: usize,
 }
 
 /// What is known of one lock.
@@ -77,6 +109,10 @@ struct Lock<'a> {
     /// The revision, version, count, token and operation.
     counted: Vec<(i64, i64, i64, i64, u64)>,
     increments: Vec<&'a Event>,
+    streams: Streams<'a>,
+    beliefs: Beliefs,
+    /// Tokens that clients gave up, as they know.
+    freed: BTreeSet<i64>,
 }
 
 /// Checks a history.
@@ -90,17 +126,28 @@ pub fn check(events: &[Event]) -> Result<Summary, Vec<Violation>> {
                 lock,
                 token,
                 mode,
+                delay,
             } => {
                 let queue = &mut locks.entry(lock).or_default().queue;
-                queue.join(*token, *revision, *mode);
+                queue.join(*token, *revision, *mode, *delay);
             }
             Event::Left {
                 revision,
                 lock,
                 token,
+                went,
             } => {
                 let queue = &mut locks.entry(lock).or_default().queue;
-                queue.leave(*token, *revision);
+                queue.leave(*token, *revision, *went);
+            }
+            Event::Over {
+                revision,
+                lock,
+                token,
+                at,
+            } => {
+                let queue = &mut locks.entry(lock).or_default().queue;
+                queue.over(*token, *revision, *at);
             }
             Event::Counted {
                 revision,
@@ -124,7 +171,47 @@ pub fn check(events: &[Event]) -> Result<Summary, Vec<Violation>> {
                 let grants = &mut locks.entry(lock).or_default().grants;
                 grants.push((*revision, *token, *client));
             }
-            Event::Released { .. } => summary.operations += 1,
+            Event::Released {
+                lock, token, freed, ..
+            } => {
+                summary.operations += 1;
+                let lock = locks.entry(lock).or_default();
+                lock.freed
+                    .extend(freed.is_some_and(|it| it).then_some(*token));
+            }
+            Event::Heard {
+                client,
+                lock,
+                request,
+                stream,
+                at,
+                news,
+            } => {
+                let lock = locks.entry(lock).or_default();
+                if let News::Acquired {
+                    token, revision, ..
+                } = news
+                {
+                    summary.operations += 1;
+                    summary.held_by_streams += 1;
+                    lock.grants.push((*revision, *token, *client));
+                }
+                if let News::Lost { .. } = news {
+                    summary.operations += 1;
+                    summary.lost += 1;
+                }
+                lock.streams.hear((*client, *request), *stream, *at, news);
+            }
+            Event::Believed {
+                client,
+                lock,
+                token,
+                from,
+                to,
+            } => {
+                let beliefs = &mut locks.entry(lock).or_default().beliefs;
+                beliefs.add(*client, *token, *from, *to);
+            }
             Event::Increment {
                 lock,
                 stale,
@@ -140,9 +227,17 @@ pub fn check(events: &[Event]) -> Result<Summary, Vec<Violation>> {
     }
     let mut violations = Vec::new();
     for (name, lock) in &mut locks {
-        let mut found = Vec::new();
+        let mut found = Found::new();
         lock.check_claims(&mut found);
         summary.together += lock.check_grants(&mut found);
+        summary.taken_over += lock.streams.check(&lock.queue, &mut found);
+        for ended in lock.streams.ended(&lock.queue) {
+            lock.freed.insert(ended.token);
+            summary.ended += usize::from(ended.at_once);
+        }
+        let kept = lock.streams.left_alone();
+        summary.delays += delays::check(&lock.queue, &lock.freed, &kept, &mut found);
+        lock.beliefs.check(&lock.queue, &mut found);
         lock.check_counter(&mut found);
         lock.check_increments(&mut found);
         summary.increments += lock.counted.len();
@@ -169,7 +264,7 @@ impl fmt::Display for Violation {
 // === impl Lock ===
 
 impl Lock<'_> {
-    fn check_claims(&self, found: &mut Vec<(Kind, String)>) {
+    fn check_claims(&self, found: &mut Found) {
         for (token, claim) in self.queue.claims() {
             if token & REVISION != claim.from {
                 let says = format!(
@@ -182,7 +277,7 @@ impl Lock<'_> {
     }
 
     /// Says how many were granted beside another one.
-    fn check_grants(&mut self, found: &mut Vec<(Kind, String)>) -> usize {
+    fn check_grants(&mut self, found: &mut Found) -> usize {
         self.grants.sort_unstable();
         let mut holders: BTreeMap<i64, usize> = BTreeMap::new();
         let mut beside = 0;
@@ -192,6 +287,9 @@ impl Lock<'_> {
                 if other != *client {
                     let says = format!("token {token} was granted to {other} and to {client}");
                     found.push((Kind::Token, says));
+                } else if !self.queue.held(*token, *revision) {
+                    let says = format!("{token} was granted again at {revision}, and did not hold");
+                    found.push((Kind::Invented, says));
                 }
                 continue;
             }
@@ -211,11 +309,15 @@ impl Lock<'_> {
                     .map(|(_, mode)| *mode)
                     .collect();
                 held.push(mode);
-                let kind = match together(&held) {
-                    true => Kind::Order,
-                    false => Kind::DoubleGrant,
+                let delayed = self.queue.delayed_by(*revision);
+                let kind = match (together(&held), delayed) {
+                    (true, Some(dead)) if dead < *token => Kind::Delay,
+                    (true, _) => Kind::Order,
+                    (false, _) => Kind::DoubleGrant,
                 };
-                let says = format!("{token} was granted at {revision}, behind {before:?}");
+                let says = format!(
+                    "{token} was granted at {revision}, behind {before:?}, delayed by {delayed:?}"
+                );
                 found.push((kind, says));
             } else {
                 beside += usize::from(!self.queue.before(*token, *revision).is_empty());
@@ -234,7 +336,7 @@ impl Lock<'_> {
         beside
     }
 
-    fn check_counter(&mut self, found: &mut Vec<(Kind, String)>) {
+    fn check_counter(&mut self, found: &mut Found) {
         self.counted.sort_unstable();
         let mut before: Option<(i64, i64)> = None;
         let mut operations = BTreeSet::new();
@@ -256,7 +358,7 @@ impl Lock<'_> {
         }
     }
 
-    fn check_increments(&self, found: &mut Vec<(Kind, String)>) {
+    fn check_increments(&self, found: &mut Found) {
         let made: BTreeMap<u64, i64> = self
             .counted
             .iter()

@@ -1,22 +1,35 @@
-//! What happened to locks and to the counters that their holders keep, an event a line.
+//! What happened to locks and elections, and to the counters that their holders keep.
 
-use std::{fmt, str::FromStr};
+/// Microseconds since the history began. All times of a history are of one clock.
+pub type Micros = u64;
 
-/// What a history is made of. What the store did comes in its order; what clients were told in any.
+/// What a history is made of. What the store did comes in its order; what clients were told in any,
+/// except that what one client heard of one request comes in the order in which it heard it.
+///
+/// What is optional is missing in histories from before it was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The store has a new claim on a lock.
+    /// The store has a new claim on a lock, which delays the next one for so long if it dies.
     Queued {
         revision: i64,
         lock: String,
         token: i64,
         mode: Mode,
+        delay: Option<Micros>,
     },
     /// It has it no longer.
     Left {
         revision: i64,
         lock: String,
         token: i64,
+        went: Option<Went>,
+    },
+    /// It has no longer what stood beside a claim to delay the next one.
+    Over {
+        revision: i64,
+        lock: String,
+        token: i64,
+        at: Micros,
     },
     /// It has a new version of a lock's counter, written by an operation.
     Counted {
@@ -34,11 +47,31 @@ pub enum Event {
         token: i64,
         revision: i64,
     },
-    /// A client was told that it released a lock.
+    /// A client was told that it released a lock, and whether it was this that freed it.
     Released {
         client: usize,
         lock: String,
         token: i64,
+        freed: Option<bool>,
+    },
+    /// A stream of a client, one of those of a request, said something, or the client did something
+    /// to it.
+    Heard {
+        client: usize,
+        lock: String,
+        request: u64,
+        stream: u32,
+        at: Micros,
+        news: News,
+    },
+    /// A client believed to hold a lock, from when it was told until it could not be certain any
+    /// more.
+    Believed {
+        client: usize,
+        lock: String,
+        token: i64,
+        from: Micros,
+        to: Micros,
     },
     /// A client tried to count under a lock. With one it knew that it holds no longer, it is stale.
     Increment {
@@ -71,146 +104,56 @@ pub enum Outcome {
     Unknown,
 }
 
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exclusive => f.write_str("exclusive"),
-            Self::Shared => f.write_str("shared"),
-            Self::Permits { count, total } => write!(f, "{count}/{total}"),
-        }
-    }
+/// When a claim went, as the store's members first told, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Went {
+    pub at: Micros,
+    /// Whether its session went at the same moment.
+    pub with_session: bool,
 }
 
-impl FromStr for Mode {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        let permits = |(count, total): (&str, &str)| {
-            Some(Self::Permits {
-                count: count.parse().ok()?,
-                total: total.parse().ok()?,
-            })
-        };
-        match word {
-            "exclusive" => Ok(Self::Exclusive),
-            "shared" => Ok(Self::Shared),
-            _ => word
-                .split_once('/')
-                .and_then(permits)
-                .ok_or_else(|| format!("{word} is no way to claim a lock")),
-        }
-    }
+/// What a stream says that holds a lock, and what is done to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// The client calls.
+    Opens,
+    /// The claim waits, in this place of so many, as of a revision.
+    Queued {
+        token: i64,
+        position: usize,
+        waiting: usize,
+        revision: i64,
+    },
+    /// It holds the lock, as of a revision. Its session surely lives so long, counted from the call.
+    Acquired {
+        token: i64,
+        revision: i64,
+        valid_for: Option<Micros>,
+    },
+    /// It holds the lock, and so many wait, as of a revision.
+    Contended { waiting: usize, revision: i64 },
+    /// It does not hold the lock any more, as of a revision.
+    Lost {
+        token: i64,
+        revision: i64,
+        cause: Cause,
+    },
+    /// The client is about to break the link. The claim is to be kept so long at least.
+    Breaks { keep: Micros },
+    /// The client is about to end the stream.
+    Drops,
+    /// The client is about to end the claim by a call of its own.
+    Releases,
+    /// The stream ended with an error, or the call did.
+    Fails,
+    /// The stream ended well.
+    Ends,
 }
 
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Queued {
-                revision,
-                lock,
-                token,
-                mode,
-            } => write!(f, "queued {revision} {lock} {token} {mode}"),
-            Self::Left {
-                revision,
-                lock,
-                token,
-            } => write!(f, "left {revision} {lock} {token}"),
-            Self::Counted {
-                revision,
-                lock,
-                version,
-                count,
-                token,
-                operation,
-            } => write!(
-                f,
-                "counted {revision} {lock} {version} {count} {token} {operation}"
-            ),
-            Self::Granted {
-                client,
-                lock,
-                token,
-                revision,
-            } => write!(f, "granted {client} {lock} {token} {revision}"),
-            Self::Released {
-                client,
-                lock,
-                token,
-            } => write!(f, "released {client} {lock} {token}"),
-            Self::Increment {
-                client,
-                lock,
-                token,
-                operation,
-                stale,
-                outcome,
-            } => {
-                write!(f, "increment {client} {lock} {token} {operation} {stale} ")?;
-                match outcome {
-                    Outcome::Accepted(version) => write!(f, "accepted:{version}"),
-                    Outcome::Refused => f.write_str("refused"),
-                    Outcome::Unknown => f.write_str("unknown"),
-                }
-            }
-        }
-    }
-}
-
-impl FromStr for Event {
-    type Err = String;
-
-    fn from_str(line: &str) -> Result<Self, String> {
-        fn number<T: FromStr>(text: &str, line: &str) -> Result<T, String> {
-            text.parse()
-                .map_err(|_| format!("{text} in the line: {line}"))
-        }
-        let words: Vec<&str> = line.split_whitespace().collect();
-        Ok(match words.as_slice() {
-            ["queued", revision, lock, token, mode] => Self::Queued {
-                revision: number(revision, line)?,
-                lock: (*lock).into(),
-                token: number(token, line)?,
-                mode: mode.parse()?,
-            },
-            ["left", revision, lock, token] => Self::Left {
-                revision: number(revision, line)?,
-                lock: (*lock).into(),
-                token: number(token, line)?,
-            },
-            ["counted", revision, lock, version, count, token, operation] => Self::Counted {
-                revision: number(revision, line)?,
-                lock: (*lock).into(),
-                version: number(version, line)?,
-                count: number(count, line)?,
-                token: number(token, line)?,
-                operation: number(operation, line)?,
-            },
-            ["granted", client, lock, token, revision] => Self::Granted {
-                client: number(client, line)?,
-                lock: (*lock).into(),
-                token: number(token, line)?,
-                revision: number(revision, line)?,
-            },
-            ["released", client, lock, token] => Self::Released {
-                client: number(client, line)?,
-                lock: (*lock).into(),
-                token: number(token, line)?,
-            },
-            ["increment", client, lock, token, operation, stale, outcome] => Self::Increment {
-                client: number(client, line)?,
-                lock: (*lock).into(),
-                token: number(token, line)?,
-                operation: number(operation, line)?,
-                stale: number(stale, line)?,
-                outcome: match outcome.split_once(':') {
-                    Some(("accepted", version)) => Outcome::Accepted(number(version, line)?),
-                    None if *outcome == "refused" => Outcome::Refused,
-                    None if *outcome == "unknown" => Outcome::Unknown,
-                    _ => return Err(format!("{outcome} in the line: {line}")),
-                },
-            },
-            _ => return Err(format!("not a line of a history: {line}")),
-        })
-    }
+/// Why a claim was lost, as a stream says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    Session,
+    Removed,
+    Other,
 }

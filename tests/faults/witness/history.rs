@@ -86,14 +86,17 @@ impl Part {
             let Some(told) = known.next().map(|log| log.revisions.get(&revision)) else {
                 continue;
             };
+            let mut first = told.map(|told| told.first);
             for other in known {
                 let other = other.revisions.get(&revision);
+                first = first.min(other.map(|other| other.first));
                 if told.map(|told| &told.changes) != other.map(|other| &other.changes) {
                     faults.push(format!("the members disagree on revision {revision}"));
                 }
             }
-            if let Some(told) = told {
-                part.revisions.insert(revision, told.clone());
+            if let (Some(told), Some(first)) = (told, first) {
+                let told = told.clone();
+                part.revisions.insert(revision, Revision { first, ..told });
             }
         }
         for log in &told {

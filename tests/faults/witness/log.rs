@@ -29,6 +29,8 @@ pub struct Revision {
     pub changes: Vec<Change>,
     /// When it was heard of.
     pub at: Instant,
+    /// When the first member told of it, of those that were asked.
+    pub first: Instant,
 }
 
 /// What one member told.
@@ -85,6 +87,7 @@ impl Log {
             let told = self.revisions.entry(revision).or_insert_with(|| Revision {
                 changes: Vec::new(),
                 at,
+                first: at,
             });
             told.changes.push(Change {
                 key,

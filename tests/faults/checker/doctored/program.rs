@@ -249,6 +249,7 @@ impl Writer<'_> {
             }
         });
         let told = Revision {
+            first: Instant::now(),
             changes: changes.collect(),
             at: Instant::now(),
         };

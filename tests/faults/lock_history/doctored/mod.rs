@@ -1,5 +1,8 @@
 //! Histories with a mistake in them, each of which has to be found.
 
+mod delays;
+mod streams;
+
 use super::{
     check::{Kind, check},
     history::Event,
