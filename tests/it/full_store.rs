@@ -26,6 +26,7 @@ crate::support::server::on_both_stores! {
     those_who_go_together_are_each_told_what_came_of_it,
     a_deregistration_that_takes_the_last_room_has_removed_something,
     giving_up_a_place_needs_no_room,
+    who_gives_up_a_lock_together_with_who_takes_one_needs_no_room,
     what_may_have_been_written_before_is_not_called_refused,
     versions_are_unpinned_and_forgotten_without_room,
 }
@@ -132,6 +133,46 @@ async fn giving_up_a_place_needs_no_room(backend: Backend) {
         assert!(waiting.await.unwrap().is_err());
         brim.has(Room::Plenty);
     }
+    server.stop().await;
+}
+
+async fn who_gives_up_a_lock_together_with_who_takes_one_needs_no_room(backend: Backend) {
+    let (brim, server) = Brim::server(&backend).await;
+    let writer = Writer::new(&server).await;
+    let mut releases = Vec::new();
+    for _ in 0..20 {
+        let acquire = AcquireLockRequest {
+            lock: writer.mark(),
+            session_id: writer.session.clone(),
+            ..AcquireLockRequest::default()
+        };
+        let acquired = server.locks().acquire_lock(acquire.clone()).await.unwrap();
+        releases.push(ReleaseLockRequest {
+            lock: acquire.lock,
+            session_id: acquire.session_id,
+            claim: Some(Claim::FencingToken(acquired.into_inner().fencing_token)),
+            ..ReleaseLockRequest::default()
+        });
+    }
+    // Those who come while it is on its way go together.
+    brim.is_slow(&releases[0].lock);
+    brim.has(Room::Nothing);
+    let giving_up = join_all(releases.into_iter().map(async |release| {
+        let released = server.locks().release_lock(release).await.unwrap();
+        assert!(released.into_inner().released);
+    }));
+    let taking = join_all((0..20).map(async |_| {
+        eventually("the slow one to be on its way", async || {
+            brim.slow_has_begun().then_some(())
+        })
+        .await;
+        let mark = writer.mark();
+        let refused = writer.write(Kind::TryLock, &mark).await.unwrap_err();
+        assert_status(&refused, Code::ResourceExhausted, "STORE_FULL");
+        assert!(!writer.is_there(&mark).await, "{mark} was refused");
+    }));
+    tokio::join!(giving_up, taking);
+    assert!(brim.together() > 1, "nobody went with another");
     server.stop().await;
 }
 

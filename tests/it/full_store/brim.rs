@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -26,7 +26,8 @@ pub struct Brim {
     room: Mutex<Room>,
     /// Who takes long.
     slow: Mutex<Option<String>>,
-    /// How many went together to take the last room.
+    slow_begun: AtomicBool,
+    /// How many went together, at most, where there was not room for all.
     together: AtomicUsize,
 }
 
@@ -58,6 +59,7 @@ impl Brim {
             inner: backend.store().await,
             room: Mutex::new(Room::Plenty),
             slow: Mutex::default(),
+            slow_begun: AtomicBool::default(),
             together: AtomicUsize::new(0),
         }));
         let server = backend
@@ -72,6 +74,10 @@ impl Brim {
 
     pub fn is_slow(&self, mark: &str) {
         *self.slow.lock().unwrap() = Some(mark.to_owned());
+    }
+
+    pub fn slow_has_begun(&self) -> bool {
+        self.slow_begun.load(Ordering::SeqCst)
     }
 
     pub fn together(&self) -> usize {
@@ -101,6 +107,7 @@ impl Overlay for Brim {
         let said = format!("{txn:?}");
         let slow = self.slow.lock().unwrap().clone();
         if slow.is_some_and(|slow| said.contains(&slow)) {
+            self.slow_begun.store(true, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
         if !puts(&txn) {
@@ -110,17 +117,21 @@ impl Overlay for Brim {
             message: "database space exceeded".into(),
             outcome: Outcome::Unknown,
         };
+        let together = txn.success.len();
         match self.take(&said) {
             Room::Plenty => self.inner.txn(txn).await,
             Room::Last(_) => {
-                self.together.store(txn.success.len(), Ordering::SeqCst);
+                self.together.fetch_max(together, Ordering::SeqCst);
                 self.inner.txn(txn).await?;
                 Err(full)
             }
             Room::LostOnTheWay(_) => Err(Error::Timeout {
                 outcome: Outcome::Unknown,
             }),
-            Room::Nothing => Err(full),
+            Room::Nothing => {
+                self.together.fetch_max(together, Ordering::SeqCst);
+                Err(full)
+            }
         }
     }
 }

@@ -9,10 +9,12 @@ use crate::support::server::{Backend, on_both_stores};
 
 on_both_stores! {
     fifty_clients_exclude_each_other_with_rising_tokens_and_without_a_herd,
+    clients_of_several_locks_share_transactions_and_no_lock_shares_a_token,
     clients_of_two_replicas_exclude_each_other_by_token,
 }
 
 const CLIENTS: usize = 50;
+const LOCKS: [&str; 5] = ["a", "b", "c", "d", "e"];
 /// How often each of those who count holds the lock.
 const ROUNDS: usize = 4;
 
@@ -60,6 +62,55 @@ async fn fifty_clients_exclude_each_other_with_rising_tokens_and_without_a_herd(
     assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");
     // One to queue, one to release; nothing for those who are woken.
     assert_eq!(store.take().len(), 2 * CLIENTS);
+}
+
+async fn clients_of_several_locks_share_transactions_and_no_lock_shares_a_token(backend: Backend) {
+    let store = Counting::new(backend.store().await);
+    let clock = Arc::new(stanchion::clock::SystemClock);
+    let server = backend
+        .server_on(store.clone(), backend.settings(), clock)
+        .await;
+    let mut sessions = Vec::new();
+    for _ in 0..CLIENTS {
+        sessions.push(open(&server).await);
+    }
+    store.take();
+    let granted = Arc::new(Mutex::new(Vec::new()));
+    let calls: Vec<_> = sessions
+        .into_iter()
+        .zip(LOCKS.iter().cycle())
+        .map(|(session, name)| {
+            let (granted, mut locks) = (granted.clone(), server.locks());
+            tokio::spawn(async move {
+                for round in 0..ROUNDS {
+                    let request = wanted(name, &session, &round.to_string());
+                    let acquired = locks.acquire_lock(request).await.unwrap().into_inner();
+                    let token = acquired.fencing_token;
+                    granted.lock().unwrap().push((name, token));
+                    let request = ReleaseLockRequest {
+                        lock: (*name).into(),
+                        session_id: session.clone(),
+                        claim: Some(Claim::FencingToken(token)),
+                        ..Default::default()
+                    };
+                    let released = locks.release_lock(request).await.unwrap();
+                    assert!(released.into_inner().released);
+                }
+            })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+    let granted = granted.lock().unwrap().clone();
+    assert_eq!(granted.len(), CLIENTS * ROUNDS);
+    for name in LOCKS {
+        let of_one = granted.iter().filter(|(of, _)| **of == name);
+        let tokens: Vec<_> = of_one.map(|(_, token)| token).collect();
+        assert!(tokens.is_sorted_by(|a, b| a < b), "{name}: {tokens:?}");
+    }
+    let transactions = store.take().len();
+    assert!(transactions < 2 * CLIENTS * ROUNDS, "{transactions}");
 }
 
 /// A counter without any protection but the lock: read, then written under the token.
