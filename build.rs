@@ -8,8 +8,10 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const PUBLIC: [&str; 24] = [
+const PUBLIC: [&str; 27] = [
     "stanchion/v1/audit_service.proto",
+    "stanchion/v1/barrier.proto",
+    "stanchion/v1/barrier_service.proto",
     "stanchion/v1/common.proto",
     "stanchion/v1/config.proto",
     "stanchion/v1/config_commit.proto",
@@ -24,6 +26,7 @@ const PUBLIC: [&str; 24] = [
     "stanchion/v1/election_service.proto",
     "stanchion/v1/error_reason.proto",
     "stanchion/v1/health_check.proto",
+    "stanchion/v1/latch.proto",
     "stanchion/v1/lock_hold.proto",
     "stanchion/v1/lock_inspection.proto",
     "stanchion/v1/lock_mode.proto",

@@ -15,6 +15,7 @@ use crate::{
     domain::{
         Core,
         audit::Sealing,
+        barrier::{Barriers, Latches},
         compaction::Compaction,
         config::{BlobSweep, Retention},
         epoch::EpochKeeper,
@@ -64,6 +65,8 @@ pub struct App {
     /// The sessions of all clients.
     pub sessions: Sessions,
     locks: Locks,
+    barriers: Barriers,
+    latches: Latches,
     drains: Drains,
     /// What goes on behind the calls, and ends after them.
     background: CancellationToken,
@@ -153,6 +156,8 @@ impl App {
             services: TaskTracker::new(),
             sessions: context.sessions.clone(),
             locks: context.locks.clone(),
+            barriers: context.barriers.clone(),
+            latches: context.latches.clone(),
             drains: context.drains.clone(),
             background: CancellationToken::new(),
             background_tasks: TaskTracker::new(),
@@ -234,6 +239,8 @@ impl App {
         let (tasks, stop) = (&self.background_tasks, &self.background);
         tasks.spawn(self.sessions.clone().run(stop.clone()));
         tasks.spawn(self.locks.clone().run(stop.clone()));
+        tasks.spawn(self.barriers.clone().run(stop.clone()));
+        tasks.spawn(self.latches.clone().run(stop.clone()));
         tasks.spawn(presence.run(stop.clone()));
         tasks.spawn(duty.run(stop.clone()));
         tasks.spawn(Removal::new(self.core.clone()).run(stop.clone()));
@@ -256,6 +263,8 @@ impl App {
         self.core.cache.drain();
         self.sessions.drain();
         self.locks.drain();
+        self.barriers.drain();
+        self.latches.drain();
         self.drains.stop();
         self.calls.close();
         self.services.close();

@@ -35,7 +35,7 @@ const TABLE: [(Exit, &str); 13] = [
         Exit::Usage,
         "wrong usage, or the server finds an argument invalid",
     ),
-    (Exit::NotFound, "no such instance, config or version"),
+    (Exit::NotFound, "no such instance, config, version or latch"),
     (
         Exit::Conflict,
         "held or owned by another, or changed meanwhile",

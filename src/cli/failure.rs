@@ -112,9 +112,13 @@ impl From<Error> for Failure {
                 | ErrorReason::LockNotHeld
                 | ErrorReason::LedByAnother
                 | ErrorReason::NotLeader
+                | ErrorReason::BarrierNotReleased
+                | ErrorReason::BarrierPartiesDiffer
+                | ErrorReason::LatchNotOpen
                 | ErrorReason::GuardFailed
                 | ErrorReason::InstanceNotOwned => Exit::Conflict,
                 ErrorReason::LeaseExpired => Exit::Lost,
+                ErrorReason::LatchGone => Exit::NotFound,
                 _ => Exit::Failed,
             },
             _ => Exit::Failed,
@@ -169,6 +173,13 @@ fn hint(error: &Error) -> Option<&'static str> {
         Reason::LockHeld => "`stanchion locks` shows who holds it; --wait 10s waits",
         Reason::LockDelayed => "its holder died a moment ago; --wait 1m waits",
         Reason::LedByAnother => "`stanchion leader ELECTION` shows who leads; --wait 10s waits",
+        Reason::BarrierNotReleased => {
+            "`stanchion barriers show BARRIER` shows who is there; --wait 1m waits"
+        }
+        Reason::BarrierPartiesDiffer => "`stanchion barriers show BARRIER` shows what others say",
+        Reason::LatchNotFound => "`stanchion latch list` shows what there is",
+        Reason::LatchNotOpen => "`stanchion latch get LATCH` shows who has counted it down",
+        Reason::LatchDiffers => "use its count, or delete it first",
         Reason::LocksClosed => "the store lost data a moment ago; --wait 1m waits",
         Reason::GuardFailed => {
             "the lock is not held, or the election not led, any more: nothing was changed"

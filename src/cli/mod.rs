@@ -2,6 +2,8 @@
 //! print".
 
 mod audit;
+mod barrier;
+mod barriers;
 mod checks;
 mod child;
 mod colour;
@@ -19,6 +21,7 @@ mod file;
 mod health;
 mod instances;
 mod isolate;
+mod latch;
 mod leader;
 mod lock;
 mod locks;
@@ -68,6 +71,10 @@ pub(crate) enum Command {
     Elect(elect::Elect),
     Leader(leader::Leader),
     Elections(elections::Elections),
+    Barrier(barrier::Barrier),
+    Barriers(barriers::Barriers),
+    #[command(subcommand)]
+    Latch(latch::Latch),
     Sessions(sessions::Sessions),
     Namespaces(namespace::Namespaces),
     #[command(subcommand)]
@@ -125,6 +132,9 @@ impl Command {
             Self::Elect(command) => command.run().await,
             Self::Leader(command) => command.run().await,
             Self::Elections(command) => command.run().await,
+            Self::Barrier(command) => command.run().await,
+            Self::Barriers(command) => command.run().await,
+            Self::Latch(command) => command.run().await,
             Self::Sessions(command) => command.run().await,
             Self::Namespaces(command) => command.run().await,
             Self::Namespace(command) => command.run().await,
@@ -152,6 +162,9 @@ impl Command {
             Self::Elect(command) => &command.connection,
             Self::Leader(command) => &command.connection,
             Self::Elections(command) => &command.connection,
+            Self::Barrier(command) => &command.connection,
+            Self::Barriers(command) => command.connection(),
+            Self::Latch(command) => command.connection(),
             Self::Sessions(command) => &command.connection,
             Self::Namespaces(command) => &command.connection,
             Self::Namespace(command) => command.connection(),

@@ -41,6 +41,7 @@ impl Sessions {
             "INSTANCES",
             "LOCKS",
             "ELECTIONS",
+            "BARRIERS",
             "OPENED",
         ]);
         for session in sessions {
@@ -53,6 +54,7 @@ impl Sessions {
                 session.instance_count.to_string(),
                 session.lock_count.to_string(),
                 session.election_count.to_string(),
+                session.barrier_count.to_string(),
                 output::time(session.create_time),
             ]);
         }
@@ -69,6 +71,7 @@ fn to_json(session: &Session) -> Value {
         "instance_count": session.instance_count,
         "lock_count": session.lock_count,
         "election_count": session.election_count,
+        "barrier_count": session.barrier_count,
         "create_time": output::time(session.create_time),
         "metadata": session.metadata,
         "revision": session.revision,

@@ -10,6 +10,7 @@ use crate::{
 };
 
 use super::{
+    barrier::Refusal,
     config::{self, Violation},
     keyspace::QueuePath,
     names::ConfigKey,
@@ -204,6 +205,9 @@ pub enum Error {
         /// The lock, or the election.
         queue: QueuePath,
     },
+    /// A barrier or a latch says no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// The part of the audit that was asked for is not kept any more.
     #[error("the audit is kept from entry {first} on")]
     AuditPruned {

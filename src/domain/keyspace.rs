@@ -19,6 +19,10 @@
 //!   lock/<namespace>/<name>/<waiter>     a place in a lock's queue (on its session's lease)
 //!   lock/<namespace>/<name>/<waiter>.delay   what delays a lock if that session dies (on no lease)
 //!   elect/<namespace>/<name>/<waiter>    a place in an election's queue (on its session's lease)
+//!   barrier/<namespace>/<name>/<waiter>  who waits at a barrier (on its session's lease)
+//!   barrier-released/<namespace>/<name>  how a barrier was released last (on a short lease)
+//!   latch/<namespace>/<name>             a latch (on a lease of its own)
+//!   latch/<namespace>/<name>/<party>     who counted it down (on the same lease)
 //!   rep/<replica>                        a replica that is up (on its lease)
 //!   forced/<namespace>/<name>/<token>    a claim on a lock was taken by force (on a short lease)
 //!   fence/<waiter>                       a create that was cancelled (on a short lease)
@@ -39,6 +43,7 @@
 //! `<waiter>` is `<session>.<hash of the request id>`. Names have no `/` and config keys no empty
 //! segment, so no key is a prefix of another's room and `//` ends a config key.
 
+mod barriers;
 mod blobs;
 mod history;
 mod parse;
@@ -50,11 +55,13 @@ use crate::store::KeyRange;
 
 use super::{
     config::SchemaPath,
-    names::{Namespace, ReplicaId},
+    names::{Namespace, PartyName, ReplicaId},
     session_id::SessionId,
 };
 
-pub use self::paths::{ConfigPath, InstanceKey, QueueKind, QueuePath, ReleasePath, ServiceKey};
+pub use self::paths::{
+    BarrierPath, ConfigPath, InstanceKey, LatchPath, QueueKind, QueuePath, ReleasePath, ServiceKey,
+};
 
 /// The keys under one root.
 #[derive(Debug, Clone)]
@@ -95,6 +102,14 @@ pub enum StateKey {
     Waiter(QueuePath, Bytes),
     /// `lock/….delay`: the lock, and the key of the claim beside it
     LockDelay(QueuePath, Bytes),
+    /// `barrier/…`: the barrier, and the end of the key, which names the participant
+    Participant(BarrierPath, Bytes),
+    /// `barrier-released/…`
+    BarrierReleases(BarrierPath),
+    /// `latch/…` of a latch itself
+    Latch(LatchPath),
+    /// `latch/…` of who counted it down
+    LatchArrival(LatchPath, PartyName),
     /// `forced/…`: the lock, and the token of the claim
     Forced(QueuePath, i64),
     /// `rep/…`
@@ -179,13 +194,15 @@ impl Keyspace {
     }
 
     /// All that belongs to a namespace, its own settings and configs apart.
-    pub fn contents(&self, namespace: &Namespace) -> [KeyRange; 6] {
+    pub fn contents(&self, namespace: &Namespace) -> [KeyRange; 8] {
         let [lock, elect] = [QueueKind::Lock, QueueKind::Election].map(room_of);
         [
             "state/reg/",
             "state/svc/",
             "state/op/",
             "state/schema/",
+            "state/barrier/",
+            "state/latch/",
             lock,
             elect,
         ]

@@ -5,6 +5,7 @@
 //! transaction ([`Core::commit`]), and its effect comes back through the cache as [`state::State`].
 
 pub mod audit;
+pub mod barrier;
 pub mod compaction;
 pub mod config;
 pub mod epoch;
@@ -138,6 +139,21 @@ pub struct Settings {
     pub hold_interval: Duration,
     /// How long the mark of a cancelled create is kept. Default 60 s.
     pub fence_ttl: Duration,
+    /// How many may wait at a barrier. Default 1 000.
+    pub max_participants: usize,
+    /// How long the answers of a released barrier are remembered, at least. Default 10 min.
+    pub barrier_keep: Duration,
+    /// How long a call that waits at a barrier leaves it to the last one that came to release all.
+    /// Default 500 ms.
+    pub barrier_patience: Duration,
+    /// How long latches live that do not say. Default 24 h.
+    pub default_latch_lifetime: Duration,
+    /// The shortest lifetime a latch may have. Default 1 min.
+    pub min_latch_lifetime: Duration,
+    /// The longest lifetime a latch may have. Default 30 days.
+    pub max_latch_lifetime: Duration,
+    /// How many latches a namespace may have. Default 10 000.
+    pub max_latches: usize,
     /// The time to live of this replica's presence. Default 10 s.
     pub replica_ttl: Duration,
     /// How often the audit is sealed. Default 5 s.
@@ -189,6 +205,13 @@ impl Default for Settings {
             waiter_keep: Duration::from_secs(3),
             hold_interval: Duration::from_millis(500),
             fence_ttl: Duration::from_secs(60),
+            max_participants: 1000,
+            barrier_keep: Duration::from_secs(600),
+            barrier_patience: Duration::from_millis(500),
+            default_latch_lifetime: Duration::from_secs(24 * 3600),
+            min_latch_lifetime: Duration::from_secs(60),
+            max_latch_lifetime: Duration::from_secs(30 * 24 * 3600),
+            max_latches: 10_000,
             replica_ttl: Duration::from_secs(10),
             audit_seal_interval: Duration::from_secs(5),
             audit_retention: Some(Duration::from_secs(180 * 24 * 3600)),

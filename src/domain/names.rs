@@ -90,6 +90,12 @@ names! {
     InstanceId: check_name;
     /// The name of a lock or of an election: 1–253 bytes of `[A-Za-z0-9._:@-]`.
     QueueName: check_name;
+    /// The name of a barrier: 1–253 bytes of `[A-Za-z0-9._:@-]`.
+    BarrierName: check_name;
+    /// The name of a latch: 1–253 bytes of `[A-Za-z0-9._:@-]`.
+    LatchName: check_name;
+    /// The name of a party that counts a latch down: 1–253 bytes of `[A-Za-z0-9._:@-]`.
+    PartyName: check_name;
     /// The id of a replica: 1–253 bytes of `[A-Za-z0-9._:@-]`.
     ReplicaId: check_name;
     /// The key of a config item: at most 512 bytes, segments of `[A-Za-z0-9._:@-]` separated by

@@ -193,6 +193,12 @@ impl Collector for CoreCollector {
                     count(view.state.elections.len()),
                 ),
                 (
+                    "barriers",
+                    "Barriers at which somebody waits",
+                    count(view.state.waited_at()),
+                ),
+                ("latches", "Latches", count(view.state.latches.len())),
+                (
                     "locks_closed",
                     "1 while no lock is granted and nobody elected because the store lost data",
                     i64::from(view.state.closed.is_some()),

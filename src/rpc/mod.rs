@@ -6,6 +6,7 @@
 //! happens to every connection.
 
 pub mod audit;
+pub mod barrier;
 pub(crate) mod codec;
 pub mod config;
 pub mod convert;
@@ -36,14 +37,21 @@ use std::sync::Arc;
 
 use stanchion_client::proto::WatchAck;
 
-use crate::domain::{Core, lock::Locks, registry::Drains, session::Sessions};
+use crate::domain::{
+    Core,
+    barrier::{Barriers, Latches},
+    lock::Locks,
+    registry::Drains,
+    session::Sessions,
+};
 
 use self::{connection::Peer, header::Header, peers::GrpcPeers};
 pub use self::{services::Services, settings::Settings};
 
 /// The services of the API, by full name.
-pub const SERVICES: [&str; 8] = [
+pub const SERVICES: [&str; 9] = [
     "stanchion.v1.AuditService",
+    "stanchion.v1.BarrierService",
     "stanchion.v1.ConfigService",
     "stanchion.v1.ElectionService",
     "stanchion.v1.LockService",
@@ -62,6 +70,10 @@ pub struct Context {
     pub sessions: Sessions,
     /// The locks of all clients.
     pub locks: Locks,
+    /// The barriers of all clients.
+    pub barriers: Barriers,
+    /// The latches of all clients.
+    pub latches: Latches,
     /// The drains of all instances, and who watches at this replica.
     pub drains: Drains,
     /// Writes headers.
@@ -80,6 +92,8 @@ impl Context {
         Self {
             drains: Drains::new(core.clone(), sessions.clone(), peers),
             locks: Locks::new(core.clone(), sessions.clone()),
+            barriers: Barriers::new(core.clone(), sessions.clone()),
+            latches: Latches::new(core.clone()),
             sessions,
             header: Header::new(core.clone()),
             core,

@@ -18,18 +18,18 @@ use tower::Service;
 use crate::proto::{
     FILE_DESCRIPTOR_SET,
     server::{
-        audit_service_server::AuditServiceServer, config_service_server::ConfigServiceServer,
-        election_service_server::ElectionServiceServer, lock_service_server::LockServiceServer,
-        operator_service_server::OperatorServiceServer,
+        audit_service_server::AuditServiceServer, barrier_service_server::BarrierServiceServer,
+        config_service_server::ConfigServiceServer, election_service_server::ElectionServiceServer,
+        lock_service_server::LockServiceServer, operator_service_server::OperatorServiceServer,
         registry_service_server::RegistryServiceServer, server_service_server::ServerServiceServer,
         session_service_server::SessionServiceServer,
     },
 };
 
 use super::{
-    Context, audit::AuditHandler, config::ConfigHandler, election::ElectionHandler,
-    health::HealthHandler, lock::LockHandler, operator::OperatorHandler, plain,
-    registry::RegistryHandler, server::ServerHandler, session::SessionHandler,
+    Context, audit::AuditHandler, barrier::BarrierHandler, config::ConfigHandler,
+    election::ElectionHandler, health::HealthHandler, lock::LockHandler, operator::OperatorHandler,
+    plain, registry::RegistryHandler, server::ServerHandler, session::SessionHandler,
 };
 
 /// All services of the API, health and reflection included.
@@ -43,6 +43,7 @@ struct Own {
     configs: Arc<ConfigHandler>,
     instances: Arc<RegistryHandler>,
     audit: AuditServiceServer<AuditHandler>,
+    barrier: BarrierServiceServer<BarrierHandler>,
     config: ConfigServiceServer<ConfigHandler>,
     election: ElectionServiceServer<ElectionHandler>,
     lock: LockServiceServer<LockHandler>,
@@ -77,6 +78,7 @@ impl Services {
         }
         let of = || context.clone();
         let audit = Arc::new(AuditHandler::new(of()));
+        let barriers = Arc::new(BarrierHandler::new(of()));
         let configs = Arc::new(ConfigHandler::new(of()));
         let instances = Arc::new(RegistryHandler::new(of()));
         let elections = Arc::new(ElectionHandler::new(of()));
@@ -86,6 +88,7 @@ impl Services {
         let sessions = Arc::new(SessionHandler::new(of()));
         Ok(Self(Arc::new(Own {
             audit: limited!(context, AuditServiceServer(audit)),
+            barrier: limited!(context, BarrierServiceServer(barriers)),
             config: limited!(context, ConfigServiceServer(configs.clone())),
             election: limited!(context, ElectionServiceServer(elections)),
             lock: limited!(context, LockServiceServer(locks)),
@@ -129,6 +132,7 @@ impl Service<Request<Body>> for Services {
         let service = request.uri().path().split('/').nth(1);
         match service.unwrap_or_default() {
             "stanchion.v1.AuditService" => own.audit.clone().call(request),
+            "stanchion.v1.BarrierService" => own.barrier.clone().call(request),
             "stanchion.v1.ConfigService" => own.config.clone().call(request),
             "stanchion.v1.ElectionService" => own.election.clone().call(request),
             "stanchion.v1.LockService" => own.lock.clone().call(request),

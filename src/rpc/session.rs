@@ -250,6 +250,7 @@ fn wire(session: &Arc<Session>, possessions: Possessions) -> proto::Session {
         instance_count: wire_count(possessions.instances),
         lock_count: wire_count(possessions.locks),
         election_count: wire_count(possessions.elections),
+        barrier_count: wire_count(possessions.barriers),
         revision: session.create_revision,
     }
 }

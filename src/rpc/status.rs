@@ -1,5 +1,6 @@
 //! The one table from outcomes to gRPC: code, reason, and what the caller needs to go on.
 
+mod barrier;
 mod framework;
 
 use std::{collections::HashMap, time::Duration};
@@ -160,6 +161,7 @@ fn row(error: &Error) -> Row {
                 Resource::ConfigSchema => R::ConfigSchemaNotFound,
                 Resource::Service => R::ServiceNotFound,
                 Resource::Namespace => R::NamespaceNotFound,
+                Resource::Latch => R::LatchNotFound,
                 Resource::ConfigHistory => R::ConfigHistoryPruned,
                 Resource::ConfigDraft => R::ConfigDraftNotFound,
                 Resource::Release => R::ReleaseNotFound,
@@ -239,6 +241,7 @@ fn row(error: &Error) -> Row {
         Error::GuardFailed { queue } => {
             Row::new(Code::FailedPrecondition, R::GuardFailed).with(named(queue), queue.path())
         }
+        Error::Refused(refusal) => barrier::row(refusal),
         Error::NotOwner { name } => {
             Row::new(Code::FailedPrecondition, R::InstanceNotOwned).with("name", name)
         }

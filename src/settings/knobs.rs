@@ -87,7 +87,7 @@ knobs! {
     "session.max_ttl": Duration = domain.max_ttl, SEC..=24 * HOUR;
     "Longest time to live a session may ask for"
     "session.max_keys": usize = domain.max_session_keys, 1..=100_000;
-    "How many instances and queue places may hang on one session"
+    "How many instances, queue places and places at barriers may hang on one session"
     "registry.suspect_grace": Duration = domain.suspect_grace, 100 * MS..=24 * HOUR;
     "How long an instance stays SUSPECT after its session's end before it is removed"
     "registry.removal_hold": Duration = domain.removal_hold, 100 * MS..=10 * MIN;
@@ -152,6 +152,20 @@ knobs! {
     "How often a stream that holds a lock or waits for one is told of the others who want it, at most"
     "lock.fence_ttl": Duration = domain.fence_ttl, SEC..=HOUR;
     "How long a cancelled create is remembered"
+    "barrier.max_participants": usize = domain.max_participants, 2..=100_000;
+    "How many may wait at a barrier"
+    "barrier.keep": Duration = domain.barrier_keep, 10 * SEC..=24 * HOUR;
+    "How long the answers of a released barrier are remembered, at least"
+    "barrier.patience": Duration = domain.barrier_patience, 10 * MS..=MIN;
+    "How long a call that waits at a barrier leaves it to the last one that came to release all"
+    "latch.default_lifetime": Duration = domain.default_latch_lifetime, SEC..=366 * 24 * HOUR;
+    "How long latches live that do not say"
+    "latch.min_lifetime": Duration = domain.min_latch_lifetime, SEC..=366 * 24 * HOUR;
+    "Shortest lifetime a latch may have"
+    "latch.max_lifetime": Duration = domain.max_latch_lifetime, SEC..=366 * 24 * HOUR;
+    "Longest lifetime a latch may have"
+    "latch.max_latches": usize = domain.max_latches, 1..=1_000_000;
+    "How many latches a namespace may have"
     "commit.timeout": Duration = domain.commit_timeout, 100 * MS..=MIN;
     "How long a write is tried again while the store is away"
     "commit.read_your_writes": Duration = domain.read_your_writes, Duration::ZERO..=10 * SEC;

@@ -96,6 +96,11 @@ impl Settings {
             "session.min_ttl <= session.default_ttl <= session.max_ttl",
         )?;
         relation(
+            domain.min_latch_lifetime <= domain.default_latch_lifetime
+                && domain.default_latch_lifetime <= domain.max_latch_lifetime,
+            "latch.min_lifetime <= latch.default_lifetime <= latch.max_lifetime",
+        )?;
+        relation(
             domain.drain_deadline <= domain.max_drain_deadline,
             "drain.deadline <= drain.max_deadline",
         )?;

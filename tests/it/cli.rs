@@ -1,6 +1,7 @@
 //! The command line: the built binary against a real server.
 
 mod audit;
+mod barriers;
 mod configs;
 mod decisions;
 mod drains;

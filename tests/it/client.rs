@@ -1,5 +1,6 @@
 //! The Rust client against real servers: it moves, resumes, recovers, and gives up when it should.
 
+mod barriers;
 mod binding;
 mod config;
 mod discovery;

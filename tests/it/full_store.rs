@@ -3,6 +3,7 @@
 mod brim;
 mod configs;
 mod kinds;
+mod latches;
 mod side_by_side;
 
 use std::time::Duration;
@@ -15,10 +16,8 @@ use stanchion_client::proto::{
 };
 use tonic::Code;
 
-use self::{
-    brim::{Brim, Room},
-    kinds::{KINDS, Kind, Writer},
-};
+pub use self::brim::{Brim, Room};
+use self::kinds::{KINDS, Kind, Writer};
 use crate::support::server::{Backend, assert_status, eventually};
 
 crate::support::server::on_both_stores! {

@@ -40,9 +40,10 @@ use crate::support::{
     server::{Server, eventually},
 };
 
-/// A store that remembers the transactions about locks that go through it.
-struct Counting {
+/// A store that remembers the transactions about some keys that go through it.
+pub struct Counting {
     inner: Arc<dyn Store>,
+    about: &'static str,
     seen: Mutex<Vec<Txn>>,
 }
 
@@ -50,14 +51,20 @@ struct Counting {
 
 impl Counting {
     fn new(inner: Arc<dyn Store>) -> Arc<Overlaid<Self>> {
+        Self::about(inner, "/state/lock/")
+    }
+
+    /// Remembers those about keys that have this in them.
+    pub fn about(inner: Arc<dyn Store>, about: &'static str) -> Arc<Overlaid<Self>> {
         Arc::new(Overlaid(Self {
             inner,
+            about,
             seen: Mutex::default(),
         }))
     }
 
     /// The transactions since the last time.
-    fn take(&self) -> Vec<Txn> {
+    pub fn take(&self) -> Vec<Txn> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 }
@@ -69,7 +76,7 @@ impl Overlay for Counting {
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
-        if format!("{txn:?}").contains("/state/lock/") {
+        if format!("{txn:?}").contains(self.about) {
             self.seen.lock().unwrap().push(txn.clone());
         }
         self.inner.txn(txn).await
@@ -77,11 +84,11 @@ impl Overlay for Counting {
 }
 
 /// Opens a session that outlives the test.
-async fn open(server: &Server) -> String {
+pub async fn open(server: &Server) -> String {
     open_for(server, 60, "").await
 }
 
-async fn open_for(server: &Server, seconds: i64, client_id: &str) -> String {
+pub async fn open_for(server: &Server, seconds: i64, client_id: &str) -> String {
     let request = OpenSessionRequest {
         ttl: Some(prost_types::Duration { seconds, nanos: 0 }),
         client_id: client_id.into(),
@@ -91,7 +98,7 @@ async fn open_for(server: &Server, seconds: i64, client_id: &str) -> String {
     opened.into_inner().session_id
 }
 
-async fn close(server: &Server, session: &str) {
+pub async fn close(server: &Server, session: &str) {
     let request = CloseSessionRequest {
         session_id: session.into(),
         ..Default::default()
@@ -146,7 +153,7 @@ fn spawn(
 }
 
 /// The token of a lock that is free.
-async fn take(server: &Server, lock: &str, session: &str, request: &str) -> i64 {
+pub async fn take(server: &Server, lock: &str, session: &str, request: &str) -> i64 {
     let granted = acquire(server, tried(lock, session, request)).await;
     granted.unwrap().fencing_token
 }
@@ -167,7 +174,7 @@ async fn release(
     answer.map(|answer| answer.into_inner().released)
 }
 
-async fn release_token(server: &Server, lock: &str, session: &str, token: i64) -> bool {
+pub async fn release_token(server: &Server, lock: &str, session: &str, token: i64) -> bool {
     let claim = Some(Claim::FencingToken(token));
     release(server, lock, session, claim).await.unwrap()
 }

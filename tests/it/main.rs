@@ -8,6 +8,7 @@
 
 mod architecture;
 mod audit;
+mod barrier;
 mod checks;
 mod cli;
 mod client;
@@ -19,6 +20,7 @@ mod etcd_access;
 mod etcd_adapter;
 mod full_store;
 mod generated;
+mod latch;
 mod lifecycle;
 mod limits;
 mod lock;

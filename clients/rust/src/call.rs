@@ -11,9 +11,9 @@ use crate::{
     error::{Error, Next, Result},
     options::Options,
     proto::{
-        audit_service_client::AuditServiceClient, config_service_client::ConfigServiceClient,
-        election_service_client::ElectionServiceClient, lock_service_client::LockServiceClient,
-        operator_service_client::OperatorServiceClient,
+        audit_service_client::AuditServiceClient, barrier_service_client::BarrierServiceClient,
+        config_service_client::ConfigServiceClient, election_service_client::ElectionServiceClient,
+        lock_service_client::LockServiceClient, operator_service_client::OperatorServiceClient,
         registry_service_client::RegistryServiceClient, server_service_client::ServerServiceClient,
         session_service_client::SessionServiceClient,
     },
@@ -58,6 +58,7 @@ macro_rules! stubs {
 
 stubs!(
     AuditServiceClient,
+    BarrierServiceClient,
     ConfigServiceClient,
     ElectionServiceClient,
     LockServiceClient,

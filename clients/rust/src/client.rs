@@ -6,6 +6,7 @@ use tonic::transport::Channel;
 
 use crate::{
     audit::Audit,
+    barrier::BarrierRequest,
     call::{Caller, request_id},
     config::Configs,
     discovery::{Discovery, DiscoveryOptions},
@@ -13,6 +14,7 @@ use crate::{
     election::Election,
     endpoints::Endpoints,
     error::Result,
+    latch::Latch,
     lock::{LockRequest, LocksRequest},
     operator::Operator,
     options::{Options, SessionOptions},
@@ -275,6 +277,16 @@ impl Client {
         Election::new(self.clone(), election)
     }
 
+    /// A barrier, to wait at until `parties` are there: `barrier("step-7", 3).enter()`.
+    pub fn barrier(&self, barrier: &str, parties: u32) -> BarrierRequest {
+        BarrierRequest::new(self.clone(), barrier, parties)
+    }
+
+    /// A latch, to create, to count down or to wait for: `latch("ready").wait()`.
+    pub fn latch(&self, latch: &str) -> Latch {
+        Latch::new(self.clone(), latch)
+    }
+
     /// Reads the live sessions, of one `client_id` if it is not empty, all pages.
     pub async fn sessions(&self, client_id: &str) -> Result<Vec<SessionInfo>> {
         pages::all(move |page_token| async move {
@@ -360,5 +372,7 @@ mod tests {
         can_be_spawned(&client.operator().namespaces());
         can_be_spawned(&client.lock("nightly").acquire());
         can_be_spawned(&client.election("scheduler").campaign());
+        can_be_spawned(&client.barrier("step-7", 3).enter());
+        can_be_spawned(&client.latch("ready").wait());
     }
 }

@@ -52,6 +52,7 @@
 //! | [`operator`] | what operators decide: about services, instances, namespaces |
 //! | [`lock`], [`election`] | what the first in a queue holds, and knows when it is lost |
 //! | `queue` | what the two share |
+//! | [`barrier`], [`latch`] | waiting for one another |
 //! | [`proto`] | the generated messages and stubs |
 //!
 //! What holds everywhere: every change carries a request id; a session counts its life from when a
@@ -60,6 +61,7 @@
 
 pub mod audit;
 mod backoff;
+pub mod barrier;
 mod call;
 mod client;
 mod clock;
@@ -71,6 +73,7 @@ pub mod election;
 mod endpoints;
 mod error;
 pub mod health;
+pub mod latch;
 mod locality;
 pub mod lock;
 mod mirror;
@@ -88,6 +91,7 @@ pub use tonic::Code;
 
 pub use self::{
     audit::Audit,
+    barrier::{BarrierPass, BarrierRequest},
     client::{Client, new_request_id},
     config::{ChangeOptions, Commit, Configs},
     discovery::{Discovery, DiscoveryOptions},
@@ -95,6 +99,7 @@ pub use self::{
     election::{Election, Leadership},
     error::{Error, Result, Violation},
     health::HealthReport,
+    latch::Latch,
     lock::{LockGuard, LockLoss, LocksGuard, QueuePlace},
     operator::Operator,
     options::{Options, SessionOptions},

@@ -96,6 +96,8 @@ fn print(namespaces: &[Namespace]) -> Result<(), Failure> {
         "CONFIGS",
         "LOCKS",
         "ELECTIONS",
+        "BARRIERS",
+        "LATCHES",
         "FOR",
     ]);
     for namespace in namespaces {
@@ -112,6 +114,8 @@ fn print(namespaces: &[Namespace]) -> Result<(), Failure> {
             namespace.config_count.to_string(),
             namespace.lock_count.to_string(),
             namespace.election_count.to_string(),
+            namespace.barrier_count.to_string(),
+            namespace.latch_count.to_string(),
             settings.description,
         ]);
     }
@@ -128,6 +132,8 @@ fn to_json(namespace: &Namespace) -> Value {
         "config_count": namespace.config_count,
         "lock_count": namespace.lock_count,
         "election_count": namespace.election_count,
+        "barrier_count": namespace.barrier_count,
+        "latch_count": namespace.latch_count,
     })
 }
 

@@ -21,6 +21,8 @@ pub enum Resource {
     Service,
     /// A namespace.
     Namespace,
+    /// A latch, `namespace/name`.
+    Latch,
 }
 
 /// What a caller can expect of a thing.
@@ -46,6 +48,7 @@ impl std::fmt::Display for Resource {
             Self::ConfigSchema => "config schema",
             Self::Service => "service",
             Self::Namespace => "namespace",
+            Self::Latch => "latch",
         })
     }
 }

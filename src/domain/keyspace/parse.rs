@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use crate::domain::{
-    names::{ConfigKey, Namespace, ReplicaId},
+    names::{ConfigKey, Namespace, PartyName, ReplicaId},
     session_id::SessionId,
 };
 
 use super::{
-    ConfigPath, DELAY, InstanceKey, Keyspace, QueueKind, QueuePath, SchemaPath, ServiceKey,
-    StateKey,
+    BarrierPath, ConfigPath, DELAY, InstanceKey, Keyspace, LatchPath, QueueKind, QueuePath,
+    SchemaPath, ServiceKey, StateKey,
 };
 
 // === impl Keyspace ===
@@ -53,6 +53,22 @@ impl Keyspace {
                 None => waiter_in(QueueKind::Lock, path)?,
             },
             "elect" => waiter_in(QueueKind::Election, path)?,
+            "barrier" => {
+                let (barrier, participant) = path.rsplit_once('/')?;
+                StateKey::Participant(
+                    BarrierPath::parse(barrier)?,
+                    Bytes::copy_from_slice(participant.as_bytes()),
+                )
+            }
+            "barrier-released" => StateKey::BarrierReleases(BarrierPath::parse(path)?),
+            "latch" => match LatchPath::parse(path) {
+                Some(latch) => StateKey::Latch(latch),
+                None => {
+                    let (latch, party) = path.rsplit_once('/')?;
+                    let party = PartyName::parse(party).ok()?;
+                    StateKey::LatchArrival(LatchPath::parse(latch)?, party)
+                }
+            },
             "forced" => {
                 let (lock, token) = path.rsplit_once('/')?;
                 StateKey::Forced(

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::domain::names::{ConfigKey, InstanceId, Namespace, QueueName, ReleaseName, ServiceName};
+use crate::domain::names::{
+    BarrierName, ConfigKey, InstanceId, LatchName, Namespace, QueueName, ReleaseName, ServiceName,
+};
 
 /// A service within its namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +62,24 @@ pub struct QueuePath {
     pub namespace: Namespace,
     /// The lock, or the election.
     pub name: QueueName,
+}
+
+/// A barrier within its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BarrierPath {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The barrier.
+    pub name: BarrierName,
+}
+
+/// A latch within its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LatchPath {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The latch.
+    pub name: LatchName,
 }
 
 // === impl ServiceKey ===
@@ -157,5 +177,47 @@ impl fmt::Display for QueuePath {
             QueueKind::Election => "election",
         };
         write!(f, "{kind} {}/{}", self.namespace, self.name)
+    }
+}
+
+// === impl BarrierPath ===
+
+impl BarrierPath {
+    /// `namespace/name`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Reads a path.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (namespace, name) = path.split_once('/')?;
+        Some(Self {
+            namespace: Namespace::parse(namespace).ok()?,
+            name: BarrierName::parse(name).ok()?,
+        })
+    }
+}
+
+impl fmt::Display for BarrierPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "barrier {}/{}", self.namespace, self.name)
+    }
+}
+
+// === impl LatchPath ===
+
+impl LatchPath {
+    /// `namespace/name`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Reads a path.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (namespace, name) = path.split_once('/')?;
+        Some(Self {
+            namespace: Namespace::parse(namespace).ok()?,
+            name: LatchName::parse(name).ok()?,
+        })
     }
 }

@@ -36,9 +36,27 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use self::{abandoned::Abandoned, delay::Delays, oversight::Ledger, turnstile::Turnstile};
-use super::{Core, Error, group::Group, guard::Guard, keyspace::QueuePath, session::Sessions};
-use crate::store::{Txn, TxnResponse};
+use bytes::Bytes;
+
+use self::{delay::Delays, oversight::Ledger};
+use super::{
+    Core, Error,
+    group::Group,
+    guard::Guard,
+    keyspace::QueuePath,
+    session::Sessions,
+    state::{Item, Kind, StateProjection},
+};
+use crate::{
+    cache::Change,
+    store::{Txn, TxnResponse},
+};
+
+pub(super) use self::{
+    abandoned::{Abandoned, Pending},
+    queue::token,
+    turnstile::{Seat, Turnstile},
+};
 
 pub use self::{
     abandoned::LetGo,
@@ -59,6 +77,13 @@ pub use self::{
     together::{AcquireAll, GrantedAll, MAX_TOGETHER},
     void::VoidClaims,
 };
+
+/// What queues consist of, and which calls have their places.
+const QUEUES: [usize; 3] = [
+    Kind::Lock as usize,
+    Kind::Candidate as usize,
+    Kind::TakenUp as usize,
+];
 
 /// The locks and elections of all clients, and the calls that wait for one at this replica.
 #[derive(Clone)]
@@ -93,7 +118,7 @@ impl Locks {
     /// Calls waiting calls when it is their turn, gives up the places of those that broke off, and
     /// ends delays that are over, until `shutdown`. Then it only gives up the places that are left, each at its time.
     pub async fn run(self, shutdown: CancellationToken) {
-        let follow = self.turnstile.follow(&self.core, &shutdown);
+        let follow = self.turnstile.follow(&self.core, &QUEUES, hear, &shutdown);
         let clean = self.abandoned.run(&shutdown);
         let count = self.ledger.follow(&self.core, &shutdown);
         let delays = self.delays.run(&self.core, &shutdown);
@@ -121,5 +146,13 @@ impl Locks {
             }
             Some(_) => self.core.commit(guard, txn).await,
         }
+    }
+}
+
+/// Whose place a change is about.
+fn hear(change: &Change<StateProjection>) -> Option<(Bytes, Option<()>)> {
+    match change.after.as_ref().or(change.before.as_ref()) {
+        Some(Item::Claim(claim)) => Some((claim.waiter.key.clone(), None)),
+        _ => None,
     }
 }

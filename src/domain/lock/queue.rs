@@ -130,7 +130,7 @@ pub enum Standing {
 }
 
 /// The fencing token of a claim.
-pub(super) fn token(era: i64, create_revision: Revision) -> i64 {
+pub(in crate::domain) fn token(era: i64, create_revision: Revision) -> i64 {
     (era << ERA_SHIFT) + create_revision
 }
 

@@ -138,6 +138,8 @@ fn contents(state: &State, namespace: &Namespace) -> Vec<String> {
         (schemas, "schemas"),
         (usage.locks, "locks"),
         (usage.elections, "elections"),
+        (usage.barriers, "barriers"),
+        (usage.latches, "latches"),
     ]
     .into_iter()
     .filter(|(number, _)| *number > 0)

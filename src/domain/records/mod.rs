@@ -4,12 +4,14 @@
 //! never rewritten ([`writable`]), because decoding drops what we do not know.
 
 mod audit;
+mod barrier;
 mod blob;
 mod check;
 mod config;
 mod draft;
 mod health;
 mod instance;
+mod latch;
 mod lock;
 mod operator;
 mod pin;
@@ -39,11 +41,15 @@ use crate::{
 
 pub use self::{
     audit::{audit_entry, audit_seal, encode_audit_entry, encode_audit_seal, is_newer_audit},
+    barrier::{
+        barrier_participant, barrier_releases, encode_barrier_participant, encode_barrier_releases,
+    },
     blob::{blob, blob_use, encode_blob, encode_blob_use},
     config::{config_head, config_version, encode_config_head, encode_config_version},
     draft::{draft, encode_draft},
     health::{encode_findings, findings},
     instance::{encode_instance, instance},
+    latch::{encode_latch, encode_latch_arrival, latch, latch_arrival},
     lock::{
         encode_forced_release, encode_lock_delay, encode_waiter, forced_release, lock_delay,
         same_call, waiter,

@@ -86,6 +86,7 @@ impl Sessions {
                             .then_all(found.map(Operation::delete)),
                     ))
                 }
+                Owned::Participant(_, key) => Some(Operation::delete(key.clone())),
                 // The key names the session. A session that is closed in good order delays nobody.
                 Owned::Waiter(queue, key) => {
                     self.leaving(session.id, owned.clone());

@@ -34,6 +34,8 @@ pub struct Possessions {
     pub locks: usize,
     /// Elections it leads or is a candidate in.
     pub elections: usize,
+    /// Places at barriers.
+    pub barriers: usize,
 }
 
 // === impl Sessions ===
@@ -99,6 +101,7 @@ impl Possessions {
         for owned in view.state.owned.get(id).into_iter().flatten() {
             match owned {
                 Owned::Instance(_) => possessions.instances += 1,
+                Owned::Participant(..) => possessions.barriers += 1,
                 Owned::Waiter(queue, _) => match queue.kind {
                     QueueKind::Lock => possessions.locks += 1,
                     QueueKind::Election => possessions.elections += 1,

@@ -166,6 +166,7 @@ pub(super) fn of_session(
                 let forced = after.forced.get(&forced).cloned().map(LockLost::Forced);
                 (!kept).then(|| of_lock(holder, forced.unwrap_or_else(|| cause.clone())))
             }
+            Owned::Participant(..) => None,
         })
         .collect()
 }
@@ -187,7 +188,7 @@ pub(super) fn all_wanted(session: SessionId, state: &State) -> impl Iterator<Ite
     let owned = state.owned.get(&session).into_iter().flatten();
     owned.filter_map(|owned| match owned {
         Owned::Waiter(path, key) => of_wanted(state.queue(path)?.find(key)?),
-        Owned::Instance(_) => None,
+        Owned::Instance(_) | Owned::Participant(..) => None,
     })
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
+        barrier::{Barrier, Latch},
         config::ConfigHead,
         lock::{Claim, LISTED_HOLDERS, LockQueue},
         registry::{
@@ -43,6 +44,10 @@ pub enum Kind {
     Election,
     /// A [`Claim`], whenever another call took it up: that others do not see
     TakenUp,
+    /// [`Barrier`], as far as it matters to those who wait at it
+    Barrier,
+    /// [`Latch`], when it opens or goes
+    Latch,
 }
 
 /// One thing that can be watched.
@@ -72,6 +77,10 @@ pub enum Item {
     Findings(Arc<Findings>),
     /// What was decided about an instance.
     Operator(Arc<Operator>),
+    /// A barrier.
+    Barrier(Arc<Barrier>),
+    /// A latch.
+    Latch(Arc<Latch>),
     /// A service leads elsewhere now, and since when: it shows other instances, or none.
     Rerouted(Revision),
 }
@@ -118,6 +127,8 @@ impl Item {
             Self::Tombstone(tombstone) => tombstone.record.mod_revision,
             Self::Findings(findings) => findings.mod_revision,
             Self::Operator(operator) => operator.mod_revision,
+            Self::Barrier(barrier) => barrier.visible_revision,
+            Self::Latch(latch) => latch.visible_revision(),
         }
     }
 
@@ -135,6 +146,8 @@ impl Item {
             Self::Tombstone(tombstone) => tombstone.record.create_revision,
             Self::Findings(findings) => findings.mod_revision,
             Self::Operator(operator) => operator.mod_revision,
+            Self::Barrier(barrier) => barrier.visible_revision,
+            Self::Latch(latch) => latch.visible_revision(),
         }
     }
 
@@ -162,6 +175,8 @@ impl Item {
                 spec_weight(&tombstone.record.spec) + tombstone.detail.len()
             }
             Self::Findings(findings) => 48 + findings.findings.len() * 96,
+            Self::Barrier(_) => 128,
+            Self::Latch(_) => 192,
             Self::Operator(operator) => 128 + map_weight(&operator.overlay.metadata),
         }
     }

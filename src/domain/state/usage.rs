@@ -30,7 +30,11 @@ pub struct Usage {
     pub locks: usize,
     /// Elections that somebody leads or wants to.
     pub elections: usize,
-    /// Live sessions that have an instance or a place in a queue in it.
+    /// Barriers at which somebody waits.
+    pub barriers: usize,
+    /// Latches.
+    pub latches: usize,
+    /// Live sessions that have an instance, a place in a queue or one at a barrier in it.
     pub sessions: usize,
     /// How many of those each session has, live or not.
     owners: OrdMap<SessionId, usize>,
@@ -48,7 +52,8 @@ impl Usage {
     }
 
     fn is_empty(&self) -> bool {
-        let things = self.instances + self.services + self.configs + self.locks + self.elections;
+        let waited_for = self.locks + self.elections + self.barriers + self.latches;
+        let things = self.instances + self.services + self.configs + waited_for;
         things == 0 && self.owners.is_empty()
     }
 }
@@ -60,6 +65,7 @@ impl Owned {
         match self {
             Self::Instance(path) => namespace_of(path),
             Self::Waiter(queue, _) => namespace_of(queue.namespace.as_str().as_bytes()),
+            Self::Participant(barrier, _) => namespace_of(barrier.namespace.as_str().as_bytes()),
         }
     }
 }
@@ -135,6 +141,20 @@ impl State {
         };
         let namespace = Bytes::copy_from_slice(path.namespace.as_str().as_bytes());
         self.count_in(&namespace, |usage| step(number(usage), came));
+    }
+
+    /// The first one came to a barrier, or the last one went.
+    pub(super) fn count_barrier(&mut self, path: &Bytes, came: bool) {
+        self.count_in(&namespace_of(path), |usage| {
+            step(&mut usage.barriers, came);
+        });
+    }
+
+    /// A latch came, or went.
+    pub(super) fn count_latch(&mut self, path: &Bytes, came: bool) {
+        self.count_in(&namespace_of(path), |usage| {
+            step(&mut usage.latches, came);
+        });
     }
 
     /// The instances, services and configs that came, and those that went.

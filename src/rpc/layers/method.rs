@@ -15,9 +15,9 @@ pub(super) struct Method {
     /// Where it is among [`count`] methods.
     pub(super) index: usize,
     /// Whether a call may stay open for as long as the client likes: streams, and calls that wait
-    /// for a lock or a drain, or read all there is.
+    /// for a lock, others or a drain, or read all there is.
     pub(super) open_ended: bool,
-    /// Whether it is answered only at the head of a queue.
+    /// Whether it is answered only at the head of a queue, or when others have come.
     pub(super) queues: bool,
     /// Whether the client may go on sending for as long as it likes.
     pub(super) takes_a_stream: bool,
@@ -77,8 +77,10 @@ impl Method {
                 || [
                     "AcquireLock",
                     "AcquireLocks",
+                    "AwaitLatch",
                     "Campaign",
                     "DrainInstance",
+                    "EnterBarrier",
                     "HoldLeadership",
                     "HoldLock",
                     "ObserveLeader",
@@ -86,7 +88,14 @@ impl Method {
                 ]
                 .contains(&last)
                 || takes_a_stream,
-            queues: ["AcquireLock", "AcquireLocks", "Campaign"].contains(&last),
+            queues: [
+                "AcquireLock",
+                "AcquireLocks",
+                "AwaitLatch",
+                "Campaign",
+                "EnterBarrier",
+            ]
+            .contains(&last),
             takes_a_stream,
             reflection,
             name,
@@ -111,6 +120,8 @@ mod tests {
                     "stanchion.v1.LockService/AcquireLock",
                     "stanchion.v1.LockService/AcquireLocks",
                     "stanchion.v1.LockService/HoldLock",
+                    "stanchion.v1.BarrierService/EnterBarrier",
+                    "stanchion.v1.BarrierService/AwaitLatch",
                     "stanchion.v1.RegistryService/DrainInstance",
                     "stanchion.v1.AuditService/VerifyAudit",
                     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -123,13 +134,15 @@ mod tests {
     }
 
     #[test]
-    fn locks_and_the_lead_are_queued_for() {
+    fn locks_the_lead_and_others_are_waited_for() {
         let queues = METHODS.values().filter(|method| method.queues);
         let mut queues: Vec<_> = queues.map(|method| method.name.as_str()).collect();
         queues.sort_unstable();
         assert_eq!(
             queues,
             [
+                "stanchion.v1.BarrierService/AwaitLatch",
+                "stanchion.v1.BarrierService/EnterBarrier",
                 "stanchion.v1.ElectionService/Campaign",
                 "stanchion.v1.LockService/AcquireLock",
                 "stanchion.v1.LockService/AcquireLocks",

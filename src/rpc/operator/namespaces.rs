@@ -146,6 +146,8 @@ fn wire_namespace(info: &NamespaceInfo) -> proto::Namespace {
         config_count: wire_count(info.usage.configs),
         lock_count: wire_count(info.usage.locks),
         election_count: wire_count(info.usage.elections),
+        barrier_count: wire_count(info.usage.barriers),
+        latch_count: wire_count(info.usage.latches),
         session_count: wire_count(info.usage.sessions),
     }
 }

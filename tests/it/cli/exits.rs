@@ -40,6 +40,9 @@ async fn a_server_that_is_not_there_exits_69() {
         "locks deadlocks",
         "elect job -- true",
         "leader job",
+        "barrier job --parties 2",
+        "barriers",
+        "latch await job",
         "audit list",
         "audit verify",
     ] {
@@ -97,6 +100,8 @@ async fn lists_are_json_with_a_named_array_even_when_empty() {
         ("config history a", "versions"),
         ("locks", "locks"),
         ("sessions", "sessions"),
+        ("barriers", "barriers"),
+        ("latch list", "latches"),
     ] {
         let answer = shell.json(command).await;
         assert_eq!(answer[field], serde_json::json!([]), "{command}");
@@ -127,6 +132,14 @@ async fn every_command_explains_itself_with_an_example() {
         "lock",
         "locks",
         "sessions",
+        "barrier",
+        "barriers",
+        "latch create",
+        "latch count-down",
+        "latch await",
+        "latch get",
+        "latch list",
+        "latch delete",
     ] {
         let help = shell.text(&format!("{command} --help")).await;
         assert!(help.contains("Example"), "{command} has no example");

@@ -41,9 +41,11 @@ pub enum Kind {
     Overlay,
     Campaign,
     Proclaim,
+    CreateLatch,
+    CountDownLatch,
 }
 
-pub const KINDS: [Kind; 23] = [
+pub const KINDS: [Kind; 25] = [
     Kind::PutConfig,
     Kind::PutConfigUnderGuard,
     Kind::DeleteConfig,
@@ -67,6 +69,8 @@ pub const KINDS: [Kind; 23] = [
     Kind::Overlay,
     Kind::Campaign,
     Kind::Proclaim,
+    Kind::CreateLatch,
+    Kind::CountDownLatch,
 ];
 
 /// Who writes.
@@ -116,6 +120,7 @@ impl<'a> Writer<'a> {
                 self.register(instance(&base(mark)), forever()).await
             }
             Kind::Proclaim => self.campaign(&base(mark)).await,
+            Kind::CountDownLatch => self.latch(&base(mark)).await,
             _ => Ok(()),
         }
     }
@@ -208,6 +213,8 @@ impl<'a> Writer<'a> {
                 let mut elections = self.server.elections();
                 elections.proclaim(proclaim).await.map(drop)
             }
+            Kind::CreateLatch => self.latch(mark).await,
+            Kind::CountDownLatch => self.count_down(&base(mark), mark).await,
         }
     }
 

@@ -338,8 +338,9 @@ fn check<T>(
 fn every_method_that_changes_something_takes_a_guard() {
     // In memory alone, or the renewal of a lease: no transaction decides them.
     const NO_TRANSACTION: [&str; 3] = ["AckWatch", "KeepAlive", "RenewSession"];
-    const READS: [&str; 10] = [
-        "Get", "BatchGet", "List", "Watch", "Observe", "Check", "Find", "Verify", "Diff", "Blame",
+    const READS: [&str; 11] = [
+        "Get", "BatchGet", "List", "Watch", "Observe", "Await", "Check", "Find", "Verify", "Diff",
+        "Blame",
     ];
     let set = stanchion::proto::FILE_DESCRIPTOR_SET;
     let set = <prost_types::FileDescriptorSet as prost::Message>::decode(set).unwrap();

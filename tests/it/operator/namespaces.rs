@@ -124,6 +124,8 @@ async fn namespaces_are_listed_with_what_is_in_them(backend: Backend) {
         lock_count: 1,
         session_count: 2,
         election_count: 0,
+        barrier_count: 0,
+        latch_count: 0,
     };
     assert_eq!(shop, expected);
     // Page by page.

@@ -15,10 +15,11 @@ use stanchion::{
     },
 };
 use stanchion_client::proto::{
-    audit_service_client::AuditServiceClient, config_service_client::ConfigServiceClient,
-    election_service_client::ElectionServiceClient, lock_service_client::LockServiceClient,
-    operator_service_client::OperatorServiceClient, registry_service_client::RegistryServiceClient,
-    server_service_client::ServerServiceClient, session_service_client::SessionServiceClient,
+    audit_service_client::AuditServiceClient, barrier_service_client::BarrierServiceClient,
+    config_service_client::ConfigServiceClient, election_service_client::ElectionServiceClient,
+    lock_service_client::LockServiceClient, operator_service_client::OperatorServiceClient,
+    registry_service_client::RegistryServiceClient, server_service_client::ServerServiceClient,
+    session_service_client::SessionServiceClient,
 };
 use tonic::{
     Code, Status,
@@ -210,6 +211,10 @@ impl Server {
 
     pub fn locks(&self) -> LockServiceClient<Channel> {
         LockServiceClient::new(self.channel())
+    }
+
+    pub fn barriers(&self) -> BarrierServiceClient<Channel> {
+        BarrierServiceClient::new(self.channel())
     }
 
     pub fn elections(&self) -> ElectionServiceClient<Channel> {

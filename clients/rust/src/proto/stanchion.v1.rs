@@ -218,6 +218,33 @@ pub enum ErrorReason {
     /// replica is too old to read; `metadata` says in `replica` which, and in
     /// `version` how old. Nothing was changed. Upgrade it, then retry.
     ReplicaTooOld = 166,
+    /// `NOT_FOUND`: no such latch. Stop, or create it.
+    LatchNotFound = 170,
+    /// `FAILED_PRECONDITION`: the latch was deleted, or its lifetime ended, while it
+    /// was waited for. Stop.
+    LatchGone = 171,
+    /// `ALREADY_EXISTS`: a latch is there with another count; `metadata` has its
+    /// `count`. Nothing was changed. Use its count or another name.
+    LatchDiffers = 172,
+    /// `FAILED_PRECONDITION`: the latch is not open, and the caller did not want to
+    /// wait longer; `metadata` says in `remaining` how many parties are missing.
+    /// Wait, then retry.
+    LatchNotOpen = 173,
+    /// `FAILED_PRECONDITION`: those who wait at the barrier want to be released with
+    /// another number of parties, or the same request did; `metadata` has their
+    /// `parties`. Nothing was changed. Use their number, or wait until they are
+    /// gone.
+    BarrierPartiesDiffer = 174,
+    /// `FAILED_PRECONDITION`: fewer parties are at the barrier than it takes, and
+    /// the caller did not want to wait longer; `metadata` has the `parties` and how
+    /// many are `waiting`. The caller does not wait any more. Retry.
+    BarrierNotReleased = 175,
+    /// `RESOURCE_EXHAUSTED`: as many wait at the barrier as may (1 000 by default).
+    /// Wait, then retry.
+    TooManyParticipants = 176,
+    /// `RESOURCE_EXHAUSTED`: the namespace has as many latches as it may (10 000 by
+    /// default). Nothing was changed. Delete some.
+    TooManyLatches = 177,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -293,6 +320,14 @@ impl ErrorReason {
             Self::ConfigNotText => "ERROR_REASON_CONFIG_NOT_TEXT",
             Self::ContentLost => "ERROR_REASON_CONTENT_LOST",
             Self::ReplicaTooOld => "ERROR_REASON_REPLICA_TOO_OLD",
+            Self::LatchNotFound => "ERROR_REASON_LATCH_NOT_FOUND",
+            Self::LatchGone => "ERROR_REASON_LATCH_GONE",
+            Self::LatchDiffers => "ERROR_REASON_LATCH_DIFFERS",
+            Self::LatchNotOpen => "ERROR_REASON_LATCH_NOT_OPEN",
+            Self::BarrierPartiesDiffer => "ERROR_REASON_BARRIER_PARTIES_DIFFER",
+            Self::BarrierNotReleased => "ERROR_REASON_BARRIER_NOT_RELEASED",
+            Self::TooManyParticipants => "ERROR_REASON_TOO_MANY_PARTICIPANTS",
+            Self::TooManyLatches => "ERROR_REASON_TOO_MANY_LATCHES",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -365,6 +400,14 @@ impl ErrorReason {
             "ERROR_REASON_CONFIG_NOT_TEXT" => Some(Self::ConfigNotText),
             "ERROR_REASON_CONTENT_LOST" => Some(Self::ContentLost),
             "ERROR_REASON_REPLICA_TOO_OLD" => Some(Self::ReplicaTooOld),
+            "ERROR_REASON_LATCH_NOT_FOUND" => Some(Self::LatchNotFound),
+            "ERROR_REASON_LATCH_GONE" => Some(Self::LatchGone),
+            "ERROR_REASON_LATCH_DIFFERS" => Some(Self::LatchDiffers),
+            "ERROR_REASON_LATCH_NOT_OPEN" => Some(Self::LatchNotOpen),
+            "ERROR_REASON_BARRIER_PARTIES_DIFFER" => Some(Self::BarrierPartiesDiffer),
+            "ERROR_REASON_BARRIER_NOT_RELEASED" => Some(Self::BarrierNotReleased),
+            "ERROR_REASON_TOO_MANY_PARTICIPANTS" => Some(Self::TooManyParticipants),
+            "ERROR_REASON_TOO_MANY_LATCHES" => Some(Self::TooManyLatches),
             _ => None,
         }
     }
@@ -1282,6 +1325,850 @@ pub mod audit_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("stanchion.v1.AuditService", "VerifyAudit"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// A barrier and who waits at it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Barrier {
+    /// Output only. Namespace of the barrier.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Name of the barrier.
+    #[prost(string, tag = "2")]
+    pub barrier: ::prost::alloc::string::String,
+    /// Output only. How many it releases together: what the one says who has waited
+    /// longest. Zero if nobody waits.
+    #[prost(int32, tag = "3")]
+    pub parties: i32,
+    /// Output only. Who waits, in order. Empty in lists.
+    #[prost(message, repeated, tag = "4")]
+    pub participants: ::prost::alloc::vec::Vec<BarrierParticipant>,
+    /// Output only. Number of those who wait.
+    #[prost(int32, tag = "5")]
+    pub participant_count: i32,
+    /// Output only. How it was released last. Unset if that is not remembered.
+    #[prost(message, optional, tag = "6")]
+    pub last_release: ::core::option::Option<BarrierRelease>,
+    /// Output only. Revision of the last change. Zero if there was none.
+    #[prost(int64, tag = "7")]
+    pub revision: i64,
+}
+/// Somebody who waits at a barrier.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BarrierParticipant {
+    /// Output only. `client_id` of the session.
+    #[prost(string, tag = "1")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Output only. Since when it waits.
+    #[prost(message, optional, tag = "2")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. How many it wants to be released with, itself included.
+    #[prost(int32, tag = "3")]
+    pub parties: i32,
+    /// Output only. Where the call came from: a proxy, if there is one between.
+    /// Empty if not known.
+    #[prost(string, tag = "4")]
+    pub address: ::prost::alloc::string::String,
+    /// Output only. Revision at which it came.
+    #[prost(int64, tag = "5")]
+    pub revision: i64,
+}
+/// Some who were released together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BarrierRelease {
+    /// Output only. Which release it was: positive, and larger than every one of
+    /// the barrier before it, data loss included.
+    #[prost(int64, tag = "1")]
+    pub generation: i64,
+    /// Output only. How many were released.
+    #[prost(int32, tag = "2")]
+    pub parties: i32,
+    /// Output only. When they were.
+    #[prost(message, optional, tag = "3")]
+    pub release_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Asks to wait at a barrier.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnterBarrierRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the barrier: 1 to 253 bytes of `A-Za-z0-9._:@-`, not `.` or
+    /// `..`.
+    #[prost(string, tag = "2")]
+    pub barrier: ::prost::alloc::string::String,
+    /// Required. How many are to be released together, the caller included; 2 to
+    /// 100. All who wait have to mean the same number.
+    #[prost(int32, tag = "3")]
+    pub parties: i32,
+    /// Required. The caller's open session; the caller is counted no longer than it
+    /// lives.
+    #[prost(string, tag = "4")]
+    pub session_id: ::prost::alloc::string::String,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID; another one
+    /// for each time that the caller enters. Makes the call safe to repeat. Empty
+    /// means that the session as such waits, and that a repetition after the
+    /// release enters anew.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. Enters only while a lock is held.
+    #[prost(message, optional, tag = "8")]
+    pub guard: ::core::option::Option<Guard>,
+    /// How long to wait. Nothing means for ever.
+    #[prost(oneof = "enter_barrier_request::Wait", tags = "6, 7")]
+    pub wait: ::core::option::Option<enter_barrier_request::Wait>,
+}
+/// Nested message and enum types in `EnterBarrierRequest`.
+pub mod enter_barrier_request {
+    /// How long to wait. Nothing means for ever.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Wait {
+        /// Optional. Does not wait: fails unless the caller is the last that is
+        /// missing. False means for ever.
+        #[prost(bool, tag = "6")]
+        NoWait(bool),
+        /// Optional. Waits so long; not negative. Zero means not at all.
+        #[prost(message, tag = "7")]
+        WaitTimeout(::prost_types::Duration),
+    }
+}
+/// Answers `EnterBarrier`: all are released.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnterBarrierResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Which release it was, the same for all who were released
+    /// together: positive, and larger than every one of the barrier before it, data
+    /// loss included.
+    #[prost(int64, tag = "2")]
+    pub generation: i64,
+    /// Output only. Place among those who were released, in the order in which they
+    /// came; from 0, and less than `parties`. For one of them to do what only one
+    /// should.
+    #[prost(int32, tag = "3")]
+    pub index: i32,
+    /// Output only. How many were released together.
+    #[prost(int32, tag = "4")]
+    pub parties: i32,
+}
+/// Asks for the state of a barrier.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetBarrierRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the barrier.
+    #[prost(string, tag = "2")]
+    pub barrier: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "3")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "4")]
+    pub min_revision: i64,
+}
+/// Answers `GetBarrier`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetBarrierResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The barrier, with all who wait.
+    #[prost(message, optional, tag = "2")]
+    pub barrier: ::core::option::Option<Barrier>,
+}
+/// Asks for the barriers of a namespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListBarriersRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Optional. Only barriers whose name begins so; at most 253 bytes. Empty means
+    /// all.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// Optional. Most barriers a page may hold; 0 to 1 000, default 100, larger
+    /// means 1 000.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// Optional. `next_page_token` of the page before. Empty means the first page.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "5")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "6")]
+    pub min_revision: i64,
+}
+/// Answers `ListBarriers`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListBarriersResponse {
+    /// Output only. Which state this page shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The barriers, without participants.
+    #[prost(message, repeated, tag = "2")]
+    pub barriers: ::prost::alloc::vec::Vec<Barrier>,
+    /// Output only. Token of the next page. Empty on the last one.
+    #[prost(string, tag = "3")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// A latch and who has counted it down.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Latch {
+    /// Output only. Namespace of the latch.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Output only. Name of the latch.
+    #[prost(string, tag = "2")]
+    pub latch: ::prost::alloc::string::String,
+    /// Output only. How many parties have to count it down until it opens.
+    #[prost(int32, tag = "3")]
+    pub count: i32,
+    /// Output only. How many of them are missing. Zero if it is open.
+    #[prost(int32, tag = "4")]
+    pub remaining: i32,
+    /// Output only. Whether it is open.
+    #[prost(bool, tag = "5")]
+    pub open: bool,
+    /// Output only. How long it lives, from its creation on.
+    #[prost(message, optional, tag = "6")]
+    pub lifetime: ::core::option::Option<::prost_types::Duration>,
+    /// Output only. Who created it, as the request said.
+    #[prost(string, tag = "7")]
+    pub actor: ::prost::alloc::string::String,
+    /// Output only. When it was created.
+    #[prost(message, optional, tag = "8")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Revision at which it was created: another one for each latch
+    /// under the name.
+    #[prost(int64, tag = "9")]
+    pub create_revision: i64,
+    /// Output only. Revision of its last change.
+    #[prost(int64, tag = "10")]
+    pub revision: i64,
+    /// Output only. The parties that have counted it down, ordered by name. Empty in
+    /// lists. Parties that come at the same moment may be more than `count`.
+    #[prost(message, repeated, tag = "11")]
+    pub arrivals: ::prost::alloc::vec::Vec<LatchArrival>,
+}
+/// A party that has counted a latch down.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LatchArrival {
+    /// Output only. Name of the party.
+    #[prost(string, tag = "1")]
+    pub party: ::prost::alloc::string::String,
+    /// Output only. When it counted.
+    #[prost(message, optional, tag = "2")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Output only. Revision at which it counted.
+    #[prost(int64, tag = "3")]
+    pub revision: i64,
+}
+/// Asks for a latch to be created.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateLatchRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the latch: 1 to 253 bytes of `A-Za-z0-9._:@-`, not `.` or
+    /// `..`.
+    #[prost(string, tag = "2")]
+    pub latch: ::prost::alloc::string::String,
+    /// Required. How many different parties have to count it down until it opens; 1
+    /// to 1 000.
+    #[prost(int32, tag = "3")]
+    pub count: i32,
+    /// Optional. How long it lives; 1 min to 30 d, default 24 h (settings).
+    #[prost(message, optional, tag = "4")]
+    pub lifetime: ::core::option::Option<::prost_types::Duration>,
+    /// Optional. Name of this request, at most 128 bytes, best a UUID. Says whose
+    /// latch it is when the call is repeated.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Optional. Who asks, such as user and host; at most 253 bytes. Not verified.
+    #[prost(string, tag = "6")]
+    pub actor: ::prost::alloc::string::String,
+    /// Optional. Creates only while a lock is held.
+    #[prost(message, optional, tag = "7")]
+    pub guard: ::core::option::Option<Guard>,
+}
+/// Answers `CreateLatch`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateLatchResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this request created it; false if it was there.
+    #[prost(bool, tag = "2")]
+    pub created: bool,
+    /// Output only. The latch, without arrivals.
+    #[prost(message, optional, tag = "3")]
+    pub latch: ::core::option::Option<Latch>,
+}
+/// Asks for a latch to be counted down.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CountDownLatchRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the latch.
+    #[prost(string, tag = "2")]
+    pub latch: ::prost::alloc::string::String,
+    /// Required. Who counts, or what has happened: 1 to 253 bytes of
+    /// `A-Za-z0-9._:@-`, not `.` or `..`. Each party counts once.
+    #[prost(string, tag = "3")]
+    pub party: ::prost::alloc::string::String,
+    /// Optional. Counts only while a lock is held.
+    #[prost(message, optional, tag = "4")]
+    pub guard: ::core::option::Option<Guard>,
+}
+/// Answers `CountDownLatch`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CountDownLatchResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this call counted; false if the party had counted
+    /// before, or the latch was open.
+    #[prost(bool, tag = "2")]
+    pub counted: bool,
+    /// Output only. How many parties are missing.
+    #[prost(int32, tag = "3")]
+    pub remaining: i32,
+    /// Output only. Whether it is open.
+    #[prost(bool, tag = "4")]
+    pub open: bool,
+}
+/// Asks to wait for a latch.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AwaitLatchRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the latch.
+    #[prost(string, tag = "2")]
+    pub latch: ::prost::alloc::string::String,
+    /// Optional. How fresh the state has to be that the wait begins with; default
+    /// cached.
+    #[prost(enumeration = "Consistency", tag = "5")]
+    pub consistency: i32,
+    /// Optional. Revision that state has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "6")]
+    pub min_revision: i64,
+    /// How long to wait. Nothing means for ever.
+    #[prost(oneof = "await_latch_request::Wait", tags = "3, 4")]
+    pub wait: ::core::option::Option<await_latch_request::Wait>,
+}
+/// Nested message and enum types in `AwaitLatchRequest`.
+pub mod await_latch_request {
+    /// How long to wait. Nothing means for ever.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Wait {
+        /// Optional. Does not wait: fails unless it is open. False means for ever.
+        #[prost(bool, tag = "3")]
+        NoWait(bool),
+        /// Optional. Waits so long; not negative. Zero means not at all.
+        #[prost(message, tag = "4")]
+        WaitTimeout(::prost_types::Duration),
+    }
+}
+/// Answers `AwaitLatch`: the latch is open, or was when it went.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AwaitLatchResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+}
+/// Asks for a latch.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetLatchRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the latch.
+    #[prost(string, tag = "2")]
+    pub latch: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "3")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "4")]
+    pub min_revision: i64,
+}
+/// Answers `GetLatch`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetLatchResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The latch, with its arrivals.
+    #[prost(message, optional, tag = "2")]
+    pub latch: ::core::option::Option<Latch>,
+}
+/// Asks for the latches of a namespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListLatchesRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Optional. Only latches whose name begins so; at most 253 bytes. Empty means
+    /// all.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// Optional. Most latches a page may hold; 0 to 1 000, default 100, larger means
+    /// 1 000.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// Optional. `next_page_token` of the page before. Empty means the first page.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Optional. How fresh the answer has to be; default cached.
+    #[prost(enumeration = "Consistency", tag = "5")]
+    pub consistency: i32,
+    /// Optional. Revision the answer has to include, waited for up to 3 s; not
+    /// negative. Zero means any.
+    #[prost(int64, tag = "6")]
+    pub min_revision: i64,
+}
+/// Answers `ListLatches`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListLatchesResponse {
+    /// Output only. Which state this page shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. The latches, without arrivals.
+    #[prost(message, repeated, tag = "2")]
+    pub latches: ::prost::alloc::vec::Vec<Latch>,
+    /// Output only. Token of the next page. Empty on the last one.
+    #[prost(string, tag = "3")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks for a latch to be deleted.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteLatchRequest {
+    /// Optional. Namespace; empty means `default`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Required. Name of the latch.
+    #[prost(string, tag = "2")]
+    pub latch: ::prost::alloc::string::String,
+    /// Optional. Deletes only while a lock is held.
+    #[prost(message, optional, tag = "3")]
+    pub guard: ::core::option::Option<Guard>,
+}
+/// Answers `DeleteLatch`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteLatchResponse {
+    /// Output only. Which state the answer shows.
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<ResponseHeader>,
+    /// Output only. Whether this call deleted it; false if it was gone already.
+    #[prost(bool, tag = "2")]
+    pub deleted: bool,
+}
+/// Generated client implementations.
+pub mod barrier_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Lets programs wait for one another: at barriers, which let a group go on
+    /// together again and again, and at latches, which open once.
+    ///
+    /// A barrier exists while somebody waits at it, and needs no creation. `parties`
+    /// callers of `EnterBarrier` are released by one write, all or none, in the order
+    /// in which they came. Whose session ends before that is not counted, and another
+    /// may come in its place. A double barrier, where a group also leaves together,
+    /// is two barriers:
+    ///
+    /// EnterBarrier {barrier: "step-7.begin", parties: 3, ...}
+    /// ... the work ...
+    /// EnterBarrier {barrier: "step-7.end", parties: 3, ...}
+    ///
+    /// A latch is created with a count and opens when so many different parties have
+    /// counted it down. What is counted is never taken back, so that an open latch
+    /// stays open until it is deleted or its lifetime ends.
+    ///
+    /// Nothing is held here, so that barriers stay open when the store has lost data.
+    /// Whoever waited enters again then, by the call that waits, and who was restored
+    /// with an older copy counts for nothing. Generations go on growing. A release
+    /// that the store lost may be known to some of the group only; who repeats a
+    /// request of it waits anew. Latches are as the store has them: one that was
+    /// restored may lack parties, which count it down again.
+    ///
+    /// Every method may fail with `INVALID_ARGUMENT`
+    /// (`ERROR_REASON_INVALID_ARGUMENT`), `UNAVAILABLE`
+    /// (`ERROR_REASON_STORE_UNAVAILABLE`, `ERROR_REASON_STORE_NO_QUORUM`,
+    /// `ERROR_REASON_NOT_READY`, `ERROR_REASON_DRAINING`) or `DEADLINE_EXCEEDED`;
+    /// those that change something also with `FAILED_PRECONDITION`
+    /// (`ERROR_REASON_GUARD_FAILED`), `ABORTED` (`ERROR_REASON_CONFLICT`), `UNKNOWN`
+    /// (`ERROR_REASON_COMMIT_UNKNOWN`), `RESOURCE_EXHAUSTED`
+    /// (`ERROR_REASON_STORE_FULL`, `ERROR_REASON_STORE_OVERLOADED`) and
+    /// `UNAVAILABLE` (`ERROR_REASON_NEWER_FORMAT`).
+    #[derive(Debug, Clone)]
+    pub struct BarrierServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl BarrierServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> BarrierServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> BarrierServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            BarrierServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Waits at a barrier until `parties` callers are there, whose sessions live,
+        /// and is released together with them: not at all, up to `wait_timeout`, or for
+        /// ever. There is no maximum on the server.
+        ///
+        /// Idempotent per session and `request_id`: repeating the call, on any replica,
+        /// keeps the place, or returns the same answer for at least 10 min (a setting),
+        /// as long as the barrier released not more than 200 others since. If the
+        /// connection is lost, or the replica shuts down, the place is kept min(3 s,
+        /// TTL/3) and then given up. A call that is cancelled, or whose wait ends, gives
+        /// it up at once; it may be released in the same moment.
+        ///
+        /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_BARRIER_NOT_RELEASED`) if the
+        /// wait ends before enough are there,
+        /// (`ERROR_REASON_BARRIER_PARTIES_DIFFER`) if the barrier is for another number
+        /// of parties, (`ERROR_REASON_LEASE_EXPIRED`) if the session is unknown or ends
+        /// while waiting, (`ERROR_REASON_REQUEST_UNDONE`) if the place was removed;
+        /// `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_PARTICIPANTS`,
+        /// `ERROR_REASON_SESSION_FULL`).
+        pub async fn enter_barrier(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EnterBarrierRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EnterBarrierResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.BarrierService/EnterBarrier",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.BarrierService", "EnterBarrier"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads who waits at a barrier, and how it was released last. One at which
+        /// nobody waits is answered without participants.
+        ///
+        /// Errors: `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn get_barrier(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetBarrierRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetBarrierResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.BarrierService/GetBarrier",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.BarrierService", "GetBarrier"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the barriers at which somebody waits, ordered by name.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`);
+        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn list_barriers(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListBarriersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBarriersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.BarrierService/ListBarriers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.BarrierService", "ListBarriers"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Creates a latch, or finds the one that is there with the same count. It lives
+        /// for its lifetime, or longer where the store changes its leader meanwhile.
+        ///
+        /// Safe to repeat: `created` is true again for the same `request_id`.
+        ///
+        /// Errors: `ALREADY_EXISTS` (`ERROR_REASON_LATCH_DIFFERS`) if one is there with
+        /// another count; `RESOURCE_EXHAUSTED` (`ERROR_REASON_TOO_MANY_LATCHES`).
+        pub async fn create_latch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateLatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateLatchResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.BarrierService/CreateLatch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.BarrierService", "CreateLatch"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Counts a latch down by one, for a party: once, however often this is
+        /// repeated. Nothing is counted once the latch is open.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_LATCH_NOT_FOUND`).
+        pub async fn count_down_latch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CountDownLatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CountDownLatchResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.BarrierService/CountDownLatch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("stanchion.v1.BarrierService", "CountDownLatch"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Waits until a latch is open: not at all, up to `wait_timeout`, or for ever.
+        /// There is no maximum on the server. Safe to repeat, on any replica.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_LATCH_NOT_FOUND`); `FAILED_PRECONDITION`
+        /// (`ERROR_REASON_LATCH_NOT_OPEN`) if it is not open when the wait ends,
+        /// (`ERROR_REASON_LATCH_GONE`) if it is deleted or its lifetime ends while it is
+        /// waited for; `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn await_latch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AwaitLatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AwaitLatchResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.BarrierService/AwaitLatch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.BarrierService", "AwaitLatch"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads a latch, with the parties that have counted it down.
+        ///
+        /// Errors: `NOT_FOUND` (`ERROR_REASON_LATCH_NOT_FOUND`); `UNAVAILABLE`
+        /// (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn get_latch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetLatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetLatchResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.BarrierService/GetLatch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.BarrierService", "GetLatch"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists latches, ordered by name.
+        ///
+        /// Errors: `INVALID_ARGUMENT` (`ERROR_REASON_INVALID_PAGE_TOKEN`);
+        /// `UNAVAILABLE` (`ERROR_REASON_REVISION_NOT_REACHED`).
+        pub async fn list_latches(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListLatchesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListLatchesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.BarrierService/ListLatches",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.BarrierService", "ListLatches"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Deletes a latch with all that was counted. Safe to repeat: deleting what is
+        /// gone changes nothing and succeeds. Works when the store is full.
+        pub async fn delete_latch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteLatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteLatchResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stanchion.v1.BarrierService/DeleteLatch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stanchion.v1.BarrierService", "DeleteLatch"));
             self.inner.unary(req, path, codec).await
         }
     }
@@ -6164,6 +7051,9 @@ pub struct Session {
     /// Output only. Number of elections it leads or is a candidate in.
     #[prost(int32, tag = "9")]
     pub election_count: i32,
+    /// Output only. Number of barriers it waits at, each as often as it does.
+    #[prost(int32, tag = "10")]
+    pub barrier_count: i32,
 }
 /// Asks for a session.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -9306,13 +10196,19 @@ pub struct Namespace {
     /// Output only. Number of locks that somebody holds or waits for.
     #[prost(int32, tag = "6")]
     pub lock_count: i32,
-    /// Output only. Number of live sessions that have an instance or a place in the
-    /// queue of a lock or an election in it.
+    /// Output only. Number of live sessions that have an instance, a place in the
+    /// queue of a lock or an election, or one at a barrier in it.
     #[prost(int32, tag = "7")]
     pub session_count: i32,
     /// Output only. Number of elections that somebody leads or is a candidate in.
     #[prost(int32, tag = "8")]
     pub election_count: i32,
+    /// Output only. Number of barriers at which somebody waits.
+    #[prost(int32, tag = "9")]
+    pub barrier_count: i32,
+    /// Output only. Number of latches.
+    #[prost(int32, tag = "10")]
+    pub latch_count: i32,
 }
 /// What was set for a namespace. A registration beyond a quota is refused. Each
 /// replica looks at its own copy of the state: registrations at the same moment

@@ -30,7 +30,7 @@ use super::{
 
 pub use self::pending::LetGo;
 
-pub(super) use self::pending::Pending;
+pub(in crate::domain) use self::pending::Pending;
 
 /// How many deletions are under way at the same time.
 const PARALLEL: usize = 16;
@@ -44,7 +44,7 @@ const ARRIVAL: Duration = Duration::from_secs(10);
 const MAX_PLACES: usize = 100_000;
 
 /// The places that are to be given up, and the one task that does it.
-pub(super) struct Abandoned {
+pub(in crate::domain) struct Abandoned {
     core: Arc<Core>,
     sessions: Sessions,
     /// By due time; the number tells those of one instant apart.
@@ -75,7 +75,7 @@ struct Left {
 // === impl Abandoned ===
 
 impl Abandoned {
-    pub(super) fn new(core: Arc<Core>, sessions: Sessions) -> Self {
+    pub(in crate::domain) fn new(core: Arc<Core>, sessions: Sessions) -> Self {
         Self {
             core,
             sessions,
@@ -86,7 +86,7 @@ impl Abandoned {
     }
 
     /// Gives up what is due, until `shutdown` and then until nothing is left.
-    pub(super) async fn run(&self, shutdown: &CancellationToken) {
+    pub(in crate::domain) async fn run(&self, shutdown: &CancellationToken) {
         let mut deletions = FuturesUnordered::new();
         loop {
             let ending = shutdown.is_cancelled();
@@ -144,7 +144,7 @@ impl Abandoned {
             },
             Err(error) if may_pass(&error) && !ending => self.leave(now + RETRY, left),
             Err(error) => {
-                tracing::error!(%error, "an abandoned place in a queue stays until its session ends");
+                tracing::error!(%error, "an abandoned place stays until its session ends");
             }
         }
     }

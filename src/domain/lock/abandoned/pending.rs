@@ -22,12 +22,12 @@ use super::{
 
 /// What a call leaves behind if it is dropped: its place is given up later, unless another call
 /// of the same request takes it up.
-pub(in super::super) struct Pending {
+pub(in crate::domain) struct Pending {
     abandoned: Arc<Abandoned>,
     left: Option<Left>,
     keep: Duration,
-    /// Of a client that may say that it is done.
-    let_go: Option<(LetGo, GivenUp)>,
+    /// Of a client that may say that it is done; and what it must not be told it lost then.
+    let_go: Option<(LetGo, Option<GivenUp>)>,
 }
 
 /// Tells a place that its client is done with it, so that nobody keeps it. Clones are one.
@@ -54,7 +54,7 @@ pub(super) struct GivenUp {
 impl Pending {
     /// A call that is about to write `value` at `key`; should it break off, its place is kept for
     /// `keep`.
-    pub(in super::super) fn new(
+    pub(in crate::domain) fn new(
         abandoned: &Arc<Abandoned>,
         key: Bytes,
         value: Bytes,
@@ -87,7 +87,7 @@ impl Pending {
                 call: waiter.call,
                 attempt: waiter.attempt,
             };
-            (let_go, given_up)
+            (let_go, Some(given_up))
         });
         if let Some(left) = &mut self.left {
             left.delayed = request.delay.is_some();
@@ -97,6 +97,11 @@ impl Pending {
         }
     }
 
+    /// Goes when its client lets go, who is told of no loss anyway.
+    pub(in crate::domain) fn goes_with(&mut self, let_go: LetGo) {
+        self.let_go = Some((let_go, None));
+    }
+
     /// The name of the call, if it holds the place only together with others.
     pub(in super::super) fn hold(&self) -> Option<u64> {
         let (_, call) = self.left.as_ref()?.hold.as_ref()?;
@@ -104,19 +109,19 @@ impl Pending {
     }
 
     /// The write was answered.
-    pub(in super::super) fn written(&mut self) {
+    pub(in crate::domain) fn written(&mut self) {
         if let Some(left) = &mut self.left {
             left.written = true;
         }
     }
 
     /// There is nothing to give up: the call has its answer, or the place is not there.
-    pub(in super::super) fn settled(mut self) {
+    pub(in crate::domain) fn settled(mut self) {
         self.left = None;
     }
 
     /// The condition that the place is there as this call wrote it.
-    pub(in super::super) fn is_mine(&self) -> Option<Compare> {
+    pub(in crate::domain) fn is_mine(&self) -> Option<Compare> {
         self.left.as_ref().map(|left| wrote(&left.key, &left.value))
     }
 
@@ -133,7 +138,7 @@ impl Drop for Pending {
             let now = self.abandoned.core.clock.now();
             let keep = match self.let_go.take() {
                 Some((let_go, given_up)) if let_go.is_said() => {
-                    left.given_up = Some(given_up);
+                    left.given_up = given_up;
                     Duration::ZERO
                 }
                 // Whoever does not come back has died: what is to delay the next one stays.
@@ -160,7 +165,7 @@ impl LetGo {
     }
 
     /// Of a call that ends once it has its place.
-    pub(in super::super) fn of_call() -> Self {
+    pub(in crate::domain) fn of_call() -> Self {
         Self::new(false)
     }
 
@@ -172,7 +177,7 @@ impl LetGo {
     }
 
     /// The client is done.
-    pub(in super::super) fn say(&self) {
+    pub(in crate::domain) fn say(&self) {
         self.said.store(true, Ordering::Release);
     }
 
