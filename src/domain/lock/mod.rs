@@ -34,9 +34,8 @@ mod wait;
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use self::{delay::Delays, oversight::Ledger};
 use super::{
