@@ -14,8 +14,8 @@ use crate::{
 pub const MIN_PARTIES: u32 = 2;
 /// The most: all of them are compared and deleted in one transaction, which has room for 128.
 pub const MAX_PARTIES: u32 = 100;
-/// How many who were released are remembered, besides those of the last release.
-const MAX_MEMBERS: usize = 200;
+/// How many who were released are remembered: a group of the largest, and 200 who came after it.
+const MAX_MEMBERS: usize = 300;
 
 /// A barrier that somebody waits at, or that was released a while ago.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,7 +207,7 @@ impl Participant {
         }
     }
 
-    pub(super) fn member(&self) -> Member {
+    pub(in crate::domain) fn member(&self) -> Member {
         Member {
             id: id_of(&self.key),
             create_revision: self.create_revision,
@@ -228,7 +228,7 @@ impl Releases {
     }
 
     /// What the request is told again whose participant had the key; of several the last one.
-    pub(super) fn passed_by(&self, key: &[u8]) -> Option<Passed> {
+    pub(in crate::domain) fn passed_by(&self, key: &[u8]) -> Option<Passed> {
         let id = id_of(key);
         self.passed(|found| found.id == id)
     }
@@ -357,7 +357,9 @@ mod tests {
         // As many as there is room for.
         let next = release(200, 100);
         assert_eq!(seen.after(&next).count(), 2);
-        let next = release(200, 109);
+        let next = release(200, 210);
         assert_eq!(seen.after(&next).count(), 1);
+        let next = release(200, 211);
+        assert_eq!(seen.after(&next).count(), 0);
     }
 }

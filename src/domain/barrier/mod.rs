@@ -39,7 +39,9 @@ use super::{
 pub use self::{
     enter::Enter,
     gate::{Barrier, MAX_PARTIES, MIN_PARTIES, Member, Participant, Passed, Release, Releases},
-    latch::{Arrival, CreateLatch, Latch, LatchCreated, LatchMade, Latches, MAX_COUNT},
+    latch::{
+        Arrival, CreateLatch, Latch, LatchCreated, LatchMade, LatchStands, Latches, MAX_COUNT,
+    },
     refusal::Refusal,
     selection::{LatchesOf, WaitedAt},
 };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
-        barrier::{Barrier, Latch},
+        barrier::{Barrier, Latch, LatchStands},
         config::ConfigHead,
         lock::{Claim, LISTED_HOLDERS, LockQueue},
         registry::{
@@ -44,9 +44,9 @@ pub enum Kind {
     Election,
     /// A [`Claim`], whenever another call took it up: that others do not see
     TakenUp,
-    /// [`Barrier`], as far as it matters to those who wait at it
+    /// [`Barrier`], in lists; of changes those that matter to who waits at it
     Barrier,
-    /// [`Latch`], when it opens or goes
+    /// [`Latch`], in lists; of changes that it opened, came or went
     Latch,
 }
 
@@ -77,10 +77,15 @@ pub enum Item {
     Findings(Arc<Findings>),
     /// What was decided about an instance.
     Operator(Arc<Operator>),
-    /// A barrier.
+    /// A barrier, in lists.
     Barrier(Arc<Barrier>),
-    /// A latch.
+    /// A latch, in lists.
     Latch(Arc<Latch>),
+    /// Something happened at a barrier that matters to those who wait there, and when. They look for
+    /// themselves: a log that remembered all who waited would be large.
+    Stirred(Revision),
+    /// How a latch stands for those who wait for it.
+    Stands(LatchStands),
     /// A service leads elsewhere now, and since when: it shows other instances, or none.
     Rerouted(Revision),
 }
@@ -123,7 +128,10 @@ impl Item {
             Self::Lock(queue) => queue.visible_revision,
             Self::Claim(claim) | Self::Leader(claim) => claim.visible_revision,
             Self::Settings(settings) => settings.mod_revision,
-            Self::DrainAck(_, revision) | Self::Rerouted(revision) => *revision,
+            Self::DrainAck(_, revision) | Self::Rerouted(revision) | Self::Stirred(revision) => {
+                *revision
+            }
+            Self::Stands(stands) => stands.revision,
             Self::Tombstone(tombstone) => tombstone.record.mod_revision,
             Self::Findings(findings) => findings.mod_revision,
             Self::Operator(operator) => operator.mod_revision,
@@ -142,7 +150,10 @@ impl Item {
             Self::Lock(queue) => queue.visible_revision,
             Self::Claim(claim) | Self::Leader(claim) => claim.waiter.create_revision,
             Self::Settings(settings) => settings.create_revision,
-            Self::DrainAck(_, revision) | Self::Rerouted(revision) => *revision,
+            Self::DrainAck(_, revision) | Self::Rerouted(revision) | Self::Stirred(revision) => {
+                *revision
+            }
+            Self::Stands(stands) => stands.revision,
             Self::Tombstone(tombstone) => tombstone.record.create_revision,
             Self::Findings(findings) => findings.mod_revision,
             Self::Operator(operator) => operator.mod_revision,
@@ -169,7 +180,7 @@ impl Item {
             Self::Settings(settings) => {
                 200 + settings.checks.len() * 64 + map_weight(&settings.labels)
             }
-            Self::Rerouted(_) => 0,
+            Self::Rerouted(_) | Self::Stirred(_) | Self::Stands(_) => 0,
             Self::DrainAck(ack, _) => 32 + ack.laggards.len() * 48,
             Self::Tombstone(tombstone) => {
                 spec_weight(&tombstone.record.spec) + tombstone.detail.len()

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use crate::{
     cache::Change,
     domain::{
-        barrier::{Arrival, Latch, LatchMade},
+        barrier::{Arrival, Latch, LatchMade, LatchStands},
         keyspace::LatchPath,
         names::PartyName,
     },
+    store::Revision,
 };
 
 use super::{Cause, Item, Kind, State, StateProjection};
@@ -69,6 +70,7 @@ pub(super) fn settle(
     state: &mut State,
     touched: TouchedLatches,
     changes: &mut Vec<Change<StateProjection>>,
+    revision: Revision,
 ) {
     for (key, before) in touched.0 {
         let made = |latch: &Arc<Latch>| latch.made.is_some();
@@ -77,16 +79,20 @@ pub(super) fn settle(
         if before.is_some() != after.is_some() {
             state.count_latch(&key, after.is_some());
         }
-        let looks = |latch: &Option<Arc<Latch>>| {
-            let latch = latch.as_ref()?;
-            Some((latch.create_revision(), latch.is_open()))
+        let stands = |latch: Option<Arc<Latch>>| {
+            latch.map(|latch| LatchStands {
+                create_revision: latch.create_revision(),
+                open: latch.is_open(),
+                revision,
+            })
         };
-        if looks(&before) != looks(&after) {
+        let (before, after) = (stands(before), stands(after));
+        if before != after {
             changes.push(Change {
                 kind: Kind::Latch as usize,
                 key,
-                before: before.map(Item::Latch),
-                after: after.map(Item::Latch),
+                before: before.map(Item::Stands),
+                after: after.map(Item::Stands),
                 cause: Cause::Deleted,
             });
         }
@@ -112,5 +118,86 @@ fn change(
         state.latches.remove(&key);
     } else {
         state.latches.insert(key, Arc::new(latch));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::{
+        cache::Projection,
+        domain::{keyspace::Keyspace, names::Label, records},
+        store::{Event, KeyValue},
+    };
+
+    #[test]
+    fn those_who_wait_are_told_that_a_latch_opens_and_how_it_went_and_not_of_each_who_counts() {
+        let keys = Keyspace::new("test");
+        let path = LatchPath::parse("a/ready").unwrap();
+        let mut state = State::default();
+        let mut revision = 0;
+        let mut apply = |events: &[Event]| {
+            revision += 1;
+            let projection = StateProjection::new(keys.clone());
+            let changes = projection.apply(&mut state, revision, events);
+            let stands = |item: Option<Item>| match item {
+                Some(Item::Stands(stands)) => Some((stands.create_revision, stands.open)),
+                _ => None,
+            };
+            let told = changes.into_iter();
+            let told = told.filter(|change| change.kind == Kind::Latch as usize);
+            let told = told.map(|change| (stands(change.before), stands(change.after)));
+            (told.collect::<Vec<_>>(), state.latch(&path).cloned())
+        };
+        let put = |key: Bytes, value: Bytes, revision| {
+            Event::Put(KeyValue {
+                key,
+                value,
+                create_revision: revision,
+                mod_revision: revision,
+                version: 1,
+                lease: 1,
+            })
+        };
+        let made = LatchMade {
+            count: 2,
+            lifetime: Duration::from_secs(60),
+            lease: 1,
+            actor: Label::default(),
+            create_time: SystemTime::UNIX_EPOCH,
+            request_id: String::new(),
+            call: 1,
+            create_revision: 1,
+        };
+        let record = put(keys.latch(&path), records::encode_latch(&made), 1);
+        let (told, latch) = apply(&[record]);
+        assert_eq!(told, [(None, Some((1, false)))]);
+        assert_eq!(latch.unwrap().made.as_deref(), Some(&made));
+        let mut keys_there = vec![keys.latch(&path)];
+        for (party, revision) in [("x", 2), ("y", 3), ("z", 4)] {
+            let arrival = Arrival {
+                create_time: SystemTime::UNIX_EPOCH,
+                call: 1,
+                revision,
+            };
+            let party = PartyName::parse(party).unwrap();
+            let key = keys.latch_arrival(&path, &party);
+            keys_there.push(key.clone());
+            let (told, latch) =
+                apply(&[put(key, records::encode_latch_arrival(&arrival), revision)]);
+            let opens = (Some((1, false)), Some((1, true)));
+            assert_eq!(told, if revision == 3 { vec![opens] } else { vec![] });
+            assert_eq!(latch.unwrap().is_open(), revision >= 3);
+        }
+        // All that hangs on its lease goes at one revision.
+        let gone = keys_there
+            .into_iter()
+            .map(|key| Event::Delete { key, revision: 5 });
+        let (told, latch) = apply(&gone.collect::<Vec<_>>());
+        assert_eq!(told, [(Some((1, true)), None)]);
+        assert_eq!(latch, None);
+        assert!(state.latches.is_empty() && state.usage.is_empty());
     }
 }

@@ -265,7 +265,7 @@ impl Projection for StateProjection {
         } = touched;
         locks::settle(state, locks, &closed, &mut changes, revision);
         barriers::settle(state, barriers, &mut changes, revision);
-        latches::settle(state, latches, &mut changes);
+        latches::settle(state, latches, &mut changes, revision);
         state.count_changes(&changes);
         routes::settle(state, &services, &mut changes, revision);
         changes

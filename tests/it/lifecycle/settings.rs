@@ -79,6 +79,10 @@ async fn bad_settings_end_with_64_and_are_named() {
             "--session-min-ttl=10m",
             "session.min_ttl <= session.default_ttl",
         ),
+        (
+            "--latch-min-lifetime=48h",
+            "latch.min_lifetime <= latch.default_lifetime",
+        ),
         ("--cache-page=0", "cache.page"),
         ("--store=redis://x:1", "store"),
         ("--store=etcd://localhost", "store"),

@@ -57,6 +57,8 @@ async fn calls_are_counted_by_method_and_code(backend: Backend) {
             r#"stanchion_store_operations_total{operation="watch",outcome="ok"}"#,
             "stanchion_cache_cursors ",
             "stanchion_configs 1",
+            "stanchion_barriers 0",
+            "stanchion_latches 0",
             "stanchion_cache_revision ",
         ],
     )

@@ -1905,10 +1905,12 @@ pub mod barrier_service_client {
         ///
         /// Idempotent per session and `request_id`: repeating the call, on any replica,
         /// keeps the place, or returns the same answer for at least 10 min (a setting),
-        /// as long as the barrier released not more than 200 others since. If the
-        /// connection is lost, or the replica shuts down, the place is kept min(3 s,
-        /// TTL/3) and then given up. A call that is cancelled, or whose wait ends, gives
-        /// it up at once; it may be released in the same moment.
+        /// as long as the barrier released not more than 200 others since. A call that
+        /// is cancelled, or whose wait ends, gives its place up at once; it may be
+        /// released in the same moment. If the connection is lost, or the replica shuts
+        /// down, the place is kept min(3 s, TTL/3) and then given up. If the replica
+        /// dies, the place stays as long as its session. A proxy between may turn one
+        /// into the other.
         ///
         /// Errors: `FAILED_PRECONDITION` (`ERROR_REASON_BARRIER_NOT_RELEASED`) if the
         /// wait ends before enough are there,

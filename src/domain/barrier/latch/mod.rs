@@ -78,21 +78,23 @@ pub struct Arrival {
     pub revision: Revision,
 }
 
-/// There is no more to wait for at a latch.
+/// How a latch stands for those who wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Ended {
+pub struct LatchStands {
     /// The revision that created it.
-    create_revision: Revision,
-    /// Whether it is open, or was when it went.
-    open: bool,
+    pub create_revision: Revision,
+    /// Whether it is open.
+    pub open: bool,
+    /// The revision at which it came to stand so.
+    pub revision: Revision,
 }
 
 /// The latches of all clients, and the calls that wait for one at this replica.
 #[derive(Clone)]
 pub struct Latches {
     core: Arc<Core>,
-    /// Tells how a latch ended: whoever waits for it may look too late.
-    turnstile: Arc<Turnstile<Ended>>,
+    /// Tells how a latch stood last: whoever waits for it may look too late.
+    turnstile: Arc<Turnstile<LatchStands>>,
     draining: CancellationToken,
 }
 
@@ -185,18 +187,15 @@ impl Latches {
     }
 }
 
-/// Those who wait sit at the path.
-fn hear(change: &Change<StateProjection>) -> Option<(Bytes, Option<Ended>)> {
-    let ended = match (&change.before, &change.after) {
-        (_, Some(Item::Latch(latch))) if latch.is_open() => Some(latch),
-        (Some(Item::Latch(latch)), _) => Some(latch),
+/// Those who wait sit at the path. They are told of a latch that opened, and how one stood that
+/// went.
+fn hear(change: &Change<StateProjection>) -> Option<(Bytes, Option<LatchStands>)> {
+    let told = match (&change.before, &change.after) {
+        (_, Some(Item::Stands(now))) if now.open => Some(*now),
+        (Some(Item::Stands(before)), _) => Some(*before),
         _ => None,
     };
-    let ended = ended.map(|latch| Ended {
-        create_revision: latch.create_revision(),
-        open: latch.is_open(),
-    });
-    Some((change.key.clone(), ended))
+    Some((change.key.clone(), told))
 }
 
 fn not_found(path: &LatchPath) -> Error {

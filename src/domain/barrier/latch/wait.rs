@@ -15,7 +15,7 @@ use crate::{
     store::Revision,
 };
 
-use super::{Ended, Latches};
+use super::{LatchStands, Latches};
 
 /// How long it may take to be told what the cache shows already.
 const HEARING: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl Latches {
     }
 
     /// Whether a latch was open when it went, which whoever sits there is told in a moment.
-    async fn was_open(&self, seat: &mut Seat<Ended>, create_revision: Revision) -> bool {
+    async fn was_open(&self, seat: &mut Seat<LatchStands>, create_revision: Revision) -> bool {
         let told = async {
             while seat.told().create_revision != create_revision {
                 seat.called().await;
