@@ -72,7 +72,14 @@ pub(super) struct Terms {
 pub(super) struct Peer {
     /// Where the client is.
     pub(super) address: SocketAddr,
-    lost: Arc<AtomicBool>,
+    connection: Arc<Fate>,
+}
+
+/// What became of a connection.
+#[derive(Debug, Default)]
+struct Fate {
+    lost: AtomicBool,
+    silent: AtomicBool,
 }
 
 /// A connection under its calls; when this is dropped it is lost to them.
@@ -136,7 +143,10 @@ pub(super) async fn serve<S, B>(
         if ended.is_pending() {
             ended = serving.poll(context);
             // Its calls are on the same thread, and learn of it later.
-            if ended.is_ready() {
+            if let Poll::Ready(ended) = &ended {
+                if let (Err(ConnectionError::Silent), Some(peer)) = (ended, &serving.peer) {
+                    peer.fall_silent();
+                }
                 drop(line.take());
             }
         }
@@ -183,7 +193,7 @@ impl Peer {
     fn new(address: SocketAddr) -> Self {
         Self {
             address,
-            lost: Arc::default(),
+            connection: Arc::default(),
         }
     }
 
@@ -194,12 +204,23 @@ impl Peer {
 
     /// The connection has ended under its calls.
     fn lose(&self) {
-        self.lost.store(true, Ordering::Relaxed);
+        self.connection.lost.store(true, Ordering::Relaxed);
+    }
+
+    /// Nothing is heard over the connection any more, so that it is about to be lost.
+    fn fall_silent(&self) {
+        self.connection.silent.store(true, Ordering::Relaxed);
     }
 
     /// Says whether the connection has ended under its calls.
     pub(super) fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
+        self.connection.lost.load(Ordering::Relaxed)
+    }
+
+    /// Says whether it is lost to us alone, as far as we know: nothing was heard of the client, who
+    /// may have heard nothing of this.
+    pub(super) fn is_silent(&self) -> bool {
+        self.connection.silent.load(Ordering::Relaxed)
     }
 }
 

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use futures_util::{Stream, StreamExt, stream};
 use tonic::{Response, Status};
 
-use crate::domain::lock::{Acquire, Holding, News, Told};
+use crate::domain::lock::{Acquire, AskWhyEnded, Holding, News, Told, WhyEnded};
 
 use super::{Context, Peer, status};
 
@@ -23,8 +23,7 @@ pub(super) async fn open<R: Send + 'static>(
     peer: Option<Peer>,
     write: Write<R>,
 ) -> Result<Response<HoldStream<R>>, Status> {
-    let is_lost = move || peer.as_ref().is_none_or(Peer::is_lost);
-    let mut holding = context.locks.hold(acquire, Box::new(is_lost));
+    let mut holding = context.locks.hold(acquire, why_ended(peer));
     let context = context.clone();
     let first = next(&context, &mut holding, write).await?;
     let rest = stream::try_unfold(
@@ -36,6 +35,15 @@ pub(super) async fn open<R: Send + 'static>(
     );
     let first = stream::iter(first.map(Ok));
     Ok(Response::new(Box::pin(first.chain(rest))))
+}
+
+/// Asks a client's connection why the client does not listen any more.
+pub(super) fn why_ended(peer: Option<Peer>) -> AskWhyEnded {
+    Box::new(move || match &peer {
+        Some(peer) if peer.is_silent() => WhyEnded::Silent,
+        Some(peer) if !peer.is_lost() => WhyEnded::Done,
+        _ => WhyEnded::Lost,
+    })
 }
 
 async fn next<R>(

@@ -8,7 +8,7 @@ use crate::{
         error::Error,
         guard::Guard,
         keyspace::BarrierPath,
-        lock::{IsLost, LetGo, Pending, Wait},
+        lock::{AskWhyEnded, LetGo, Pending, Wait, WhyEnded},
         records,
         session::Session,
         session_id::SessionId,
@@ -57,7 +57,7 @@ enum Entered {
 /// Says that the client is done with a call when that is dropped, unless the client is lost.
 struct Cancel {
     let_go: LetGo,
-    is_lost: IsLost,
+    why_ended: AskWhyEnded,
 }
 
 // === impl Barriers ===
@@ -69,11 +69,11 @@ impl Barriers {
     /// and may come back. Errors: those of [`Refusal`], [`Error::LeaseExpired`],
     /// [`Error::RequestUndone`], [`Error::SessionFull`], [`Error::GuardFailed`], [`Error::Draining`],
     /// [`Error::Conflict`].
-    pub async fn enter(&self, request: Enter, is_lost: IsLost) -> Result<Passed, Error> {
+    pub async fn enter(&self, request: Enter, why_ended: AskWhyEnded) -> Result<Passed, Error> {
         let let_go = LetGo::of_call();
         let mut passing = Box::pin(self.pass(request, let_go.clone()));
         // Dropped before that, so that the place knows which is dropped with it.
-        let _cancel = Cancel { let_go, is_lost };
+        let _cancel = Cancel { let_go, why_ended };
         (&mut passing).await
     }
 
@@ -330,7 +330,7 @@ impl Barriers {
 impl Drop for Cancel {
     fn drop(&mut self) {
         // Of a call that was answered nothing is left that could go.
-        if !(self.is_lost)() {
+        if (self.why_ended)() == WhyEnded::Done {
             self.let_go.say();
         }
     }

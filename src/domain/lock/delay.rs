@@ -2,10 +2,11 @@
 //!
 //! Whoever asks for one leaves a key beside its claim, in the same transaction and in the same room,
 //! but on no lease. Whatever gives the claim up takes the key along; the death of a session leaves
-//! it behind, and so does a `HoldLock` stream that was lost, or sent away by its replica, and did not
-//! come back in time: if it comes later, it waits like everybody else, in no place yet. Then it stands in the queue where its claim stood, as an exclusive claim of nobody: so
-//! that the lock is delayed is true at the very revision of the death, on every replica alike. A
-//! replica that has seen the key alone for as long as it says deletes it, by rank.
+//! it behind, and so does a `HoldLock` stream that was lost and did not come back in time. One that
+//! comes later waits until the delay is over, and queues then. The key stands in the queue where its
+//! claim stood, as an exclusive claim of nobody: so that the lock is delayed is true at the very
+//! revision of the death, on every replica alike. A replica that has seen the key alone for as long
+//! as it says deletes it, by rank.
 
 use std::{
     collections::HashMap,

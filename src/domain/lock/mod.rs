@@ -61,7 +61,7 @@ pub use self::{
     abandoned::LetGo,
     acquire::{Acquire, Granted, Wait},
     delay::{LockDelay, MAX_DELAY},
-    hold::{Holding, IsLost, News, Told},
+    hold::{AskWhyEnded, Holding, News, Told, WhyEnded},
     leader::LeaderOf,
     mode::{Admission, LockMode, Permits},
     oversight::{

@@ -16,6 +16,7 @@ use crate::{
     rpc::{
         Peer,
         convert::{Violations, wait, wire_count},
+        hold::why_ended,
         page, status,
     },
 };
@@ -29,8 +30,7 @@ pub(super) async fn enter(
 ) -> Result<Response<EnterBarrierResponse>, Status> {
     let address = peer.as_ref().map(|peer| peer.address.to_string());
     let enter = decode(request, address.unwrap_or_default())?;
-    let is_lost = move || peer.as_ref().is_none_or(Peer::is_lost);
-    let passed = handler.context.barriers.enter(enter, Box::new(is_lost));
+    let passed = handler.context.barriers.enter(enter, why_ended(peer));
     let passed = passed.await.map_err(status::of)?;
     Ok(Response::new(EnterBarrierResponse {
         header: Some(handler.context.header.at(passed.revision)),

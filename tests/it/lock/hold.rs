@@ -4,6 +4,7 @@ mod endings;
 mod losses;
 mod places;
 mod refusals;
+mod silence;
 mod taking_over;
 
 use std::time::Instant;

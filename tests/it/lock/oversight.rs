@@ -39,6 +39,12 @@ impl Beats {
         Self { send, answers }
     }
 
+    /// Waits until a heartbeat is answered.
+    pub(super) async fn alive(&mut self) {
+        let alive = self.answers.message().await.unwrap().unwrap().message;
+        assert!(matches!(alive, Some(Message::Alive(_))));
+    }
+
     /// The next thing told that is no answer to a heartbeat.
     pub(super) async fn told(&mut self) -> Message {
         assert!(!self.send.is_closed());

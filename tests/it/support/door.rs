@@ -13,6 +13,7 @@ pub struct Door {
     pub address: SocketAddr,
     /// Who is behind it; nobody while it is shut.
     behind: Arc<watch::Sender<Option<SocketAddr>>>,
+    silence: Arc<watch::Sender<()>>,
     listening: JoinHandle<()>,
 }
 
@@ -22,16 +23,23 @@ impl Door {
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let behind = Arc::new(watch::Sender::new(Some(server)));
+        let silence = Arc::new(watch::Sender::new(()));
         Self {
             address: listener.local_addr().unwrap(),
-            listening: tokio::spawn(listen(listener, behind.clone())),
+            listening: tokio::spawn(listen(listener, behind.clone(), silence.clone())),
             behind,
+            silence,
         }
     }
 
     /// Cuts all connections and lets nobody in.
     pub fn shut(&self) {
         self.behind.send_replace(None);
+    }
+
+    /// Lets nothing through any more on the connections that there are, and leaves them open.
+    pub fn fall_silent(&self) {
+        self.silence.send_replace(());
     }
 
     /// Lets callers in to this server.
@@ -46,10 +54,15 @@ impl Drop for Door {
     }
 }
 
-async fn listen(listener: TcpListener, behind: Arc<watch::Sender<Option<SocketAddr>>>) {
+async fn listen(
+    listener: TcpListener,
+    behind: Arc<watch::Sender<Option<SocketAddr>>>,
+    silence: Arc<watch::Sender<()>>,
+) {
     loop {
         let (mut outside, _) = listener.accept().await.unwrap();
         let mut moved = behind.subscribe();
+        let mut silent = silence.subscribe();
         let Some(server) = *moved.borrow_and_update() else {
             continue;
         };
@@ -60,6 +73,9 @@ async fn listen(listener: TcpListener, behind: Arc<watch::Sender<Option<SocketAd
             tokio::select! {
                 _ = tokio::io::copy_bidirectional(&mut outside, &mut inside) => {}
                 _ = moved.changed() => {}
+                _ = silent.changed() => {
+                    let _ = moved.changed().await;
+                }
             }
         });
     }

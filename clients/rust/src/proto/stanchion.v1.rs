@@ -8467,10 +8467,13 @@ pub mod election_service_client {
         /// The candidate goes with the stream: one that cancels it, or whose deadline
         /// ends it, gives up the lead, or its place, at once. If the connection is lost
         /// instead, the place is kept min(3 s, TTL/3) and then given up, unless the same
-        /// request comes again; so it is if the replica shuts down, which ends the
-        /// stream with `UNAVAILABLE` (`ERROR_REASON_DRAINING`). If the replica dies, the
-        /// candidate stays as long as its session. A proxy between may turn one into the
-        /// other. `Resign` removes the candidate, and ends the stream, in any case.
+        /// request comes again. A leader that answers no ping of the replica may not know
+        /// that its connection is taken for lost: it is kept for the TTL of its session.
+        /// If the replica dies, the candidate stays as long as its session. If it shuts
+        /// down, the stream ends with `UNAVAILABLE` (`ERROR_REASON_DRAINING`), which a
+        /// client may not hear: a leader stays as long as its session, and the place of
+        /// another candidate is kept as that of a lost connection is. A proxy between may turn one into the other. `Resign`
+        /// removes the candidate, and ends the stream, in any case.
         ///
         /// To take the place over, waiting or leading, call again with the same session
         /// and `request_id`, on any replica: it keeps its place and its term, and what
@@ -8765,8 +8768,7 @@ pub struct HoldLockRequest {
     pub reentrant_owner: ::prost::alloc::string::String,
     /// Optional. For how long nobody is granted the lock once its holder died, 0 to
     /// 60 s; see `AcquireLockRequest`. Here a holder died if its session expired,
-    /// or if its connection was lost, or its replica shut down, and nobody took the
-    /// claim over in time. A request that comes too late for that queues once the
+    /// or if its connection was lost and nobody took the claim over in time. A request that comes too late for that queues once the
     /// delay is over. Zero means not at all.
     #[prost(message, optional, tag = "13")]
     pub lock_delay: ::core::option::Option<::prost_types::Duration>,
@@ -9551,9 +9553,13 @@ pub mod lock_service_client {
         /// The claim ends with the stream: a client that cancels it, or whose deadline
         /// ends it, gives the lock, or its place in the queue, up at once. If the
         /// connection is lost instead, the claim is kept min(3 s, TTL/3) and then given
-        /// up, unless the same request comes again; so it is if the replica shuts down,
-        /// which ends the stream with `UNAVAILABLE` (`ERROR_REASON_DRAINING`). If the
-        /// replica dies, the claim stays as long as its session. A proxy between may
+        /// up, unless the same request comes again. A client that answers no ping of the
+        /// replica may not know that its connection is taken for lost: the lock that it
+        /// holds is kept for the TTL of its session. If the replica dies, the claim stays
+        /// as long as its session. If it shuts down, the stream ends with `UNAVAILABLE`
+        /// (`ERROR_REASON_DRAINING`), which a client may not hear: the lock that it holds
+        /// stays as long as its session, and a place in the queue is kept as that of a
+        /// lost connection is. A proxy between may
         /// turn one into the other: one that cancels what its client lost has the claim
         /// given up at once. `ReleaseLock` ends the claim, and with it the stream, in
         /// any case.

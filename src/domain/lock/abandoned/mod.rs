@@ -85,11 +85,16 @@ impl Abandoned {
         }
     }
 
-    /// Gives up what is due, until `shutdown` and then until nothing is left.
+    /// Gives up what is due, until `shutdown` and then until nothing is left but what is due later
+    /// than anything of calls that end now: that ends with its session.
     pub(in crate::domain) async fn run(&self, shutdown: &CancellationToken) {
         let mut deletions = FuturesUnordered::new();
         loop {
             let ending = shutdown.is_cancelled();
+            if ending {
+                let last = self.core.clock.now() + self.core.settings.waiter_keep;
+                self.lock().retain(|(due, _), _| *due <= last);
+            }
             while deletions.len() < PARALLEL
                 && let Some(left) = self.take_due()
             {

@@ -2,10 +2,10 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -34,6 +34,9 @@ pub(in crate::domain) struct Pending {
 #[derive(Debug, Clone)]
 pub struct LetGo {
     said: Arc<AtomicBool>,
+    /// Until when its client may believe in the place without having heard that it is kept no
+    /// longer.
+    not_before: Arc<OnceLock<Instant>>,
     /// Whether a client that goes without saying it has died, as far as a delay is concerned.
     is_stream: bool,
 }
@@ -144,7 +147,9 @@ impl Drop for Pending {
                 // Whoever does not come back has died: what is to delay the next one stays.
                 Some((let_go, _)) if let_go.is_stream => {
                     left.delayed = false;
-                    self.keep
+                    let believed = let_go.not_before.get();
+                    let believed = believed.map(|until| until.saturating_duration_since(now));
+                    self.keep.max(believed.unwrap_or_default())
                 }
                 _ => self.keep,
             };
@@ -172,6 +177,7 @@ impl LetGo {
     fn new(is_stream: bool) -> Self {
         Self {
             said: Arc::default(),
+            not_before: Arc::default(),
             is_stream,
         }
     }
@@ -179,6 +185,11 @@ impl LetGo {
     /// The client is done.
     pub(in crate::domain) fn say(&self) {
         self.said.store(true, Ordering::Release);
+    }
+
+    /// The client cannot be told, and may believe in the place until then.
+    pub(in super::super) fn not_before(&self, until: Instant) {
+        self.not_before.get_or_init(|| until);
     }
 
     fn is_said(&self) -> bool {

@@ -2,7 +2,9 @@
 //!
 //! A client that ends its stream lets go: its claim goes at once. One that is lost, or sent away,
 //! may come back with the same request, here or elsewhere, and its claim is kept for a moment, as
-//! that of every broken call is. Whoever took the claim up last has it; the one before is told so.
+//! that of every broken call is. One that fell silent, or that is sent away and may not hear of it,
+//! may believe to hold the lock for as long as it was told that its session lives, and its claim is
+//! kept for that time. Whoever took the claim up last has it; the one before is told so.
 
 mod lookout;
 
@@ -27,16 +29,26 @@ use super::{
     wait::{Spot, Ticket},
 };
 
-/// Says whether the client is lost, rather than done with its stream.
-pub type IsLost = Box<dyn Fn() -> bool + Send + Sync>;
+/// Asks why the client does not listen any more.
+pub type AskWhyEnded = Box<dyn Fn() -> WhyEnded + Send + Sync>;
 
-/// A claim that somebody listens for. Dropped, it goes: at once, or after a moment if its client is
-/// lost.
+/// Why a client does not listen any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyEnded {
+    /// It is done with its stream.
+    Done,
+    /// Its connection is gone, as it sees too.
+    Lost,
+    /// Nothing was heard of it. It may not know that its connection is taken for lost.
+    Silent,
+}
+
+/// A claim that somebody listens for. Dropped, it goes: at once, or later if its client is lost.
 pub struct Holding {
     locks: Locks,
     request: Acquire,
     let_go: LetGo,
-    is_lost: IsLost,
+    why_ended: AskWhyEnded,
     /// When the call came.
     begun: Instant,
     lookout: Lookout,
@@ -107,7 +119,7 @@ pub enum News {
 
 impl Locks {
     /// Claims a lock for as long as the holding lives. Nothing happens before it is asked for news.
-    pub fn hold(&self, mut request: Acquire, is_lost: IsLost) -> Holding {
+    pub fn hold(&self, mut request: Acquire, why_ended: AskWhyEnded) -> Holding {
         let let_go = LetGo::of_stream();
         request.let_go = Some(let_go.clone());
         let identity = identity(request.reentrant.as_deref(), &request.request_id);
@@ -133,7 +145,7 @@ impl Locks {
             locks: self.clone(),
             request,
             let_go,
-            is_lost,
+            why_ended,
         }
     }
 }
@@ -234,16 +246,37 @@ impl Holding {
 
     /// We end it, so that what is left of it is kept for a moment.
     fn end(&mut self) {
+        if self.locks.draining.is_cancelled() {
+            self.may_not_know();
+        }
         self.stage = Stage::Ended;
+    }
+
+    /// The client may not hear that its stream has ended. If it holds the lock it may believe to for
+    /// as long as its session's heartbeats were promised: whichever replica answered them, none
+    /// promised more than the time to live from now.
+    fn may_not_know(&self) {
+        let (Stage::Held(_), Ok(view)) = (&self.stage, self.locks.core.cache.view()) else {
+            return;
+        };
+        let session = view.state.sessions.get(&self.request.session);
+        let now = self.locks.core.clock.now();
+        if let Some(until) = session.and_then(|session| now.checked_add(session.ttl)) {
+            self.let_go.not_before(until);
+        }
     }
 }
 
 impl Drop for Holding {
     /// The client ended it, or is lost; or we did and sent it elsewhere.
     fn drop(&mut self) {
-        if self.locks.draining.is_cancelled() || (self.is_lost)() {
-            return;
+        if self.locks.draining.is_cancelled() {
+            return self.may_not_know();
         }
-        self.let_go.say();
+        match (self.why_ended)() {
+            WhyEnded::Done => self.let_go.say(),
+            WhyEnded::Lost => {}
+            WhyEnded::Silent => self.may_not_know(),
+        }
     }
 }

@@ -14,8 +14,8 @@ on_both_stores! {
     a_lock_with_a_delay_is_delayed_when_its_stream_is_lost_and_not_when_it_is_ended,
     who_comes_back_too_late_ends_no_delay_and_queues_after_it,
     a_draining_replica_sends_its_streams_elsewhere_with_their_claims,
-    a_claim_that_nobody_takes_up_after_a_drain_is_given_up,
-    a_lock_with_a_delay_is_delayed_when_nobody_takes_its_claim_up_after_a_drain,
+    a_lock_that_nobody_takes_up_after_a_drain_is_held_as_long_as_its_session,
+    a_place_that_nobody_takes_up_after_a_drain_is_given_up,
     a_reentrant_owner_holds_the_lock_until_its_last_stream_ends,
 }
 
@@ -216,23 +216,15 @@ async fn a_draining_replica_sends_its_streams_elsewhere_with_their_claims(backen
     assert_eq!(waiter.acquired().await.fencing_token, place);
 }
 
-async fn a_claim_that_nobody_takes_up_after_a_drain_is_given_up(backend: Backend) {
-    let (server, other) = (backend.server().await, backend.server().await);
-    let mut holder = hold(&server, "l", &open(&other).await, "r").await;
-    holder.acquired().await;
-    let begun = Instant::now();
-    server.stop().await;
-    let told = holder.failed().await;
-    assert_status(&told, Code::Unavailable, "DRAINING");
-    until_free(&other, "l").await;
-    assert!(begun.elapsed() >= KEEP, "{:?}", begun.elapsed());
-}
-
-async fn a_lock_with_a_delay_is_delayed_when_nobody_takes_its_claim_up_after_a_drain(
+/// Its client may be cut off, and believe in it for as long as its session surely lives.
+async fn a_lock_that_nobody_takes_up_after_a_drain_is_held_as_long_as_its_session(
     backend: Backend,
 ) {
+    const TTL: Duration = Duration::from_secs(4);
     let (server, other) = (backend.server().await, backend.server().await);
-    let request = delaying(&open(&other).await, LONG_DELAY);
+    let begun = Instant::now();
+    let session = open_for(&other, TTL.as_secs().cast_signed(), "").await;
+    let request = delaying(&session, LONG_DELAY);
     let mut holder = Holding::open(&server, request).await;
     let token = holder.acquired().await.fencing_token;
     server.stop().await;
@@ -242,8 +234,22 @@ async fn a_lock_with_a_delay_is_delayed_when_nobody_takes_its_claim_up_after_a_d
         lock(&other, "l").await.delay
     })
     .await;
+    assert!(begun.elapsed() >= TTL, "{:?}", begun.elapsed());
     assert_eq!(delay.fencing_token, token);
     assert!(lock(&other, "l").await.holder.is_none());
+}
+
+async fn a_place_that_nobody_takes_up_after_a_drain_is_given_up(backend: Backend) {
+    let (server, other) = (backend.server().await, backend.server().await);
+    take(&other, "l", &open(&other).await, "r").await;
+    let mut waiter = hold(&server, "l", &open(&other).await, "r").await;
+    waiter.queued().await;
+    let begun = Instant::now();
+    server.stop().await;
+    let told = waiter.failed().await;
+    assert_status(&told, Code::Unavailable, "DRAINING");
+    until_waiting(&other, "l", 0).await;
+    assert!(begun.elapsed() >= KEEP, "{:?}", begun.elapsed());
 }
 
 async fn a_reentrant_owner_holds_the_lock_until_its_last_stream_ends(backend: Backend) {
