@@ -119,7 +119,7 @@ impl Holder {
             3 | 9 => Fate::BreaksWaiting,
             5 => Fate::Abandons,
             7 => Fate::ComesLate,
-            0 => Fate::CutOff,
+            4 => Fate::CutOff,
             _ => Fate::None,
         }
     }

@@ -35,12 +35,14 @@ async fn locks_exclude_and_fence_over_twenty_thousand_operations() {
 fn plan(name: &'static str) -> Scenario {
     Scenario {
         replicas: 3,
+        // Clients that are cut off fall silent long before their sessions end.
+        settings: &["--rpc-ping-interval=1s", "--rpc-ping-timeout=1s"],
         ..Scenario::new(name)
     }
 }
 
-/// Kills a leader, hangs a replica and kills one in each round, and goes on until so much has
-/// happened.
+/// Kills a leader, hangs a replica, kills one and drains one in each round, and goes on until so
+/// much has happened.
 async fn prove(world: &mut World, rounds: usize, operations: usize) -> Figures {
     let holders = Holders::start(world, CLIENTS).await;
     for _ in 0..rounds {
@@ -57,6 +59,9 @@ async fn prove(world: &mut World, rounds: usize, operations: usize) -> Figures {
         let replica = world.choose(&[0, 1, 2]);
         world.kill_replica(replica).await;
         world.wait(0.5..1.5).await;
+        world.start_replica(replica).await;
+        let replica = world.choose(&[0, 1, 2]);
+        world.drain_replica(replica).await;
         world.start_replica(replica).await;
     }
     world.note("everything is well again");
