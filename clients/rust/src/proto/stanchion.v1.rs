@@ -7908,8 +7908,10 @@ pub struct CandidateElected {
     /// the candidate is removed: counted from when the client sent this call,
     /// without margin. Subtract max(TTL/10, 500 ms), and count on a clock that runs
     /// while the machine sleeps. Later answers to heartbeats tell of a later time.
-    /// Unset if the replica has not renewed the session: its heartbeats go to
-    /// another one, and their answers alone tell.
+    /// Once it is over the term may be, too, even if the session proves to live after
+    /// all: a client that was cut off for so long calls again to know. Unset if the
+    /// replica has not renewed the session: its heartbeats go to another one, and
+    /// their answers alone tell.
     #[prost(message, optional, tag = "2")]
     pub valid_for: ::core::option::Option<::prost_types::Duration>,
 }
@@ -8845,9 +8847,11 @@ pub struct HoldAcquired {
     /// Output only. How long the session surely lives, and with it the claim unless
     /// it is removed: counted from when the client sent this call, without margin.
     /// Subtract max(TTL/10, 500 ms), and count on a clock that runs while the
-    /// machine sleeps. Later answers to heartbeats tell of a later time. Unset if
-    /// the replica has not renewed the session: its heartbeats go to another one,
-    /// and their answers alone tell.
+    /// machine sleeps. Later answers to heartbeats tell of a later time. Once it is
+    /// over the claim may be gone, even if the session proves to live after all: a
+    /// client that was cut off for so long calls again to know. Unset if the replica
+    /// has not renewed the session: its heartbeats go to another one, and their
+    /// answers alone tell.
     #[prost(message, optional, tag = "2")]
     pub valid_for: ::core::option::Option<::prost_types::Duration>,
 }

@@ -26,12 +26,14 @@ pub(super) struct Belief {
 impl Belief {
     /// From now on, because it was just told so.
     pub(super) fn begin(holder: &Holder, session: &Session, token: i64) -> Self {
+        let now = holder.told.now();
         let mut belief = Self {
             token,
-            from: holder.told.now(),
-            until: 0,
+            from: now,
+            until: now,
         };
-        belief.renew(holder, session);
+        let left = u64::try_from(session.valid_for().as_micros()).unwrap();
+        belief.until += left;
         belief
     }
 
@@ -42,27 +44,25 @@ impl Belief {
         self.until = self.until.max(sent + valid_for.saturating_sub(margin));
     }
 
-    /// Looks how long the session lives, as its heartbeats say.
+    /// Looks how long the session lives, as its heartbeats say. Once that time is over it counts no
+    /// more that it lives after all: the claim may be gone.
     pub(super) fn renew(&mut self, holder: &Holder, session: &Session) {
         let now = holder.told.now();
         let left = u64::try_from(session.valid_for().as_micros()).unwrap();
-        if left > 0 {
+        if left > 0 && now <= self.until {
             self.until = self.until.max(now + left);
         }
     }
 
     /// Ends it: the client lets go, or hears that it is over.
     pub(super) fn end(mut self, holder: &Holder, session: &Session) {
-        let now = holder.told.now();
-        if session.is_valid() {
-            self.until = self.until.max(now);
-        }
+        self.renew(holder, session);
         holder.told.tell(Event::Believed {
             client: holder.number,
             lock: holder.lock.clone(),
             token: self.token,
             from: self.from,
-            to: now.min(self.until).max(self.from),
+            to: holder.told.now().min(self.until),
         });
     }
 }
