@@ -230,7 +230,16 @@ impl Get {
     async fn run(self) -> Outcome {
         let latch = of(&self.connection, &self.latch, None)?.get().await?;
         if self.connection.is_json() {
-            output::json(&to_json(&latch))?;
+            let mut shown = to_json(&latch);
+            let arrivals = latch.arrivals.iter().map(|arrival| {
+                json!({
+                    "party": arrival.party,
+                    "create_time": output::time(arrival.create_time),
+                    "revision": arrival.revision,
+                })
+            });
+            shown["arrivals"] = arrivals.collect();
+            output::json(&shown)?;
             return Ok(Exit::Ok);
         }
         output::note(&words(&latch))?;
@@ -326,10 +335,5 @@ fn to_json(latch: &Shown) -> Value {
         "create_time": output::time(latch.create_time),
         "create_revision": latch.create_revision,
         "revision": latch.revision,
-        "arrivals": latch.arrivals.iter().map(|arrival| json!({
-            "party": arrival.party,
-            "create_time": output::time(arrival.create_time),
-            "revision": arrival.revision,
-        })).collect::<Vec<_>>(),
     })
 }
