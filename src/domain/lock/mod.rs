@@ -125,7 +125,7 @@ impl Locks {
     }
 
     /// Ends every waiting call, and every one to come, with
-    /// [`Error::Draining`](super::Error::Draining). Their places are kept as if they had broken off.
+    /// [`Error::Draining`]. Their places are kept as if they had broken off.
     pub fn drain(&self) {
         self.draining.cancel();
     }
