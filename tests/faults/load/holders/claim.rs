@@ -14,8 +14,6 @@ use stanchion_client::{
 };
 use tonic::{Response, Status, transport::Channel};
 
-use super::LOCKS;
-
 /// The place among the locks that an election has.
 const ELECTION: usize = 1;
 /// How many permits a lock has that is about some.
@@ -66,12 +64,10 @@ pub(super) struct Granted {
 // === impl Want ===
 
 impl Want {
-    /// What the client of this number claims in a turn. Of eight locks one is an election, four are
+    /// What is claimed at this place, in every other turn. Of eight locks one is an election, four are
     /// for one alone, of which one is delayed, and two have permits; one is for readers too, and
     /// another one, whose writers delay it.
-    pub(super) fn of(number: usize, turn: usize) -> Self {
-        let place = number % LOCKS;
-        let odd = (number / LOCKS + turn) % 2 == 1;
+    pub(super) fn of(place: usize, odd: bool) -> Self {
         let (mode, permits) = match (place % 4, odd) {
             (2, true) => (LockMode::Shared, None),
             (3, odd) => {

@@ -46,6 +46,8 @@ use crate::{
 pub const COUNTERS: &str = "counted/";
 /// How many locks there are, the election included.
 const LOCKS: usize = 8;
+/// The lock that all want in a storm: it is for readers too, and its writers delay it.
+const STORMED: usize = 6;
 /// How many of those who claim by calls are cut off now and then.
 const PAUSING: usize = 5;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -53,6 +55,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// All of them, busy until they are stopped.
 pub struct Holders {
     told: Arc<Told>,
+    /// How many locks they want.
+    locks: usize,
     stop: CancellationToken,
     tasks: JoinSet<Holder>,
 }
@@ -69,6 +73,8 @@ pub struct Record {
 /// One of them.
 struct Holder {
     number: usize,
+    /// Which of the locks it wants.
+    place: usize,
     lock: String,
     client: Client,
     channels: Vec<Channel>,
@@ -87,6 +93,25 @@ struct Holder {
 impl Holders {
     /// Starts so many of them, spread over the locks and the replicas.
     pub async fn start(world: &World, count: usize) -> Self {
+        // Of those that hold by streams, one for each lock.
+        let breaks = |number| number < PAUSING || (LOCKS..2 * LOCKS).contains(&number);
+        Self::spread(world, count, LOCKS, |number| number % LOCKS, breaks).await
+    }
+
+    /// Starts so many of them who all want the same lock, over links that are good.
+    pub async fn storm(world: &World, count: usize) -> Self {
+        Self::spread(world, count, 1, |_| STORMED, |_| false).await
+    }
+
+    /// Starts so many of them, each of whom wants the lock at its place, and whose links break or
+    /// do not.
+    async fn spread(
+        world: &World,
+        count: usize,
+        locks: usize,
+        place: impl Fn(usize) -> usize,
+        breaks: impl Fn(usize) -> bool,
+    ) -> Self {
         let told = Arc::new(Told::new());
         let numbers = Arc::<AtomicU64>::default();
         let stop = CancellationToken::new();
@@ -94,8 +119,7 @@ impl Holders {
         for number in 0..count {
             let mut endpoints = world.fronts();
             let mut links = Vec::new();
-            // Of those that hold by streams, one for each lock.
-            if number < PAUSING || (LOCKS..2 * LOCKS).contains(&number) {
+            if breaks(number) {
                 for replica in &world.replicas {
                     links.push(Proxy::to(replica.front.address).await);
                 }
@@ -115,7 +139,8 @@ impl Holders {
             let channels = client.channels().map(|(_, channel)| channel).collect();
             let holder = Holder {
                 number,
-                lock: Want::of(number, 0).name,
+                place: place(number),
+                lock: Want::of(place(number), false).name,
                 channels,
                 client,
                 told: told.clone(),
@@ -126,7 +151,12 @@ impl Holders {
             };
             tasks.spawn(holder.run(stop.clone()));
         }
-        Self { told, stop, tasks }
+        Self {
+            told,
+            locks,
+            stop,
+            tasks,
+        }
     }
 
     /// Waits until clients were told so much.
@@ -145,7 +175,7 @@ impl Holders {
         let deadline = Instant::now() + within;
         loop {
             let granted: BTreeSet<String> = self.told.granted_since(before);
-            if granted.len() == LOCKS {
+            if granted.len() == self.locks {
                 return;
             }
             assert!(Instant::now() < deadline, "only {granted:?} go on");
@@ -173,7 +203,8 @@ impl Holders {
 impl Holder {
     /// What it wants in this turn.
     fn want(&self, turn: usize) -> Want {
-        Want::of(self.number, turn)
+        let odd = (self.number / LOCKS + turn) % 2 == 1;
+        Want::of(self.place, odd)
     }
 
     /// Whether it holds by streams.

@@ -13,6 +13,9 @@ use crate::{
 };
 
 const CLIENTS: usize = 32;
+/// How many want the same lock in a storm, and for how long it lasts, in operations.
+const STORM: usize = 64;
+const STORMS: usize = 800;
 /// How long it may take until so much has happened.
 const PATIENCE: Duration = Duration::from_secs(400);
 /// How long a lock may take until somebody else holds it: whoever left it behind may have to wait
@@ -23,6 +26,12 @@ const CONVERGENCE: Duration = Duration::from_secs(20);
 async fn locks_exclude_and_fence_while_members_replicas_and_clients_fail() {
     let plan = plan("locks under faults");
     alone(&plan, async |world| prove(world, 1, 2_000).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_clients_storm_a_lock_by_calls_and_streams() {
+    let plan = plan("storm of a lock");
+    alone(&plan, storm).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,6 +77,21 @@ async fn prove(world: &mut World, rounds: usize, operations: usize) -> Figures {
     holders.all_go_on(CONVERGENCE).await;
     holders.reach(operations, PATIENCE).await;
     judge(world, holders, operations).await
+}
+
+/// Many come for one lock, hold it for as short as they can, leave its queue when that takes too
+/// long, and come again, while a replica dies under a third of them.
+async fn storm(world: &mut World) -> Figures {
+    let holders = Holders::storm(world, STORM).await;
+    holders.reach(STORMS / 2, PATIENCE).await;
+    let replica = world.choose(&[0, 1, 2]);
+    world.kill_replica(replica).await;
+    world.wait(0.5..1.0).await;
+    world.start_replica(replica).await;
+    world.note("everything is well again");
+    holders.all_go_on(CONVERGENCE).await;
+    holders.reach(STORMS, PATIENCE).await;
+    judge(world, holders, STORMS).await
 }
 
 /// Ends it all and compares what clients were told with what the store did.
