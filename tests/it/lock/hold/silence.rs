@@ -12,11 +12,11 @@ on_both_stores! {
 
 const TTL: Duration = Duration::from_secs(4);
 
-/// A server that finds soon that a client is silent.
+/// A server that finds soon that a client is silent, though not one that is held up for a moment.
 async fn attentive(backend: &Backend) -> Server {
     let mut settings = backend.settings();
     settings.rpc.ping_interval = Duration::from_millis(200);
-    settings.rpc.ping_timeout = Duration::from_millis(200);
+    settings.rpc.ping_timeout = Duration::from_millis(1500);
     settings.domain.waiter_keep = Duration::from_millis(200);
     backend.server_with(settings).await
 }
