@@ -1,8 +1,7 @@
 //! Connections on the threads that call.
 //!
 //! A call whose connection lives on another thread wakes that one for its request, and is woken for
-//! each part of the answer: while little is going on, that is most of what a call costs. So every
-//! runtime that calls has a connection of its own.
+//! each part of the answer. So every runtime that calls has a connection of its own.
 
 use std::{
     collections::HashMap,
