@@ -10,7 +10,6 @@ use tower::{service_fn, util::BoxCloneSyncService};
 use super::{
     error::{self, unavailable},
     login::Login,
-    near::Near,
     settings::Settings,
     tls::Tls,
 };
@@ -64,13 +63,7 @@ impl Lanes {
         Ok(lanes)
     }
 
-    /// Connections on the runtimes that call.
-    pub(super) fn open_near(self: &Arc<Self>) -> Channel {
-        Channel::Custom(BoxCloneSyncService::new(Near::new(self)))
-    }
-
-    /// A connection that is made with its first call, and again whenever it has to. It runs on the
-    /// runtime that opens it.
+    /// A connection that is made with its first call, and again whenever it has to.
     pub(super) fn open(&self) -> Channel {
         let channel = match &self.tls {
             None => self.endpoint.connect_lazy(),

@@ -25,9 +25,9 @@ use crate::store::{Error, Outcome};
 pub(super) struct Member {
     /// As the settings or the cluster's list name it.
     pub(super) endpoint: String,
-    /// On connections of the threads that call.
+    /// Lane kv.
     pub(super) kv: KvClient,
-    /// Lane of rare calls.
+    /// Lane kv.
     pub(super) cluster: ClusterClient,
     maintenance: MaintenanceClient,
     /// Lane watch; streams end when the member loses its leader.
@@ -79,8 +79,7 @@ pub(super) struct Report {
 
 impl Member {
     pub(super) async fn new(endpoint: &str, settings: &Settings) -> Result<Self, Error> {
-        let lanes = Arc::new(Lanes::new(endpoint, settings).await?);
-        let near = client(lanes.open_near(), false).await?;
+        let lanes = Lanes::new(endpoint, settings).await?;
         let calls = client(lanes.open(), false).await?;
         let streams = client(lanes.open(), true).await?;
         let lease_channel = lanes.open();
@@ -88,13 +87,13 @@ impl Member {
         let max = settings.max_message;
         Ok(Self {
             endpoint: endpoint.to_owned(),
-            kv: near.kv_client().max_decoding_message_size(max),
+            kv: calls.kv_client().max_decoding_message_size(max),
             cluster: calls.cluster_client(),
             maintenance: calls.maintenance_client(),
             watch: streams.watch_client().max_decoding_message_size(max),
             lease: leases.lease_client(),
             lease_channel,
-            login: lanes.login.clone(),
+            login: lanes.login,
             health: Mutex::default(),
             suspected: Notify::new(),
             failed: Notify::new(),

@@ -18,7 +18,6 @@ mod link;
 mod login;
 mod member;
 mod members;
-mod near;
 mod pool;
 mod settings;
 mod status;
