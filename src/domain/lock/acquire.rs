@@ -231,13 +231,14 @@ impl Locks {
             .otherwise(Operation::get(key.clone()))
             .otherwise(Operation::get(session_key))
             .otherwise(Operation::get(fence))
-            .otherwise(Operation::get(self.core.keys.closed()))
-            .otherwise(Operation::get(self.core.keys.epoch()))
-            .otherwise(Operation::get(delay_key));
+            .otherwise(Operation::get(self.core.keys.epoch()));
         if alone {
             txn = txn
                 .when(open)
-                .when(Compare::empty(self.core.keys.queue(lock)));
+                .when(Compare::empty(self.core.keys.queue(lock)))
+                .otherwise(Operation::get(self.core.keys.closed()));
+        } else if request.delay.is_some() {
+            txn = txn.otherwise(Operation::get(delay_key));
         }
         let mut pending = Pending::new(&self.abandoned, key.clone(), value, self.keep(session));
         pending.belongs_to(request, &waiter);
@@ -272,7 +273,7 @@ impl Locks {
             }
             return Ok(Entered::Queued(ticket));
         }
-        let epoch = response.found(4).map_or(0, |epoch| epoch.mod_revision);
+        let epoch = response.found(3).map_or(0, |epoch| epoch.mod_revision);
         if epoch != view.state.epoch.revision || response.revision < view.revision {
             return self.doubt().await;
         }
@@ -297,11 +298,11 @@ impl Locks {
             Err(Error::RequestUndone)
         } else if response.found(1).is_none() {
             Err(Error::LeaseExpired)
-        } else if alone && response.found(3).is_some() {
+        } else if alone && response.found(4).is_some() {
             Err(Error::LocksClosed)
         } else if alone {
             Err(self.not_granted(lock, response.revision).await)
-        } else if request.delay.is_some() && response.found(5).is_some() {
+        } else if request.delay.is_some() && response.found(4).is_some() {
             Ok(Entered::Delayed(key, response.revision))
         } else {
             Ok(Entered::Again)
