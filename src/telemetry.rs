@@ -11,7 +11,7 @@ use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::Sd
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{ParseError, Targets},
+    filter::{FilterExt, ParseError, Targets, filter_fn},
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
@@ -123,6 +123,7 @@ impl Telemetry {
                 .boxed()
         };
         let tracer = tracer(settings)?;
+        let collected = tracer.is_some();
         let traces = tracer.as_ref().map(|provider| {
             // Our own spans alone: the exporter's calls would make spans of their own for ever.
             let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
@@ -132,8 +133,12 @@ impl Telemetry {
                 .with_threads(false)
                 .with_filter(ours)
         });
+        // A log line says itself what it is about. Where no traces go anywhere, spans are spared.
+        // Without the hint every library's finest events would be looked at, and thrown away.
+        let told = filter_fn(move |metadata| collected || metadata.is_event())
+            .with_max_level_hint(LevelFilter::TRACE);
         tracing_subscriber::registry()
-            .with(log.with_filter(settings.filter()?))
+            .with(log.with_filter(settings.filter()?.and(told)))
             .with(traces)
             .try_init()?;
         log_panics();

@@ -226,15 +226,13 @@ impl Keyspace {
 
     /// All places in a queue.
     pub fn queue(&self, path: &QueuePath) -> KeyRange {
-        KeyRange::prefix(self.at(room_of(path.kind), &format!("{}/", path.path())))
+        KeyRange::prefix(self.at(room_of(path.kind), &[&path.path(), "/"].concat()))
     }
 
     /// A place in a queue.
     pub fn waiter(&self, path: &QueuePath, session: &SessionId, request_id: &str) -> Bytes {
-        self.at(
-            room_of(path.kind),
-            &format!("{}/{}", path.path(), waiter_id(session, request_id)),
-        )
+        let place = [&path.path(), "/", &waiter_id(session, request_id)].concat();
+        self.at(room_of(path.kind), &place)
     }
 
     /// What stands beside a place in a lock's queue, to delay the lock. In the same room, so that
@@ -259,7 +257,7 @@ impl Keyspace {
     }
 
     fn at(&self, room: &str, path: &str) -> Bytes {
-        format!("{}{room}{path}", self.root).into()
+        [&self.root, room, path].concat().into()
     }
 }
 
@@ -276,7 +274,7 @@ fn room_of(kind: QueueKind) -> &'static str {
 
 fn waiter_id(session: &SessionId, request_id: &str) -> String {
     let hash = super::hash64(request_id.as_bytes());
-    format!("{}.{hash:016x}", session.to_text())
+    [&session.to_text(), ".", &super::hex(&[hash])].concat()
 }
 
 #[cfg(test)]

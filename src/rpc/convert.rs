@@ -1,7 +1,7 @@
 //! From wire to domain: where every INVALID_ARGUMENT is born, and the few conversions all
 //! services share.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use stanchion_client::proto;
 use tonic::Status;
@@ -111,6 +111,17 @@ impl Violations {
     /// Notes that `field` breaks a rule.
     pub fn add(&mut self, field: impl Into<String>, description: impl ToString) {
         self.0.push((field.into(), description.to_string()));
+    }
+
+    /// Has something parsed that stands at `place`, such as `ports[1].`: what breaks a rule there is
+    /// noted with it. Most requests break none, and are spared the names of their fields.
+    pub fn within<T>(&mut self, place: impl Display, parse: impl FnOnce(&mut Self) -> T) -> T {
+        let known = self.0.len();
+        let parsed = parse(self);
+        for (field, _) in &mut self.0[known..] {
+            field.insert_str(0, &place.to_string());
+        }
+        parsed
     }
 
     /// Refuses the request if anything is wrong with it.

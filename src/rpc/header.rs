@@ -50,7 +50,7 @@ impl Header {
         ResponseHeader {
             revision,
             epoch,
-            replica: self.0.replica.to_string(),
+            replica: self.0.replica.as_str().to_owned(),
             age: Some(wire_duration(age)),
         }
     }

@@ -12,12 +12,17 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use tokio::{
     runtime::{Builder, Handle},
     sync::oneshot,
+    time::sleep,
 };
+
+/// How often a thread's own timer rings: before any of a call's.
+const TICK: Duration = Duration::from_millis(250);
 
 /// The threads. Dropped, they end, with whatever still runs on them.
 pub struct Workers(Vec<Worker>);
@@ -75,14 +80,27 @@ impl Worker {
         thread::Builder::new()
             .name(format!("rpc-{number}"))
             .spawn(move || {
-                // Nothing is ever sent: the sender goes.
-                let _ = runtime.block_on(end);
+                runtime.block_on(async {
+                    tokio::select! {
+                        // Nothing is ever sent: the sender goes.
+                        _ = end => {}
+                        () = tick() => {}
+                    }
+                });
             })?;
         Ok(Self {
             runtime: handle,
             taken: Arc::default(),
             _life: life,
         })
+    }
+}
+
+/// Rings for ever. A runtime wakes itself, by two system calls, for each timer that is the next one
+/// to ring, as all of a call's would be on a thread that has no other.
+async fn tick() {
+    loop {
+        sleep(TICK).await;
     }
 }
 

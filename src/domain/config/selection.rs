@@ -51,11 +51,15 @@ impl Selection<StateProjection> for ConfigSelection {
     fn digest(&self) -> u64 {
         // No name holds a line break, so different selections have different texts.
         let text = match self {
-            Self::Key(path) => format!("config key\n{}\n{}", path.namespace, path.key),
-            Self::Prefix(namespace, prefix) => format!("config prefix\n{namespace}\n{prefix}"),
+            Self::Key(path) => {
+                ["config key", path.namespace.as_str(), path.key.as_str()].join("\n")
+            }
+            Self::Prefix(namespace, prefix) => {
+                ["config prefix", namespace.as_str(), prefix.as_str()].join("\n")
+            }
             Self::Keys(namespace, keys) => {
                 let keys: Vec<&str> = keys.iter().map(ConfigKey::as_str).collect();
-                format!("config keys\n{namespace}\n{}", keys.join("\n"))
+                ["config keys", namespace.as_str(), &keys.join("\n")].join("\n")
             }
         };
         hash64(text)

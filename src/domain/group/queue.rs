@@ -12,6 +12,8 @@ use crate::store::Txn;
 const FLIGHTS: usize = 1;
 /// How many members a group has: nested, each may then still have 64 conditions and steps.
 const MEMBERS: usize = 64;
+/// How many keys most members read, and how many they write.
+const KEYS: usize = 4;
 /// How many bytes a group writes: far below the store's limit, so that keys, compares and reads fit
 /// beside them.
 const BYTES: usize = 512 * 1024;
@@ -79,7 +81,8 @@ impl Queue {
     fn take(&mut self) -> Flight {
         let mut flight = Flight::default();
         let mut bytes = 0;
-        let (mut read, mut written) = (HashSet::new(), HashSet::new());
+        let room = self.members.len().min(MEMBERS) * KEYS;
+        let (mut read, mut written) = (HashSet::with_capacity(room), HashSet::with_capacity(room));
         let clash =
             |keys: &[Bytes], others: &HashSet<Bytes>| keys.iter().any(|key| others.contains(key));
         while flight.together.len() < MEMBERS
@@ -100,8 +103,11 @@ impl Queue {
                 self.members.push_front(member);
                 break;
             }
-            read.extend(member.reads.iter().cloned());
-            written.extend(member.writes.iter().cloned());
+            // Nobody comes after the last one who could clash with it.
+            if !self.members.is_empty() {
+                read.extend(member.reads.iter().cloned());
+                written.extend(member.writes.iter().cloned());
+            }
             flight.together.push(member);
         }
         flight

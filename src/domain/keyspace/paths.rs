@@ -87,7 +87,7 @@ pub struct LatchPath {
 impl ServiceKey {
     /// `namespace/service`.
     pub fn path(&self) -> String {
-        format!("{}/{}", self.namespace, self.service)
+        [self.namespace.as_str(), "/", self.service.as_str()].concat()
     }
 
     /// Reads a path.
@@ -113,12 +113,19 @@ impl InstanceKey {
 
     /// `service/id`: what it is called within its namespace.
     pub fn name(&self) -> String {
-        format!("{}/{}", self.service, self.id)
+        [self.service.as_str(), "/", self.id.as_str()].concat()
     }
 
     /// `namespace/service/id`.
     pub fn path(&self) -> String {
-        format!("{}/{}/{}", self.namespace, self.service, self.id)
+        [
+            self.namespace.as_str(),
+            "/",
+            self.service.as_str(),
+            "/",
+            self.id.as_str(),
+        ]
+        .concat()
     }
 
     /// Reads a path.
@@ -138,7 +145,7 @@ impl InstanceKey {
 impl ConfigPath {
     /// `namespace/key`.
     pub fn path(&self) -> String {
-        format!("{}/{}", self.namespace, self.key)
+        [self.namespace.as_str(), "/", self.key.as_str()].concat()
     }
 }
 
@@ -147,7 +154,7 @@ impl ConfigPath {
 impl ReleasePath {
     /// `namespace/name`.
     pub fn path(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
+        [self.namespace.as_str(), "/", self.name.as_str()].concat()
     }
 }
 
@@ -156,7 +163,7 @@ impl ReleasePath {
 impl QueuePath {
     /// `namespace/name`.
     pub fn path(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
+        [self.namespace.as_str(), "/", self.name.as_str()].concat()
     }
 
     /// Reads a path.
@@ -185,7 +192,7 @@ impl fmt::Display for QueuePath {
 impl BarrierPath {
     /// `namespace/name`.
     pub fn path(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
+        [self.namespace.as_str(), "/", self.name.as_str()].concat()
     }
 
     /// Reads a path.
@@ -209,7 +216,7 @@ impl fmt::Display for BarrierPath {
 impl LatchPath {
     /// `namespace/name`.
     pub fn path(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
+        [self.namespace.as_str(), "/", self.name.as_str()].concat()
     }
 
     /// Reads a path.

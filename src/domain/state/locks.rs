@@ -13,6 +13,7 @@ use imbl::{OrdMap, ordmap::DiffItem};
 use crate::{
     cache::Change,
     domain::{
+        hex,
         keyspace::{QueueKind, QueuePath},
         lock::{Admission, Claim, LockQueue, Waiter},
         records,
@@ -73,8 +74,8 @@ impl State {
 
 /// Where a claim sorts among all claims: by lock, then by place.
 pub(crate) fn claim_key(path: &[u8], waiter: &Waiter) -> Bytes {
-    let place = format!("/{:016x}", waiter.create_revision);
-    [path, place.as_bytes()].concat().into()
+    let place = hex(&[waiter.create_revision.cast_unsigned()]);
+    [path, b"/", place.as_bytes()].concat().into()
 }
 
 pub(super) fn put(

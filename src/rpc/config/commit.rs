@@ -58,38 +58,32 @@ pub(super) fn entries(
     let namespace = namespace?;
     let numbered = changes.into_iter().enumerate();
     let entries = numbered.map(|(at, change)| {
-        let at = format!("changes[{at}]");
-        entry(fields, &at, &namespace, change)
+        fields.within(format_args!("changes[{at}]."), |fields| {
+            entry(fields, &namespace, change)
+        })
     });
     // First all of them, because each says what is wrong with it.
     let entries: Vec<Option<Entry>> = entries.collect();
     entries.into_iter().collect()
 }
 
-fn entry(
-    fields: &mut Violations,
-    at: &str,
-    namespace: &Namespace,
-    wire: ConfigChange,
-) -> Option<Entry> {
-    let key = fields.take(&format!("{at}.key"), ConfigKey::parse(&wire.key));
-    let field = format!("{at}.expected_version");
-    let version = decode::expected_version(fields, &field, wire.expected_version, 0);
-    let field = format!("{at}.expected_sha256");
-    let checksum = decode::checksum(fields, &field, &wire.expected_sha256);
+fn entry(fields: &mut Violations, namespace: &Namespace, wire: ConfigChange) -> Option<Entry> {
+    let key = fields.take("key", ConfigKey::parse(&wire.key));
+    let version = decode::expected_version(fields, "expected_version", wire.expected_version, 0);
+    let checksum = decode::checksum(fields, "expected_sha256", &wire.expected_sha256);
     let mut draft = None;
     let change = wire.change.and_then(|wire| match wire {
-        config_change::Change::Put(put) => {
-            Some(Change::Put(body(fields, &format!("{at}.put."), put)))
-        }
+        config_change::Change::Put(put) => Some(Change::Put(
+            fields.within("put.", |fields| body(fields, put)),
+        )),
         config_change::Change::Delete(_) => Some(Change::Delete),
         config_change::Change::Rollback(to) => {
-            decode::positive(fields, &format!("{at}.rollback.version"), to.version);
+            decode::positive(fields, "rollback.version", to.version);
             Some(Change::Rollback(to.version))
         }
         config_change::Change::Draft(ConfigFromDraft { revision }) => {
             if revision < 0 {
-                fields.add(format!("{at}.draft.revision"), "must not be negative");
+                fields.add("draft.revision", "must not be negative");
             }
             draft = Some(DraftRef { revision });
             None
@@ -106,14 +100,13 @@ fn entry(
     })
 }
 
-/// What a config is to say; `at` is where in the request, with a point.
-pub(super) fn body(fields: &mut Violations, at: &str, put: ConfigPut) -> Body {
-    let content_type = format!("{at}content_type");
+/// What a config is to say.
+pub(super) fn body(fields: &mut Violations, put: ConfigPut) -> Body {
     Body {
         content: put.content,
-        content_type: decode::content_type(fields, &content_type, put.content_type),
-        labels: decode::labels(fields, &format!("{at}labels"), put.labels),
-        description: decode::description(fields, &format!("{at}description"), put.description),
+        content_type: decode::content_type(fields, "content_type", put.content_type),
+        labels: decode::labels(fields, "labels", put.labels),
+        description: decode::description(fields, "description", put.description),
     }
 }
 

@@ -37,7 +37,7 @@ impl ConfigHandler {
         let expected_revision = fields.expected_revision(request.expected_revision, 0);
         let body = match request.change {
             Some(put_draft_request::Change::Put(put)) => {
-                Some(commit::body(&mut fields, "put.", put))
+                Some(fields.within("put.", |fields| commit::body(fields, put)))
             }
             Some(put_draft_request::Change::Delete(_)) => None,
             None => {

@@ -4,19 +4,23 @@
 //! system calls would cost more than all the rest.
 
 use std::{
+    cell::Cell,
     io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, BytesMut};
 use tokio::{io::AsyncWrite, net::tcp::OwnedWriteHalf};
 
 /// How much is gathered before it is sent in any case.
 const FULL: usize = 64 * 1024;
-/// The first room for what is gathered. Most turns of a connection need no more.
-const FIRST_ROOM: usize = 4 * 1024;
+
+thread_local! {
+    /// Room for what the connections of this thread gather, which have their turns one after the
+    /// other: to ask the allocator for it in each turn costs as much as reading from the cache.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// The side that HTTP/2 writes to.
 pub(super) struct Outgoing(Sender);
@@ -26,8 +30,8 @@ pub(super) struct Outgoing(Sender);
 pub(super) struct Sender(Arc<Mutex<Gathered>>);
 
 struct Gathered {
-    /// Empty most of the time, and then without memory of its own.
-    bytes: BytesMut,
+    /// Empty between turns, unless the client does not read, and then without memory of its own.
+    bytes: Vec<u8>,
     socket: OwnedWriteHalf,
     /// The client does not read: nothing more is gathered for it.
     blocked: bool,
@@ -65,7 +69,9 @@ impl AsyncWrite for Outgoing {
             return Poll::Ready(Err(kind.into()));
         }
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
-        gathered.make_room(length);
+        if gathered.bytes.is_empty() {
+            gathered.bytes = room();
+        }
         for slice in slices {
             gathered.bytes.extend_from_slice(slice);
         }
@@ -93,7 +99,7 @@ impl AsyncWrite for Outgoing {
 impl Sender {
     pub(super) fn new(socket: OwnedWriteHalf) -> Self {
         Self(Arc::new(Mutex::new(Gathered {
-            bytes: BytesMut::new(),
+            bytes: Vec::new(),
             socket,
             blocked: false,
             failed: None,
@@ -113,31 +119,52 @@ impl Sender {
 // === impl Gathered ===
 
 impl Gathered {
-    /// Grows at most twice, because growing copies.
-    fn make_room(&mut self, length: usize) {
-        let (room, has) = (self.bytes.capacity(), self.bytes.len());
-        if room - has < length {
-            let more = if room == 0 { FIRST_ROOM } else { FULL };
-            self.bytes.reserve(length.max(more));
-        }
-    }
-
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        while !self.bytes.is_empty() {
-            let sent = Pin::new(&mut self.socket).poll_write(context, &self.bytes);
-            self.blocked = sent.is_pending();
-            match ready!(sent) {
-                Ok(sent) if sent > 0 => self.bytes.advance(sent),
-                Ok(_) => self.failed = Some(io::ErrorKind::WriteZero),
-                Err(error) => self.failed = Some(error.kind()),
+        let mut sent = 0;
+        while sent < self.bytes.len() {
+            match Pin::new(&mut self.socket).poll_write(context, &self.bytes[sent..]) {
+                Poll::Pending => {
+                    self.blocked = true;
+                    self.keep(sent);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(more)) if more > 0 => sent += more,
+                Poll::Ready(Ok(_)) => self.failed = Some(io::ErrorKind::WriteZero),
+                Poll::Ready(Err(error)) => self.failed = Some(error.kind()),
             }
             if self.failed.is_some() {
-                self.bytes.clear();
+                break;
             }
         }
-        // A connection that has nothing to say keeps no memory for it.
-        self.bytes = BytesMut::new();
+        self.blocked = false;
+        give_back(std::mem::take(&mut self.bytes));
         Poll::Ready(())
+    }
+
+    /// Keeps what follows the first `sent` bytes, in no more memory than it needs.
+    fn keep(&mut self, sent: usize) {
+        if sent > 0 || self.bytes.capacity() > self.bytes.len() {
+            let rest = self.bytes[sent..].to_vec();
+            give_back(std::mem::replace(&mut self.bytes, rest));
+        }
+    }
+}
+
+/// The room of this thread; new if another connection has it.
+fn room() -> Vec<u8> {
+    let room = ROOM.take();
+    if room.capacity() < FULL {
+        return Vec::with_capacity(FULL);
+    }
+    room
+}
+
+/// Leaves room for the next connection that gathers something.
+fn give_back(mut room: Vec<u8>) {
+    // What another connection left there meanwhile is as good.
+    if (FULL..=2 * FULL).contains(&room.capacity()) {
+        room.clear();
+        ROOM.set(room);
     }
 }
 
@@ -170,7 +197,8 @@ mod tests {
         }
         let written = Pin::new(&mut outgoing).poll_write(&mut context, &message);
         assert!(written.is_pending());
-        assert!(sender.lock().bytes.len() <= message.len());
+        // And it keeps no more memory than that takes.
+        assert!(sender.lock().bytes.capacity() <= message.len());
         // It reads on, and so we may write on.
         let client = client.unwrap();
         let mut taken = vec![0; 1024 * 1024];

@@ -18,7 +18,7 @@ use tower::{Layer, Service};
 
 use crate::rpc::status;
 
-use super::{GRPC_STATUS, GRPC_STATUS_DETAILS, is_ok};
+use super::{GRPC_STATUS, GRPC_STATUS_DETAILS, OK};
 
 /// What a caller is told of a panic; the log has the rest.
 const PANICKED: &str = "the server failed at this call; its log says more";
@@ -155,7 +155,7 @@ pub(in crate::rpc) fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> 
 
 /// Gives the status in `headers`, if it is an error without one, its reason.
 fn tell(headers: &mut HeaderMap) {
-    let fails = headers.contains_key(&GRPC_STATUS) && !is_ok(headers);
+    let fails = headers.get(&GRPC_STATUS).is_some_and(|code| code != OK);
     if !fails || headers.contains_key(&GRPC_STATUS_DETAILS) {
         return;
     }

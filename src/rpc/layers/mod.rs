@@ -24,9 +24,10 @@ static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Where the details of an error stand.
 static GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
-/// Says whether headers or trailers tell of a call that went well, as most do.
+/// The code of a call that went well, as most do.
+const OK: &str = "0";
+
+/// Says whether headers or trailers tell of a call that went well.
 fn is_ok(headers: &HeaderMap) -> bool {
-    headers
-        .get(&GRPC_STATUS)
-        .is_some_and(|code| code.as_bytes() == b"0")
+    headers.get(&GRPC_STATUS).is_some_and(|code| code == OK)
 }

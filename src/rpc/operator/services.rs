@@ -121,7 +121,7 @@ fn service_settings(
 ) -> ServiceSettings {
     ServiceSettings {
         // Of the ports, some instances may have what others have not.
-        checks: checks::checks(v, "settings.checks", settings.checks, None),
+        checks: v.within("settings.", |v| checks::checks(v, settings.checks, None)),
         panic_threshold: percentage(v, "settings.panic_threshold", settings.panic_threshold),
         brake_off: settings.brake_off,
         remove_unhealthy_after: period(

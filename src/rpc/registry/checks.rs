@@ -46,87 +46,75 @@ const RESERVED: [&str; 9] = [
     "upgrade",
 ];
 
-/// Reads the checks in `field`. Their ports must be those of `spec`, if it is known.
+/// Reads the checks of the field `checks`. Their ports must be those of `spec`, if it is known.
 pub(in crate::rpc) fn checks(
     v: &mut Violations,
-    field: &str,
     checks: Vec<proto::HealthCheck>,
     spec: Option<&InstanceSpec>,
 ) -> Vec<HealthCheck> {
     if checks.len() > MAX_CHECKS {
         v.add(
-            field,
+            "checks",
             format!("must be at most {MAX_CHECKS}, are {}", checks.len()),
         );
     }
     let mut names = BTreeSet::new();
     let mut parsed = Vec::new();
     for (index, wire) in checks.into_iter().take(MAX_CHECKS).enumerate() {
-        let at = format!("{field}[{index}].");
-        let Some(check) = check(v, &at, wire) else {
-            continue;
-        };
-        if !names.insert(check.name.clone()) {
-            v.add(format!("{at}name"), "must be distinct within the instance");
-        }
-        if spec.is_some_and(|spec| check.kind.port().of(spec).is_none()) {
-            let kind = kind_name(&check.kind);
-            v.add(format!("{at}{kind}.port"), "is no port of the instance");
-        }
-        parsed.push(check);
+        let check = v.within(format_args!("checks[{index}]."), |v| {
+            let check = check(v, wire)?;
+            if !names.insert(check.name.clone()) {
+                v.add("name", "must be distinct within the instance");
+            }
+            if spec.is_some_and(|spec| check.kind.port().of(spec).is_none()) {
+                let kind = kind_name(&check.kind);
+                v.add(format!("{kind}.port"), "is no port of the instance");
+            }
+            Some(check)
+        });
+        parsed.extend(check);
     }
     parsed
 }
 
-fn check(v: &mut Violations, at: &str, check: proto::HealthCheck) -> Option<HealthCheck> {
-    let interval = v.duration(&format!("{at}interval"), check.interval);
+fn check(v: &mut Violations, check: proto::HealthCheck) -> Option<HealthCheck> {
+    let interval = v.duration("interval", check.interval);
     let interval = interval.unwrap_or(DEFAULT_INTERVAL);
     if !(MIN_INTERVAL..=MAX_INTERVAL).contains(&interval) {
-        v.add(format!("{at}interval"), "must be from 1 s to 1 h");
+        v.add("interval", "must be from 1 s to 1 h");
     }
-    let timeout = v.duration(&format!("{at}timeout"), check.timeout);
+    let timeout = v.duration("timeout", check.timeout);
     let timeout = timeout.unwrap_or_else(|| DEFAULT_TIMEOUT.min(interval));
     if timeout < MIN_TIMEOUT || timeout > interval {
-        v.add(format!("{at}timeout"), "must be from 10 ms to the interval");
+        v.add("timeout", "must be from 10 ms to the interval");
     }
-    let delay = v.duration(&format!("{at}initial_delay"), check.initial_delay);
+    let delay = v.duration("initial_delay", check.initial_delay);
     let initial_delay = delay.unwrap_or_default();
     if initial_delay > MAX_INTERVAL {
-        v.add(format!("{at}initial_delay"), "must be at most 1 h");
+        v.add("initial_delay", "must be at most 1 h");
     }
-    let failures = threshold(
-        v,
-        &format!("{at}failure_threshold"),
-        check.failure_threshold,
-    );
-    let successes = threshold(
-        v,
-        &format!("{at}success_threshold"),
-        check.success_threshold,
-    );
+    let failures = threshold(v, "failure_threshold", check.failure_threshold);
+    let successes = threshold(v, "success_threshold", check.success_threshold);
     let Some(kind) = check.kind else {
-        v.add(
-            format!("{at}kind"),
-            "must say what is asked: tcp, http or grpc",
-        );
+        v.add("kind", "must say what is asked: tcp, http or grpc");
         return None;
     };
     let kind = match kind {
         Kind::Tcp(tcp) => CheckKind::Tcp {
             port: CheckPort(tcp.port),
         },
-        Kind::Http(http) => http_kind(v, &format!("{at}http."), http),
+        Kind::Http(http) => v.within("http.", |v| http_kind(v, http)),
         Kind::Grpc(grpc) => CheckKind::Grpc {
             port: CheckPort(grpc.port),
-            service: v.text(&format!("{at}grpc.service"), grpc.service, MAX_NAME),
-            tls: tls(v, &format!("{at}grpc.tls."), grpc.tls),
+            service: v.text("grpc.service", grpc.service, MAX_NAME),
+            tls: v.within("grpc.tls.", |v| tls(v, grpc.tls)),
         },
     };
     let name = match check.name.as_str() {
         "" => kind_name(&kind),
         name => name,
     };
-    word(v, &format!("{at}name"), name, "._-");
+    word(v, "name", name, "._-");
     Some(HealthCheck {
         name: name.to_owned(),
         kind,
@@ -139,34 +127,34 @@ fn check(v: &mut Violations, at: &str, check: proto::HealthCheck) -> Option<Heal
     })
 }
 
-fn http_kind(v: &mut Violations, at: &str, http: proto::HttpCheck) -> CheckKind {
+fn http_kind(v: &mut Violations, http: proto::HttpCheck) -> CheckKind {
     let path = match http.path.as_str() {
         "" => "/".to_owned(),
-        _ => v.text(&format!("{at}path"), http.path, MAX_PATH),
+        _ => v.text("path", http.path, MAX_PATH),
     };
     if !path.starts_with('/') || PathAndQuery::try_from(path.as_str()).is_err() {
-        v.add(format!("{at}path"), "must be a path that begins with `/`");
+        v.add("path", "must be a path that begins with `/`");
     }
     let status = |v: &mut Violations, field: &str, status: i32, default: u16| match status {
         0 => default,
         100..=599 => u16::try_from(status).unwrap_or(default),
         _ => {
-            v.add(format!("{at}{field}"), "must be from 100 to 599");
+            v.add(field, "must be from 100 to 599");
             default
         }
     };
     let min_status = status(v, "min_status", http.min_status, 200);
     let max_status = status(v, "max_status", http.max_status, min_status.max(299));
     if max_status < min_status {
-        v.add(format!("{at}max_status"), "must not be below min_status");
+        v.add("max_status", "must not be below min_status");
     }
     CheckKind::Http {
         port: CheckPort(http.port),
         path,
         min_status,
         max_status,
-        headers: headers(v, &format!("{at}headers"), http.headers),
-        tls: tls(v, &format!("{at}tls."), http.tls),
+        headers: headers(v, "headers", http.headers),
+        tls: v.within("tls.", |v| tls(v, http.tls)),
     }
 }
 
@@ -187,10 +175,10 @@ fn headers(
     v.metadata(field, headers, MAX_HEADERS, MAX_HEADER_BYTES)
 }
 
-fn tls(v: &mut Violations, at: &str, tls: Option<proto::CheckTls>) -> Option<CheckTls> {
+fn tls(v: &mut Violations, tls: Option<proto::CheckTls>) -> Option<CheckTls> {
     let tls = tls?;
     Some(CheckTls {
-        server_name: v.text(&format!("{at}server_name"), tls.server_name, MAX_NAME),
+        server_name: v.text("server_name", tls.server_name, MAX_NAME),
         skip_verify: tls.skip_verify,
     })
 }

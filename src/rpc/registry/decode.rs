@@ -31,7 +31,7 @@ pub(super) fn register_request(
     let mut v = Violations::new();
     let namespace = v.namespace(&request.namespace);
     let instance = v.required("instance", request.instance);
-    let instance = new_instance(&mut v, "instance.", namespace, instance);
+    let instance = v.within("instance.", |v| new_instance(v, namespace, instance));
     let expected_revision = v.expected_revision(request.expected_revision, 0);
     let terms = Terms {
         liveness: liveness(&mut v, request.liveness, &request.client_id),
@@ -65,15 +65,14 @@ pub(super) fn batch_request(
     let mut ids = BTreeSet::new();
     let mut instances = Vec::new();
     for (index, instance) in request.instances.into_iter().take(MAX_BATCH).enumerate() {
-        let prefix = format!("instances[{index}].");
         let id = (instance.service.clone(), instance.instance_id.clone());
-        if !id.1.is_empty() && !ids.insert(id) {
-            v.add(
-                format!("{prefix}instance_id"),
-                "must be distinct within a service",
-            );
-        }
-        instances.extend(new_instance(&mut v, &prefix, namespace.clone(), instance));
+        let parsed = v.within(format_args!("instances[{index}]."), |v| {
+            if !id.1.is_empty() && !ids.insert(id) {
+                v.add("instance_id", "must be distinct within a service");
+            }
+            new_instance(v, namespace.clone(), instance)
+        });
+        instances.extend(parsed);
     }
     let said = request.liveness.map(|liveness| match liveness {
         Liveness::SessionId(id) => Said::SessionId(id),
@@ -155,8 +154,10 @@ pub(in crate::rpc) fn key(
     id: &str,
 ) -> Option<InstanceKey> {
     let namespace = v.namespace(namespace);
-    let service = v.take(&format!("{prefix}service"), ServiceName::parse(service));
-    let id = v.take(&format!("{prefix}instance_id"), InstanceId::parse(id));
+    let (service, id) = v.within(prefix, |v| {
+        let service = v.take("service", ServiceName::parse(service));
+        (service, v.take("instance_id", InstanceId::parse(id)))
+    });
     Some(InstanceKey {
         namespace: namespace?,
         service: service?,
@@ -166,19 +167,15 @@ pub(in crate::rpc) fn key(
 
 fn new_instance(
     v: &mut Violations,
-    prefix: &str,
     namespace: Option<Namespace>,
     instance: proto::Instance,
 ) -> Option<NewInstance> {
-    let at = |field: &str| format!("{prefix}{field}");
-    let service = v.take(&at("service"), ServiceName::parse(&instance.service));
+    let service = v.take("service", ServiceName::parse(&instance.service));
     let id = match instance.instance_id.as_str() {
         "" => Some(None),
-        text => v
-            .take(&at("instance_id"), InstanceId::parse(text))
-            .map(Some),
+        text => v.take("instance_id", InstanceId::parse(text)).map(Some),
     };
-    let spec = spec(v, prefix, instance);
+    let spec = spec(v, instance);
     Some(NewInstance {
         namespace: namespace?,
         service: service?,

@@ -34,20 +34,19 @@ pub(in crate::rpc) const MAX_METADATA: usize = 64;
 /// The most bytes of metadata.
 const MAX_METADATA_BYTES: usize = 16 * 1024;
 
-/// All that is to be known of an instance. `prefix` is where it stands in the request.
-pub(super) fn spec(v: &mut Violations, prefix: &str, instance: proto::Instance) -> InstanceSpec {
-    let at = |field: &str| format!("{prefix}{field}");
+/// All that is to be known of an instance.
+pub(super) fn spec(v: &mut Violations, instance: proto::Instance) -> InstanceSpec {
     let mut spec = InstanceSpec {
-        address: address(v, &at("address"), instance.address),
-        ports: ports(v, &at("ports"), instance.ports),
-        weight: weight(v, &at("weight"), instance.weight),
-        version: text(v, &at("version"), instance.version),
-        region: text(v, &at("region"), instance.region),
-        zone: text(v, &at("zone"), instance.zone),
-        metadata: metadata(v, &at("metadata"), instance.metadata),
+        address: address(v, instance.address),
+        ports: ports(v, instance.ports),
+        weight: weight(v, "weight", instance.weight),
+        version: text(v, "version", instance.version),
+        region: text(v, "region", instance.region),
+        zone: text(v, "zone", instance.zone),
+        metadata: metadata(v, "metadata", instance.metadata),
         checks: Vec::new(),
     };
-    spec.checks = checks(v, &at("checks"), instance.checks, Some(&spec));
+    spec.checks = checks(v, instance.checks, Some(&spec));
     spec
 }
 
@@ -57,38 +56,34 @@ pub(super) fn patch(
     paths: &[String],
     instance: proto::Instance,
 ) -> InstancePatch {
-    let mut patch = InstancePatch::default();
+    let (mut patch, mut unknown) = (InstancePatch::default(), Vec::new());
     for path in paths.iter().collect::<BTreeSet<_>>() {
-        match path.as_str() {
-            "address" => {
-                patch.address = Some(address(v, "instance.address", instance.address.clone()));
-            }
-            "ports" => patch.ports = Some(ports(v, "instance.ports", instance.ports.clone())),
-            "weight" => patch.weight = Some(weight(v, "instance.weight", instance.weight)),
-            "version" => {
-                patch.version = Some(text(v, "instance.version", instance.version.clone()));
-            }
-            "region" => patch.region = Some(text(v, "instance.region", instance.region.clone())),
-            "zone" => patch.zone = Some(text(v, "instance.zone", instance.zone.clone())),
+        v.within("instance.", |v| match path.as_str() {
+            "address" => patch.address = Some(address(v, instance.address.clone())),
+            "ports" => patch.ports = Some(ports(v, instance.ports.clone())),
+            "weight" => patch.weight = Some(weight(v, path, instance.weight)),
+            "version" => patch.version = Some(text(v, path, instance.version.clone())),
+            "region" => patch.region = Some(text(v, path, instance.region.clone())),
+            "zone" => patch.zone = Some(text(v, path, instance.zone.clone())),
             "metadata" => {
-                let given = instance.metadata.clone();
-                patch.metadata = Some(metadata(v, "instance.metadata", given));
+                patch.metadata = Some(metadata(v, path, instance.metadata.clone()));
             }
             // The ports they name may stand in the record that is there.
-            "checks" => {
-                let all = instance.checks.clone();
-                patch.checks = Some(checks(v, "instance.checks", all, None));
-            }
-            other => v.add(
-                "update_mask",
-                format!("`{other}` is not a field that can be changed"),
-            ),
-        }
+            "checks" => patch.checks = Some(checks(v, instance.checks.clone(), None)),
+            other => unknown.push(other.to_owned()),
+        });
+    }
+    for other in unknown {
+        v.add(
+            "update_mask",
+            format!("`{other}` is not a field that can be changed"),
+        );
     }
     patch
 }
 
-fn address(v: &mut Violations, field: &str, address: String) -> String {
+fn address(v: &mut Violations, address: String) -> String {
+    let field = "address";
     // Only addresses of IPv6 have colons; `%` names the zone of a link-local one.
     let host = address.split('%').next().unwrap_or_default();
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -111,30 +106,31 @@ fn address(v: &mut Violations, field: &str, address: String) -> String {
     address
 }
 
-fn ports(v: &mut Violations, field: &str, ports: Vec<proto::Port>) -> Vec<Port> {
+fn ports(v: &mut Violations, ports: Vec<proto::Port>) -> Vec<Port> {
     if ports.len() > MAX_PORTS {
         v.add(
-            field,
+            "ports",
             format!("must be at most {MAX_PORTS}, are {}", ports.len()),
         );
     }
     let mut names = BTreeSet::new();
     let mut parsed = Vec::new();
     for (index, port) in ports.into_iter().take(MAX_PORTS).enumerate() {
-        let at = |part: &str| format!("{field}[{index}].{part}");
-        word(v, &at("name"), &port.name, "._-");
-        word(v, &at("protocol"), &port.protocol, "._+-");
-        if !names.insert(port.name.clone()) {
-            v.add(at("name"), "must be distinct within the instance");
-        }
-        match u16::try_from(port.port) {
-            Ok(number) if number > 0 => parsed.push(Port {
-                name: port.name,
-                port: number,
-                protocol: port.protocol,
-            }),
-            _ => v.add(at("port"), "must be from 1 to 65535"),
-        }
+        v.within(format_args!("ports[{index}]."), |v| {
+            word(v, "name", &port.name, "._-");
+            word(v, "protocol", &port.protocol, "._+-");
+            if !names.insert(port.name.clone()) {
+                v.add("name", "must be distinct within the instance");
+            }
+            match u16::try_from(port.port) {
+                Ok(number) if number > 0 => parsed.push(Port {
+                    name: port.name,
+                    port: number,
+                    protocol: port.protocol,
+                }),
+                _ => v.add("port", "must be from 1 to 65535"),
+            }
+        });
     }
     parsed
 }
