@@ -29,6 +29,7 @@ mod commit;
 mod group;
 mod look_back;
 mod revise;
+mod turnstile;
 
 use std::{sync::Arc, time::Duration};
 

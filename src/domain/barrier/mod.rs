@@ -31,9 +31,10 @@ use crate::cache::Change;
 use self::release::ReleaseLease;
 use super::{
     Core,
-    lock::{Abandoned, Turnstile},
+    lock::Abandoned,
     session::Sessions,
     state::{Kind, StateProjection},
+    turnstile::Turnstile,
 };
 
 pub use self::{

@@ -28,7 +28,6 @@ mod reentrant;
 mod release;
 mod selection;
 mod together;
-mod turnstile;
 mod void;
 mod wait;
 
@@ -45,6 +44,7 @@ use super::{
     keyspace::QueuePath,
     session::Sessions,
     state::{Item, Kind, StateProjection},
+    turnstile::Turnstile,
 };
 use crate::{
     cache::Change,
@@ -54,7 +54,6 @@ use crate::{
 pub(super) use self::{
     abandoned::{Abandoned, Pending},
     queue::token,
-    turnstile::{Seat, Turnstile},
 };
 
 pub use self::{

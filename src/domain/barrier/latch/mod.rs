@@ -20,10 +20,10 @@ use crate::{
         error::{Error, Resource},
         guard::Guard,
         keyspace::LatchPath,
-        lock::Turnstile,
         names::{Label, PartyName},
         revise::Step,
         state::{Item, Kind, StateProjection, View},
+        turnstile::Turnstile,
     },
     store::{Compare, LeaseId, Operation, Revision, Txn},
 };

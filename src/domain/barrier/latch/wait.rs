@@ -6,12 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     cache::Freshness,
-    domain::{
-        barrier::Refusal,
-        error::Error,
-        keyspace::LatchPath,
-        lock::{Seat, Wait},
-    },
+    domain::{barrier::Refusal, error::Error, keyspace::LatchPath, lock::Wait, turnstile::Seat},
     store::Revision,
 };
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::domain::{Core, error::Error, keyspace::QueuePath, lock::turnstile::Seat, state::View};
+use crate::domain::{Core, error::Error, keyspace::QueuePath, state::View, turnstile::Seat};
 
 use super::{Acquire, Claim, Locks, News, Spot, Told, YieldRequest};
 

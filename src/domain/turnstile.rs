@@ -21,26 +21,26 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where calls wait. What they may be told besides being called is a `T`.
 #[derive(Default)]
-pub(in crate::domain) struct Turnstile<T = ()> {
+pub(super) struct Turnstile<T = ()> {
     /// By the key of the place, or by what the keys of all places of a queue begin with.
     seats: Mutex<HashMap<Bytes, watch::Sender<T>>>,
 }
 
 /// One waiting call.
-pub(in crate::domain) struct Seat<T: Default = ()> {
+pub(super) struct Seat<T: Default = ()> {
     turnstile: Arc<Turnstile<T>>,
     key: Bytes,
     called: watch::Receiver<T>,
 }
 
 /// Whom a change concerns, and what they are told that they might come too late to see.
-pub(in crate::domain) type Hear<T> = fn(&Change<StateProjection>) -> Option<(Bytes, Option<T>)>;
+pub(super) type Hear<T> = fn(&Change<StateProjection>) -> Option<(Bytes, Option<T>)>;
 
 // === impl Turnstile ===
 
 impl<T: Default> Turnstile<T> {
     /// Takes a seat. Whatever happens to the place from now on is called.
-    pub(in crate::domain) fn seat(self: &Arc<Self>, key: &Bytes) -> Seat<T> {
+    pub(super) fn seat(self: &Arc<Self>, key: &Bytes) -> Seat<T> {
         let called = self
             .lock()
             .entry(key.clone())
@@ -59,7 +59,7 @@ impl<T: Default> Turnstile<T> {
     }
 
     /// Follows the changes of `kinds` until `shutdown`, and calls whom they concern.
-    pub(in crate::domain) async fn follow(
+    pub(super) async fn follow(
         &self,
         core: &Core,
         kinds: &[usize],
@@ -128,7 +128,7 @@ fn queue_of(key: &[u8]) -> &[u8] {
 
 impl<T: Default> Seat<T> {
     /// Waits until something happened to the place since the last time.
-    pub(in crate::domain) async fn called(&mut self) {
+    pub(super) async fn called(&mut self) {
         if self.called.changed().await.is_err() {
             // The sender stays as long as there are receivers.
             std::future::pending::<()>().await;
@@ -136,7 +136,7 @@ impl<T: Default> Seat<T> {
     }
 
     /// What was told last.
-    pub(in crate::domain) fn told(&self) -> T
+    pub(super) fn told(&self) -> T
     where
         T: Clone,
     {
