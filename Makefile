@@ -46,7 +46,7 @@ etcd: ## Finds or builds the etcd that most tests use, and prints its path
 etcds: ## The same for every etcd, old ones too, and its tools
 	@tests/etcd/find --all
 
-# One workload, or all of them (about 30 minutes; BENCH_FLAGS=--short takes about 17). Without any,
+# One workload, or all of them (about 40 minutes; BENCH_FLAGS=--short takes about 17). Without any,
 # `target/release/stanchion-bench --help` lists them.
 WORKLOAD ?= all
 

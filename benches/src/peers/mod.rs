@@ -74,7 +74,7 @@ pub(crate) async fn run(
         // A block each: one server at a time.
         {
             let site = ZooKeeper::start(programs.cores, &content).await?;
-            let warm_up = Duration::from_secs(u64::from(options.warm_up)) / WORKLOADS.len() as u32;
+            let warm_up = Duration::from_secs(u64::from(options.warm_up)) / options.workloads();
             report.add(
                 round,
                 Peer::ZooKeeper,
@@ -110,6 +110,11 @@ impl Options {
     /// Whether a workload is measured.
     fn wants(&self, workload: &str) -> bool {
         self.only.as_ref().is_none_or(|only| only == workload)
+    }
+
+    /// How many workloads are measured.
+    fn workloads(&self) -> u32 {
+        WORKLOADS.iter().filter(|name| self.wants(name)).count() as u32
     }
 
     /// How often the config is written in that time.

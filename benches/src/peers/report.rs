@@ -212,7 +212,7 @@ impl Report {
             "warm-up under load after each start: ZooKeeper {} s (it is compiled while it runs), \
              Stanchion {} s; as long for each workload",
             self.options.warm_up,
-            WORKLOADS.len() as u64 * COMPILED_WARM_UP.as_secs()
+            u64::from(self.options.workloads()) * COMPILED_WARM_UP.as_secs()
         )
     }
 
