@@ -1,6 +1,8 @@
 //! From wire to domain: where every INVALID_ARGUMENT is born, and the few conversions all
 //! services share.
 
+mod alike;
+
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use stanchion_client::proto;
@@ -18,6 +20,8 @@ use crate::{
     },
     rpc::{Peer, page, status},
 };
+
+pub(super) use self::alike::{delete, put, wait};
 
 /// How many entries a page has when the request does not say.
 const DEFAULT_PAGE: usize = 100;
@@ -39,60 +43,6 @@ pub(super) fn caller<T>(request: &tonic::Request<T>) -> Caller {
         ..Caller::default()
     }
 }
-
-/// What a request asks to set that sets everything for something: all such requests have the same
-/// fields besides `settings`, which are what was parsed of the rest.
-macro_rules! put {
-    ($fields:ident, $request:ident, $caller:expr, $settings:expr) => {{
-        let expected_revision = $fields.expected_revision($request.expected_revision, 0);
-        let request_id = $fields.request_id(&$request.request_id);
-        let guard = $fields.guard($request.guard, &$request.namespace);
-        let actor = $fields.label("actor", &$request.actor);
-        $crate::domain::put::Put {
-            settings: $fields.give($settings)?,
-            expected_revision,
-            request_id,
-            guard,
-            actor,
-            caller: $caller,
-            validate_only: $request.validate_only,
-        }
-    }};
-}
-pub(super) use put;
-
-/// What a request asks to take back that was set like that; `key` is what was parsed of the rest.
-macro_rules! delete {
-    ($fields:ident, $request:ident, $caller:expr, $key:expr) => {{
-        let expected_revision = $fields.expected_revision($request.expected_revision, 1);
-        let guard = $fields.guard($request.guard, &$request.namespace);
-        let actor = $fields.label("actor", &$request.actor);
-        $crate::domain::put::Delete {
-            key: $fields.give($key)?,
-            expected_revision,
-            guard,
-            actor,
-            caller: $caller,
-        }
-    }};
-}
-pub(super) use delete;
-
-/// How long a request may wait in a queue, of which all such requests say the same. `wire` is a
-/// `Wait` of the module `request`.
-macro_rules! wait {
-    ($fields:ident, $wire:expr, $request:ident) => {{
-        use $crate::domain::lock::Wait;
-        match $wire {
-            None | Some($request::Wait::NoWait(false)) => Wait::Forever,
-            Some($request::Wait::NoWait(true)) => Wait::No,
-            Some($request::Wait::WaitTimeout(timeout)) => $fields
-                .duration("wait_timeout", Some(timeout))
-                .map_or(Wait::No, Wait::For),
-        }
-    }};
-}
-pub(super) use wait;
 
 /// Collects what is wrong with a request, so that the caller is told all of it at once.
 ///
