@@ -18,7 +18,7 @@ const FULL: usize = 64 * 1024;
 
 thread_local! {
     /// Room for what the connections of this thread gather, which have their turns one after the
-    /// other: to ask the allocator for it in each turn costs as much as reading from the cache.
+    /// other. Asked for in each turn, it is a fresh page of the allocator each time.
     static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
