@@ -10,9 +10,9 @@ use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    EnvFilter, Layer, Registry,
     filter::{FilterExt, ParseError, Targets, filter_fn},
-    layer::SubscriberExt,
+    layer::{Filter, SubscriberExt},
     util::SubscriberInitExt,
 };
 
@@ -123,7 +123,6 @@ impl Telemetry {
                 .boxed()
         };
         let tracer = tracer(settings)?;
-        let collected = tracer.is_some();
         let traces = tracer.as_ref().map(|provider| {
             // Our own spans alone: the exporter's calls would make spans of their own for ever.
             let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
@@ -133,12 +132,8 @@ impl Telemetry {
                 .with_threads(false)
                 .with_filter(ours)
         });
-        // A log line says itself what it is about. Where no traces go anywhere, spans are spared.
-        // Without the hint every library's finest events would be looked at, and thrown away.
-        let told = filter_fn(move |metadata| collected || metadata.is_event())
-            .with_max_level_hint(LevelFilter::TRACE);
         tracing_subscriber::registry()
-            .with(log.with_filter(settings.filter()?.and(told)))
+            .with(log.with_filter(told(settings.filter()?, tracer.is_some())))
             .with(traces)
             .try_init()?;
         log_panics();
@@ -153,6 +148,14 @@ impl Telemetry {
             tracing::warn!(%error, "the last traces may be lost");
         }
     }
+}
+
+/// What of `filter` is logged. A line says itself what it is about: where no traces are `collected`,
+/// spans are spared.
+fn told(filter: EnvFilter, collected: bool) -> impl Filter<Registry> {
+    // Without the hint every library's finest events would be looked at, and thrown away.
+    let wanted = filter_fn(move |metadata| collected || metadata.is_event());
+    filter.and(wanted.with_max_level_hint(LevelFilter::TRACE))
 }
 
 /// The id of the trace that a span belongs to, for log lines; nothing where no trace is collected.
@@ -219,6 +222,16 @@ impl fmt::Display for LogFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_finer_than_what_is_logged_are_not_even_looked_at() {
+        for (log, level) in [("info", LevelFilter::INFO), ("debug", LevelFilter::DEBUG)] {
+            for collected in [false, true] {
+                let told = told(EnvFilter::new(log), collected);
+                assert_eq!(told.max_level_hint(), Some(level), "{log}");
+            }
+        }
+    }
 
     #[test]
     fn what_cannot_work_is_refused_before_it_starts() {

@@ -87,7 +87,7 @@ pub struct LatchPath {
 impl ServiceKey {
     /// `namespace/service`.
     pub fn path(&self) -> String {
-        [self.namespace.as_str(), "/", self.service.as_str()].concat()
+        [self.namespace.as_str(), self.service.as_str()].join("/")
     }
 
     /// Reads a path.
@@ -113,19 +113,17 @@ impl InstanceKey {
 
     /// `service/id`: what it is called within its namespace.
     pub fn name(&self) -> String {
-        [self.service.as_str(), "/", self.id.as_str()].concat()
+        [self.service.as_str(), self.id.as_str()].join("/")
     }
 
     /// `namespace/service/id`.
     pub fn path(&self) -> String {
         [
             self.namespace.as_str(),
-            "/",
             self.service.as_str(),
-            "/",
             self.id.as_str(),
         ]
-        .concat()
+        .join("/")
     }
 
     /// Reads a path.
@@ -145,7 +143,7 @@ impl InstanceKey {
 impl ConfigPath {
     /// `namespace/key`.
     pub fn path(&self) -> String {
-        [self.namespace.as_str(), "/", self.key.as_str()].concat()
+        [self.namespace.as_str(), self.key.as_str()].join("/")
     }
 }
 
@@ -154,7 +152,7 @@ impl ConfigPath {
 impl ReleasePath {
     /// `namespace/name`.
     pub fn path(&self) -> String {
-        [self.namespace.as_str(), "/", self.name.as_str()].concat()
+        [self.namespace.as_str(), self.name.as_str()].join("/")
     }
 }
 
@@ -163,7 +161,7 @@ impl ReleasePath {
 impl QueuePath {
     /// `namespace/name`.
     pub fn path(&self) -> String {
-        [self.namespace.as_str(), "/", self.name.as_str()].concat()
+        [self.namespace.as_str(), self.name.as_str()].join("/")
     }
 
     /// Reads a path.
@@ -192,7 +190,7 @@ impl fmt::Display for QueuePath {
 impl BarrierPath {
     /// `namespace/name`.
     pub fn path(&self) -> String {
-        [self.namespace.as_str(), "/", self.name.as_str()].concat()
+        [self.namespace.as_str(), self.name.as_str()].join("/")
     }
 
     /// Reads a path.
@@ -216,7 +214,7 @@ impl fmt::Display for BarrierPath {
 impl LatchPath {
     /// `namespace/name`.
     pub fn path(&self) -> String {
-        [self.namespace.as_str(), "/", self.name.as_str()].concat()
+        [self.namespace.as_str(), self.name.as_str()].join("/")
     }
 
     /// Reads a path.
