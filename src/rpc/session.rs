@@ -22,7 +22,7 @@ use crate::{
     },
     proto::server::session_service_server::SessionService,
     rpc::{
-        Context,
+        Context, Peer,
         convert::{Violations, wire_count, wire_duration},
         page,
         status::of as failed,
@@ -42,6 +42,8 @@ const MAX_METADATA_BYTES: usize = 4096;
 pub struct SessionHandler {
     context: Context,
     sessions: Sessions,
+    /// From where the moments count at which heartbeats are answered.
+    opened: Instant,
 }
 
 // === impl SessionHandler ===
@@ -51,6 +53,7 @@ impl SessionHandler {
     pub fn new(context: Context) -> Self {
         Self {
             sessions: context.sessions.clone(),
+            opened: context.core.clock.now(),
             context,
         }
     }
@@ -104,9 +107,10 @@ impl SessionService for SessionHandler {
         &self,
         request: Request<Streaming<KeepAliveRequest>>,
     ) -> Result<Response<KeepAliveStream>, Status> {
+        let tick = self.opened + keep_alive::phase(Peer::of(&request));
         let heartbeats = request.into_inner();
         let stream = self.sessions.attach();
-        Ok(keep_alive::answer(&self.context, stream, heartbeats))
+        Ok(keep_alive::answer(&self.context, stream, heartbeats, tick))
     }
 
     async fn renew_session(

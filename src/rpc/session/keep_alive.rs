@@ -1,14 +1,17 @@
 //! The stream of `KeepAlive`: heartbeats in, answers and notices out.
 
+mod alarm;
+mod held;
+
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context as TaskContext, Poll, Waker, ready},
+    task::{Context as TaskContext, Poll, ready},
     time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture};
+use futures_util::{Stream, StreamExt};
 use http_body::Frame;
 use stanchion_client::proto::{
     self, Final, KeepAliveEnd, KeepAliveRequest, KeepAliveResponse, SessionAlive,
@@ -34,6 +37,9 @@ use crate::{
     },
 };
 
+pub(super) use self::held::phase;
+use self::{alarm::Alarm, held::Held};
+
 /// How many watches that are not here are told at once; a client that acknowledges more than it has
 /// learns of the rest when it does so again.
 const MAX_UNKNOWN: usize = 1000;
@@ -41,7 +47,7 @@ const MAX_UNKNOWN: usize = 1000;
 /// What the framework sees of the answers: nothing, because they are written here.
 pub(super) type KeepAliveStream = tokio_stream::Empty<Result<KeepAliveResponse, Status>>;
 
-/// The body of the answer, which hears a heartbeat and answers it within one poll.
+/// The body of the answer, which hears heartbeats and says what there is to say.
 struct Conversation<H> {
     clock: Arc<dyn Clock>,
     header: Header,
@@ -51,7 +57,8 @@ struct Conversation<H> {
     context: Context,
     /// Watches that were acknowledged and are not here, to be told.
     unknown: Vec<String>,
-    age: Age,
+    held: Held,
+    age: Alarm,
     stall_limit: Duration,
     /// When the transport got a message that it has not come back for yet.
     yielded: Option<Instant>,
@@ -65,31 +72,26 @@ enum State {
     Ended,
 }
 
-/// When a stream has lived for long enough.
-struct Age {
-    ends: Instant,
-    alarm: BoxFuture<'static, ()>,
-    /// Whom the alarm wakes: it is set again for somebody else only.
-    sleeper: Option<Waker>,
-}
-
-/// Opens the stream.
+/// Opens the stream. `tick` is any moment at which answers of its connection are sent.
 pub(super) fn answer<H>(
     context: &Context,
     stream: HeartbeatStream,
     heartbeats: H,
+    tick: Instant,
 ) -> Response<KeepAliveStream>
 where
     H: Stream<Item = Result<KeepAliveRequest, Status>> + Send + Unpin + 'static,
 {
     let settings = &context.settings.watch;
     let max_age = settings.max_age.mul_f64(rand::random_range(0.9..1.1));
+    let opened = context.core.clock.now();
     let conversation = Conversation {
         heartbeats: Some(heartbeats),
         stream,
         context: context.clone(),
         unknown: Vec::new(),
-        age: Age::new(context.core.clock.as_ref(), max_age),
+        held: Held::new(tick),
+        age: Alarm::new(context.core.clock.as_ref(), opened + max_age),
         stall_limit: settings.stall_limit,
         yielded: None,
         state: State::Open,
@@ -159,7 +161,8 @@ where
     ) -> Poll<Result<Message, Status>> {
         loop {
             if self.heartbeats.is_none() && self.stream.is_idle() {
-                return Poll::Ready(Err(Status::ok("")));
+                let answer = self.held.take_last().map(Message::Alive);
+                return Poll::Ready(answer.ok_or_else(|| Status::ok("")));
             }
             if !self.unknown.is_empty() {
                 let subscriber_ids = std::mem::take(&mut self.unknown);
@@ -175,14 +178,20 @@ where
             };
             match heard {
                 Poll::Ready(Some(Ok(heartbeat))) => {
-                    if let Some(answer) = self.hear(heartbeat) {
-                        return Poll::Ready(answer);
+                    if let Some(said) = self.hear(heartbeat) {
+                        return Poll::Ready(said);
+                    }
+                    if let Some(answer) = self.held.take_if_full() {
+                        return Poll::Ready(Ok(Message::Alive(answer)));
                     }
                 }
                 Poll::Ready(None) => self.heartbeats = None,
                 // The connection broke, or what came was no heartbeat.
                 Poll::Ready(Some(Err(status))) => return Poll::Ready(Err(status)),
                 Poll::Pending => {
+                    if let Poll::Ready(answer) = self.held.poll(&*self.clock, context, now) {
+                        return Poll::Ready(Ok(Message::Alive(answer)));
+                    }
                     ready!(self.age.poll(context, now));
                     return Poll::Ready(Ok(self.end(Final::MaxAge)));
                 }
@@ -190,16 +199,20 @@ where
         }
     }
 
-    fn frame(&self, message: Message) -> Bytes {
-        let response = KeepAliveResponse {
-            header: Some(self.header.now()),
-            message: Some(message),
-        };
+    /// The message for the wire, behind all answers that are held.
+    fn frame(&mut self, message: Message) -> Bytes {
         let mut frame = BytesMut::new();
-        framed::append(&mut frame, &response);
+        for message in self.held.drain().map(Message::Alive).chain([message]) {
+            let response = KeepAliveResponse {
+                header: Some(self.header.now()),
+                message: Some(message),
+            };
+            framed::append(&mut frame, &response);
+        }
         frame.freeze()
     }
 
+    /// Takes a heartbeat in. What it returns is said at once.
     fn hear(&mut self, heartbeat: KeepAliveRequest) -> Option<Result<Message, Status>> {
         let mut violations = Violations::new();
         let id = violations.session_id(&heartbeat.session_id);
@@ -220,12 +233,14 @@ where
             // What cannot be an id is the id of nothing.
             return Some(Ok(session_lost(text, SessionLost::Expired)));
         };
-        Some(Ok(alive(text, self.stream.heartbeat(id, heartbeat.seq)?)))
+        let answer = self.stream.heartbeat(id, heartbeat.seq)?;
+        self.held.push(alive(text, answer));
+        None
     }
 
     fn say(&mut self, said: Said) -> Result<Message, Status> {
         match said {
-            Said::Alive(answer) => Ok(alive(answer.session.to_text(), answer)),
+            Said::Alive(answer) => Ok(Message::Alive(alive(answer.session.to_text(), answer))),
             Said::Lost(loss) => Ok(lost(&loss)),
             Said::Draining => Ok(self.end(Final::Draining)),
             Said::TooSlow => Err(status::subscriber_too_slow()),
@@ -240,39 +255,13 @@ where
     }
 }
 
-// === impl Age ===
-
-impl Age {
-    fn new(clock: &dyn Clock, limit: Duration) -> Self {
-        let ends = clock.now() + limit;
-        Self {
-            ends,
-            alarm: clock.sleep_until(ends),
-            sleeper: None,
-        }
-    }
-
-    /// Completes at the end. To look at the time costs less than to look at a timer.
-    fn poll(&mut self, context: &mut TaskContext<'_>, now: Instant) -> Poll<()> {
-        if now >= self.ends {
-            return Poll::Ready(());
-        }
-        let set = self.sleeper.as_ref();
-        if set.is_some_and(|sleeper| sleeper.will_wake(context.waker())) {
-            return Poll::Pending;
-        }
-        self.sleeper = Some(context.waker().clone());
-        self.alarm.poll_unpin(context)
-    }
-}
-
-fn alive(session_id: String, answer: Answer) -> Message {
-    Message::Alive(SessionAlive {
+fn alive(session_id: String, answer: Answer) -> SessionAlive {
+    SessionAlive {
         session_id,
         seq: answer.seq,
         ttl: Some(wire_duration(answer.ttl)),
         valid_for: Some(wire_duration(answer.valid_for)),
-    })
+    }
 }
 
 fn lost(loss: &Loss) -> Message {

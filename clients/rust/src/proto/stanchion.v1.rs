@@ -7652,7 +7652,8 @@ pub mod session_service_client {
         ///
         /// Each request is one heartbeat of one session; send one about every third of
         /// the TTL or more often. The first heartbeat of a session on the stream also
-        /// subscribes to its notices. A session that is lost is reported in the
+        /// subscribes to its notices. Its answer may come some 50 ms later, together
+        /// with others of its connection. A session that is lost is reported in the
         /// stream, which goes on for the others. What a session lost while no stream
         /// named it is told to the next one that does, as far as the replica remembers;
         /// the same loss may be told more than once. A heartbeat whose renewal fails
