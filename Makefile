@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults lint generate etcd etcds bench bench-peers bench-instructions
+.PHONY: help run dist test test-faults lint generate etcd etcds bench bench-peers bench-instructions
 
 # Pinned, because another version may find other things. BUF=/path/to/buf overrides.
 buf_version := 1.75.0
@@ -13,6 +13,11 @@ help: ## Lists the targets
 
 run: ## Builds and starts a server on 127.0.0.1:7650 (needs cargo alone)
 	cargo run -- serve
+
+dist: target/dist/stanchion ## Builds the server for production, optimized by a profile (Linux, 25 minutes)
+
+target/dist/stanchion: target/bench/recipe $(wildcard Cargo.* build.rs) $(shell find src proto clients/rust -type f)
+	benches/train
 
 # The one feature there is lets tests have the server make mistakes, to see that they are found.
 test: ## Runs all tests, on the embedded store and on real etcds (needs Go 1.26, or the etcds)
@@ -50,14 +55,18 @@ etcds: ## The same for every etcd, old ones too, and its tools
 # `target/release/stanchion-bench --help` lists them.
 WORKLOAD ?= all
 
-bench: $(if $(filter all lock hand-off,$(WORKLOAD)),target/bench/recipe) ## Measures against etcd and grpc-proxy (Linux): WORKLOAD=fanout, BENCH_FLAGS='--short ...'
-	cargo build --release -p stanchion -p stanchion-bench
+# STANCHION=target/release/stanchion measures what `cargo build --release` builds.
+STANCHION ?= target/dist/stanchion
+export STANCHION
+
+bench: $(STANCHION) target/bench/recipe ## Measures against etcd and grpc-proxy (Linux): WORKLOAD=fanout, BENCH_FLAGS='--short ...'
+	cargo build --release -p stanchion-bench
 	@mkdir -p target/bench
 	ETCD="$$(tests/etcd/find)" target/release/stanchion-bench $(WORKLOAD) \
 		--json target/bench/results.json --svg target/bench/results.svg $(BENCH_FLAGS)
 
-bench-peers: ## Measures against ZooKeeper (Debian's package `zookeeper`): BENCH_FLAGS='--rounds 3 ...'
-	cargo build --release -p stanchion -p stanchion-bench
+bench-peers: $(STANCHION) ## Measures against ZooKeeper (Debian's package `zookeeper`): BENCH_FLAGS='--rounds 3 ...'
+	cargo build --release -p stanchion-bench
 	@mkdir -p target/bench
 	ETCD="$$(tests/etcd/find)" target/release/stanchion-bench peers \
 		--json target/bench/peers.json $(BENCH_FLAGS)
@@ -65,6 +74,10 @@ bench-peers: ## Measures against ZooKeeper (Debian's package `zookeeper`): BENCH
 bench-instructions: ## Counts instructions with valgrind, fails when one grew by 5 % (UPDATE=1 takes them)
 	cargo build --release -p stanchion-instructions
 	target/release/stanchion-instructions $(if $(UPDATE),--update)
+
+.PHONY: target/release/stanchion
+target/release/stanchion: # Cargo knows whether it is of today
+	cargo build --release -p stanchion
 
 target/bench/recipe: $(wildcard benches/recipe/*)
 	cd benches/recipe && GOFLAGS=-buildvcs=false go build -trimpath -o ../../$@ .

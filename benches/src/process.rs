@@ -5,13 +5,21 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::BenchError;
 
 /// One tick of `utime` and `stime`: Linux promises 100 a second to programs.
 const TICK: Duration = Duration::from_millis(10);
+
+/// Where a program that counts what it does writes the counts, which it does when it ends in order:
+/// <https://clang.llvm.org/docs/SourceBasedCodeCoverage.html#running-the-instrumented-program>.
+const PROFILE: &str = "LLVM_PROFILE_FILE";
+/// How long it may take for that.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Who runs where.
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +120,18 @@ impl Process {
         }
     }
 
+    /// Asks it to end, and gives it some time.
+    fn end_in_order(&mut self) {
+        let pid = Pid::from_child(&self.child);
+        if kill_process(pid, Signal::TERM).is_err() {
+            return;
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(TICK);
+        }
+    }
+
     /// The CPU time it has used.
     pub(crate) fn cpu(&self) -> Result<Duration, BenchError> {
         cpu_of(&self.child.id().to_string())
@@ -138,6 +158,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if std::env::var_os(PROFILE).is_some() {
+            self.end_in_order();
+        }
         // Both fail only if it is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -101,7 +101,7 @@ impl Report {
         for (_, head, _) in COLUMNS {
             let _ = write!(text, "{head:>14}");
         }
-        for workload in WORKLOADS {
+        for workload in self.measured() {
             for peer in Peer::ALL {
                 let _ = write!(text, "\n{workload:<10}{:<12}", peer.name());
                 for (_, _, value) in COLUMNS {
@@ -120,7 +120,7 @@ impl Report {
             );
         }
         text.push_str("\ngoals for stanchion, not to be exceeded; per listener for push\n");
-        for (workload, (_, head, value), goal) in GOALS {
+        for (workload, (_, head, value), goal) in self.goals() {
             let figure = self.median(workload, Peer::Stanchion, value);
             let verdict = if figure <= goal { "reached" } else { "MISSED" };
             let _ = writeln!(
@@ -154,9 +154,9 @@ impl Report {
                 })
             })
             .collect();
-        let medians: Vec<_> = WORKLOADS
-            .iter()
-            .flat_map(|workload| Peer::ALL.map(|peer| (*workload, peer)))
+        let medians: Vec<_> = self
+            .measured()
+            .flat_map(|workload| Peer::ALL.map(|peer| (workload, peer)))
             .map(|(workload, peer)| {
                 json!({
                     "target": peer.name(),
@@ -172,16 +172,16 @@ impl Report {
                 json!({"workload": workload, "of": key, "rounds": rounds, "median": median(rounds.clone())})
             })
             .collect();
-        let goals: Vec<_> = GOALS
-            .iter()
+        let goals: Vec<_> = self
+            .goals()
             .map(|(workload, (key, _, value), goal)| {
-                let figure = self.median(workload, Peer::Stanchion, *value);
+                let figure = self.median(workload, Peer::Stanchion, value);
                 json!({
                     "workload": workload,
                     "metric": key,
                     "goal": goal,
                     "figure": figure,
-                    "reached": figure <= *goal,
+                    "reached": figure <= goal,
                 })
             })
             .collect();
@@ -230,7 +230,18 @@ impl Report {
 
     fn compared(&self) -> impl Iterator<Item = (&'static str, Column)> {
         let each = |workload| RATIOS.map(|index| (workload, COLUMNS[index]));
-        WORKLOADS.into_iter().flat_map(each)
+        self.measured().flat_map(each)
+    }
+
+    /// The workloads that were wanted.
+    fn measured(&self) -> impl Iterator<Item = &'static str> {
+        let wanted = |workload: &&str| self.options.wants(workload);
+        WORKLOADS.into_iter().filter(wanted)
+    }
+
+    fn goals(&self) -> impl Iterator<Item = (&'static str, Column, f64)> {
+        let wanted = |goal: &(&str, Column, f64)| self.options.wants(goal.0);
+        GOALS.into_iter().filter(wanted)
     }
 
     /// ZooKeeper over Stanchion, round by round.
@@ -254,8 +265,8 @@ impl Report {
         if cfg!(debug_assertions) {
             warnings.push("the generator is a debug build".to_owned());
         }
-        for (workload, peer) in WORKLOADS
-            .into_iter()
+        for (workload, peer) in self
+            .measured()
             .flat_map(|workload| Peer::ALL.map(|peer| (workload, peer)))
         {
             let name = peer.name();
