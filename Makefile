@@ -14,7 +14,7 @@ help: ## Lists the targets
 run: ## Builds and starts a server on 127.0.0.1:7650 (needs cargo alone)
 	cargo run -- serve
 
-dist: target/dist/stanchion ## Builds the server for production, optimized by a profile (Linux, 25 minutes)
+dist: target/dist/stanchion ## Builds the server for production, optimized by a profile (Linux, half an hour)
 
 target/dist/stanchion: target/bench/recipe $(wildcard Cargo.* build.rs) $(shell find src proto clients/rust -type f)
 	benches/train
