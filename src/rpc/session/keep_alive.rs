@@ -121,7 +121,15 @@ where
         let end = match std::mem::replace(&mut this.state, State::Open) {
             State::Open => match ready!(this.poll_message(context)) {
                 Ok(message) => return Poll::Ready(Some(Ok(Frame::data(this.frame(message))))),
-                Err(end) => end,
+                Err(end) => match this.held.take_last() {
+                    // However the stream ends, what was heard before has its answer.
+                    Some(answer) => {
+                        this.state = State::Ending(end);
+                        let answers = this.frame(Message::Alive(answer));
+                        return Poll::Ready(Some(Ok(Frame::data(answers))));
+                    }
+                    None => end,
+                },
             },
             State::Ending(end) => end,
             State::Ended => {
@@ -161,8 +169,7 @@ where
     ) -> Poll<Result<Message, Status>> {
         loop {
             if self.heartbeats.is_none() && self.stream.is_idle() {
-                let answer = self.held.take_last().map(Message::Alive);
-                return Poll::Ready(answer.ok_or_else(|| Status::ok("")));
+                return Poll::Ready(Err(Status::ok("")));
             }
             if !self.unknown.is_empty() {
                 let subscriber_ids = std::mem::take(&mut self.unknown);

@@ -13,6 +13,7 @@ on_both_stores! {
     a_ttl_out_of_range_is_refused,
     names_and_metadata_out_of_bounds_are_refused,
     a_heartbeat_that_breaks_a_rule_ends_its_stream,
+    a_heartbeat_before_one_that_breaks_a_rule_is_answered,
     an_unknown_session_is_told_apart_from_a_bad_request,
     an_expired_session_is_refused_everywhere,
     pages_of_other_lists_are_refused,
@@ -86,6 +87,21 @@ async fn a_heartbeat_that_breaks_a_rule_ends_its_stream(backend: Backend) {
         let refused = stream.answers.message().await.unwrap_err();
         assert_invalid(&refused, field);
     }
+    server.stop().await;
+}
+
+async fn a_heartbeat_before_one_that_breaks_a_rule_is_answered(backend: Backend) {
+    let server = backend.server().await;
+    let session = open_session(&server, 5).await.session_id;
+    let mut stream = KeepAlive::open(&server).await;
+    stream.send(&session, 1).await;
+    stream.send(&session, -1).await;
+    let Some(Message::Alive(alive)) = stream.next().await else {
+        panic!("a good heartbeat has no answer");
+    };
+    assert_eq!(alive.seq, 1);
+    let refused = stream.answers.message().await.unwrap_err();
+    assert_invalid(&refused, "seq");
     server.stop().await;
 }
 

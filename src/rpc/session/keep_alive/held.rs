@@ -94,7 +94,33 @@ fn next(tick: Instant, now: Instant) -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn answers_wait_for_their_moment_and_keep_their_order() {
+        let clock = ManualClock::default();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut held = Held::new(clock.now());
+        for seq in 0..3 {
+            held.push(SessionAlive {
+                seq,
+                ..SessionAlive::default()
+            });
+            clock.advance(TOGETHER / 4);
+            let now = clock.now();
+            assert!(held.poll(&clock, &mut context, now).is_pending());
+        }
+        clock.advance(TOGETHER / 4);
+        let now = clock.now();
+        let Poll::Ready(last) = held.poll(&clock, &mut context, now) else {
+            panic!("answers wait for longer than they may");
+        };
+        let seqs: Vec<_> = held.drain().chain([last]).map(|alive| alive.seq).collect();
+        assert_eq!(seqs, [0, 1, 2]);
+    }
 
     #[test]
     fn the_answers_of_a_connection_are_sent_at_the_same_moments() {
