@@ -16,7 +16,7 @@ run: ## Builds and starts a server on 127.0.0.1:7650 (needs cargo alone)
 
 dist: target/dist/stanchion ## Builds the server for production, optimized by a profile (Linux, half an hour)
 
-target/dist/stanchion: target/bench/recipe $(wildcard Cargo.* build.rs) $(shell find src proto clients/rust -type f)
+target/dist/stanchion: target/bench/recipe benches/train $(wildcard Cargo.* build.rs) $(shell find src proto clients/rust -type f)
 	benches/train
 
 # The one feature there is lets tests have the server make mistakes, to see that they are found.
@@ -57,18 +57,17 @@ WORKLOAD ?= all
 
 # STANCHION=target/release/stanchion measures what `cargo build --release` builds.
 STANCHION ?= target/dist/stanchion
-export STANCHION
 
-bench: $(STANCHION) target/bench/recipe ## Measures against etcd and grpc-proxy (Linux): WORKLOAD=fanout, BENCH_FLAGS='--short ...'
+bench: $(STANCHION) $(if $(filter all lock hand-off,$(WORKLOAD)),target/bench/recipe) ## Measures against etcd and grpc-proxy (Linux): WORKLOAD=fanout, BENCH_FLAGS='--short ...'
 	cargo build --release -p stanchion-bench
 	@mkdir -p target/bench
-	ETCD="$$(tests/etcd/find)" target/release/stanchion-bench $(WORKLOAD) \
+	ETCD="$$(tests/etcd/find)" STANCHION="$(STANCHION)" target/release/stanchion-bench $(WORKLOAD) \
 		--json target/bench/results.json --svg target/bench/results.svg $(BENCH_FLAGS)
 
 bench-peers: $(STANCHION) ## Measures against ZooKeeper (Debian's package `zookeeper`): BENCH_FLAGS='--rounds 3 ...'
 	cargo build --release -p stanchion-bench
 	@mkdir -p target/bench
-	ETCD="$$(tests/etcd/find)" target/release/stanchion-bench peers \
+	ETCD="$$(tests/etcd/find)" STANCHION="$(STANCHION)" target/release/stanchion-bench peers \
 		--json target/bench/peers.json $(BENCH_FLAGS)
 
 bench-instructions: ## Counts instructions with valgrind, fails when one grew by 5 % (UPDATE=1 takes them)
