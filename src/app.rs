@@ -279,7 +279,11 @@ impl App {
             self.services.wait().await;
             self.background_tasks.wait().await;
         };
-        timeout_at(deadline, rest).await.is_ok() && for_calls.is_ok()
+        let ended = timeout_at(deadline, rest).await.is_ok() && for_calls.is_ok();
+        // Before the runtime goes: it ends tasks in any order, and one that misses another would
+        // take that for a fault of the store.
+        self.core.cache.shutdown();
+        ended
     }
 }
 

@@ -4,4 +4,5 @@ mod outages;
 mod settings;
 mod signals;
 mod start;
+mod stop;
 mod writes;
