@@ -34,12 +34,7 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     match arguments.command {
-        Command::Serve(settings) => serve(settings),
+        Command::Serve(settings) => serve::run(settings),
         Command::Client(command) => cli::main(command),
     }
-}
-
-#[tokio::main]
-async fn serve(settings: ServeArgs) -> ExitCode {
-    serve::run(settings).await
 }

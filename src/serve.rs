@@ -1,14 +1,18 @@
 //! The life of a server process: settings, store, serve, signal, drain, exit code.
 
 use std::{
-    io::Write as _,
+    io::{self, Write as _},
     process::ExitCode,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use crate::{
     app::{self, App, StartError},
@@ -47,7 +51,28 @@ struct Signals {
 /// - 70: a fault of ours, or an embedded store that can no longer be written;
 /// - 128 + signal: told to stop twice.
 #[allow(clippy::print_stderr)] // There is no log yet that could say it.
-pub async fn run(args: ServeArgs) -> ExitCode {
+pub fn run(args: ServeArgs) -> ExitCode {
+    match runtime() {
+        Ok(runtime) => runtime.block_on(run_here(args)),
+        Err(error) => {
+            eprintln!("stanchion: no runtime: {error}");
+            ExitCode::from(INTERNAL)
+        }
+    }
+}
+
+/// On one core one thread does everything, the connections included: to change threads several
+/// times for each call would cost it more than they could do at the same time.
+fn runtime() -> io::Result<Runtime> {
+    let mut builder = match thread::available_parallelism()?.get() {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()
+}
+
+#[allow(clippy::print_stderr)] // There is no log yet that could say it.
+async fn run_here(args: ServeArgs) -> ExitCode {
     let refused = |error: &dyn std::error::Error| {
         eprintln!("stanchion: {error}");
         ExitCode::from(BAD_SETTINGS)
@@ -192,7 +217,7 @@ fn raise_file_limit(connections: usize) {
 
 /// Writes to standard output. That nobody reads it any more is no reason to stop.
 fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         tracing::debug!(%error, "nobody reads standard output");
     }
@@ -201,7 +226,7 @@ fn say(text: &str) {
 // === impl Signals ===
 
 impl Signals {
-    fn listen() -> std::io::Result<Self> {
+    fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -1,4 +1,4 @@
-//! The threads that serve connections, each with a runtime of its own.
+//! The threads that serve connections, each with a runtime of its own; none if one thread does all.
 //!
 //! A connection stays on one thread, and so do all its streams. What a change wakes there runs one
 //! after the other, and the connection after them: it then finds all that they have to say, and
@@ -16,7 +16,7 @@ use std::{
 };
 
 use tokio::{
-    runtime::{Builder, Handle},
+    runtime::{Builder, Handle, RuntimeFlavor},
     sync::oneshot,
     time::sleep,
 };
@@ -31,7 +31,7 @@ struct Worker {
     runtime: Handle,
     /// How many places on it are taken.
     taken: Arc<AtomicUsize>,
-    /// Its end is the thread's.
+    /// Its end is the end of a thread of its own.
     _life: oneshot::Sender<()>,
 }
 
@@ -44,8 +44,15 @@ pub struct Place {
 // === impl Workers ===
 
 impl Workers {
-    /// Starts so many threads; `0`: one for each core this process may use.
+    /// Starts so many threads; `0`: one for each core this process may use, or none if the runtime
+    /// we are on has one thread for all.
     pub fn start(count: usize) -> io::Result<Self> {
+        let here = Handle::try_current().ok().filter(|_| count == 0);
+        if let Some(here) = here
+            && here.runtime_flavor() == RuntimeFlavor::CurrentThread
+        {
+            return Ok(Self(vec![Worker::here(here)]));
+        }
         let count = match count {
             0 => thread::available_parallelism()?.get(),
             count => count,
@@ -79,28 +86,35 @@ impl Worker {
         let (life, end) = oneshot::channel();
         thread::Builder::new()
             .name(format!("rpc-{number}"))
-            .spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        // Nothing is ever sent: the sender goes.
-                        _ = end => {}
-                        () = tick() => {}
-                    }
-                });
-            })?;
-        Ok(Self {
-            runtime: handle,
+            .spawn(move || runtime.block_on(tick(end)))?;
+        Ok(Self::new(handle, life))
+    }
+
+    /// The thread that `runtime` has for all.
+    fn here(runtime: Handle) -> Self {
+        let (life, end) = oneshot::channel();
+        runtime.spawn(tick(end));
+        Self::new(runtime, life)
+    }
+
+    fn new(runtime: Handle, life: oneshot::Sender<()>) -> Self {
+        Self {
+            runtime,
             taken: Arc::default(),
             _life: life,
-        })
+        }
     }
 }
 
-/// Rings for ever. A runtime wakes itself, by two system calls, for each timer that is the next one
-/// to ring, as all of a call's would be on a thread that has no other.
-async fn tick() {
+/// Rings until `end`. A runtime wakes itself, by two system calls, for each timer that is the next
+/// one to ring, as all of a call's would be on a thread that has no other.
+async fn tick(mut end: oneshot::Receiver<()>) {
     loop {
-        sleep(TICK).await;
+        tokio::select! {
+            // Nothing is ever sent: the sender goes.
+            _ = &mut end => return,
+            () = sleep(TICK) => {}
+        }
     }
 }
 
@@ -135,6 +149,17 @@ mod tests {
         places.retain(|place| place.runtime().id() != of[0]);
         places.extend((0..2).filter_map(|_| workers.place()));
         assert_eq!(ids(&places)[2..], [of[0], of[0]]);
+    }
+
+    #[tokio::test]
+    async fn where_one_thread_does_all_it_serves_as_well() {
+        let workers = Workers::start(0).unwrap();
+        let place = workers.place().unwrap();
+        assert_eq!(place.runtime().id(), Handle::current().id());
+        // Unless threads are asked for.
+        let workers = Workers::start(1).unwrap();
+        let place = workers.place().unwrap();
+        assert_ne!(place.runtime().id(), Handle::current().id());
     }
 
     #[test]
