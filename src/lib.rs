@@ -33,10 +33,11 @@
 //! | [`rpc`] | handlers, conversions, the status table, layers, watch streams | wire types, [`domain`] |
 //! | [`domain`] | names, rules and transactions; keys; stored records | [`cache`], the [`store`] port |
 //! | [`cache`] | the watch cache: revisions, freshness, cursors | the [`store`] port |
-//! | [`store`] | the port, its errors, the adapters `etcd` and `embedded` | nothing of ours |
+//! | [`store`] | the port, its errors, the adapters `etcd` and `embedded` | `http2` |
 //! | [`app`] | the wiring: it alone names an adapter | all |
 //! | [`serve`], [`settings`], [`telemetry`], [`metrics`], [`operations_http`] | the process | what they need |
 //! | `cli` (in the binary) | the command line: a client like any other | the Rust client |
+//! | `http2` | what a connection is made of, to a client or to etcd | nothing of ours; named by [`rpc`] and [`store`] |
 //! | [`clock`] | time, injected | open to all |
 //! | [`planted`] | faults for tests to find, with the feature `planted-bugs` alone | open to all |
 //!
@@ -56,6 +57,7 @@ pub mod cache;
 pub mod checks;
 pub mod clock;
 pub mod domain;
+mod http2;
 pub mod metrics;
 pub mod operations_http;
 pub mod planted;

@@ -4,9 +4,6 @@
 //! call is answered where it was read, without a task of its own, and that is half of its cost.
 
 mod call;
-mod incoming;
-mod outgoing;
-mod pings;
 
 use std::{
     convert::Infallible,
@@ -27,19 +24,14 @@ use h2::server::{Builder, Connection, SendResponse};
 use http::{Request, Response};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt, Join},
-    net::TcpStream,
+    net::{TcpStream, tcp::OwnedWriteHalf},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use self::{
-    call::Call,
-    outgoing::{Outgoing, Sender},
-    pings::Pings,
-};
-
-pub(super) use self::incoming::Incoming;
+use self::call::Call;
+use crate::http2::{Incoming, Outgoing, Pings, Sender};
 
 /// What every HTTP/2 client says first, up to where it may go on as it likes: the preface and the
 /// header of a SETTINGS frame.
@@ -166,8 +158,8 @@ async fn open(
     mut stream: TcpStream,
     terms: &Terms,
 ) -> io::Result<(
-    Connection<Join<impl AsyncRead + Send + Unpin, Outgoing>, Bytes>,
-    Sender,
+    Connection<Join<impl AsyncRead + Send + Unpin, Outgoing<OwnedWriteHalf>>, Bytes>,
+    Sender<OwnedWriteHalf>,
 )> {
     stream.set_nodelay(true)?;
     let mut said = [0; PREFACE.len() + FRAME_HEADER];
@@ -265,7 +257,7 @@ where
 
     /// Takes calls until the connection ends.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
-        if self.pings.poll_silence(context).is_ready() {
+        if self.pings.poll_silence(context, true).is_ready() {
             return Poll::Ready(Err(ConnectionError::Silent));
         }
         for _ in 0..CALLS_PER_TURN {

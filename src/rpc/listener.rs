@@ -21,9 +21,10 @@ use tower::Service;
 
 use super::{
     Settings,
-    connection::{self, Incoming, Terms},
+    connection::{self, Terms},
     workers::Workers,
 };
+use crate::http2::Incoming;
 
 /// How long accepting rests when the system has no file descriptor or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -25,6 +25,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "cache",
         &[
             "crate::app",
+            "crate::http2",
             "crate::cli",
             "crate::domain",
             "crate::proto",
@@ -43,6 +44,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "domain",
         &[
             "crate::app",
+            "crate::http2",
             "crate::cli",
             "crate::rpc",
             "crate::serve",
@@ -56,9 +58,27 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "http2",
+        &[
+            "crate::app",
+            "crate::cache",
+            "crate::cli",
+            "crate::domain",
+            "crate::proto",
+            "crate::rpc",
+            "crate::serve",
+            "crate::settings",
+            "crate::store",
+            "tonic",
+            "etcd_client",
+            "stanchion_client",
+        ],
+    ),
+    (
         "checks",
         &[
             "crate::app",
+            "crate::http2",
             "crate::cache",
             "crate::cli",
             "crate::proto",

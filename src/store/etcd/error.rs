@@ -3,7 +3,7 @@
 
 use std::error::Error as _;
 
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, Status};
 
 use crate::store::{Error, Outcome};
 
@@ -45,10 +45,6 @@ pub(super) fn from_status(status: &Status) -> Error {
                 message,
                 outcome: Outcome::Unknown,
             }
-        }
-        // The connection was never made, so nothing was sent.
-        Code::Unavailable if cause::<ConnectError>(status).is_some() => {
-            unavailable(message, Outcome::NotDone)
         }
         Code::Unavailable | Code::Aborted => unavailable(message, Outcome::Unknown),
         Code::DeadlineExceeded => Error::Timeout {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use etcd_client::{Channel, Client, ConnectOptions};
 use http::Uri;
-use tonic::transport::Endpoint;
-use tower::{service_fn, util::BoxCloneSyncService};
+use tower::util::BoxCloneSyncService;
 
 use super::{
+    connection::{Connection, Way},
     error::{self, unavailable},
     login::Login,
     settings::Settings,
@@ -17,10 +17,7 @@ use crate::store::{Error, Outcome};
 
 /// Makes the connections to one member.
 pub(super) struct Lanes {
-    endpoint: Endpoint,
-    /// `host:port`.
-    address: String,
-    tls: Option<Arc<Tls>>,
+    way: Way,
     /// Whose tokens go with every request; none without a user.
     pub(super) login: Option<Arc<Login>>,
 }
@@ -40,20 +37,8 @@ impl Lanes {
             }
             _ => None,
         };
-        // TLS is ours, so the transport is told of plain connections; etcd hears the truth.
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .and_then(|e| e.user_agent(concat!("stanchion/", env!("CARGO_PKG_VERSION"))))
-            .map_err(|error| wrong(&format!("no address: {}", error::describe(&error))))?
-            .origin(origin)
-            .connect_timeout(settings.connect_timeout)
-            .http2_keep_alive_interval(settings.ping_interval)
-            .keep_alive_timeout(settings.ping_timeout)
-            // etcd takes pings on idle connections for an attack.
-            .keep_alive_while_idle(false);
         let mut lanes = Self {
-            endpoint,
-            address,
-            tls,
+            way: Way::new(address, origin, tls, settings),
             login: None,
         };
         if !settings.user.is_empty() {
@@ -65,20 +50,11 @@ impl Lanes {
 
     /// A connection that is made with its first call, and again whenever it has to.
     pub(super) fn open(&self) -> Channel {
-        let channel = match &self.tls {
-            None => self.endpoint.connect_lazy(),
-            Some(tls) => {
-                let (tls, address) = (Arc::clone(tls), self.address.clone());
-                self.endpoint
-                    .connect_with_connector_lazy(service_fn(move |_: Uri| {
-                        Arc::clone(&tls).connect(address.clone())
-                    }))
-            }
-        };
-        match &self.login {
-            None => Channel::Tonic(channel),
-            Some(login) => Channel::Custom(BoxCloneSyncService::new(login.on(channel))),
-        }
+        let connection = Connection::new(self.way.clone());
+        Channel::Custom(match &self.login {
+            None => BoxCloneSyncService::new(connection),
+            Some(login) => BoxCloneSyncService::new(login.on(connection)),
+        })
     }
 }
 

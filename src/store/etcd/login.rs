@@ -15,10 +15,11 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use tokio::time::{Instant, timeout};
-use tonic::{Status, body::Body, transport::Channel};
+use tonic::{Status, body::Body};
 use tower::{BoxError, Service, ServiceExt as _};
 
 use super::{
+    connection::Connection,
     error::{NotSent, from_client, is_about_token, is_auth_disabled, with_outcome},
     settings::Settings,
 };
@@ -65,7 +66,7 @@ struct Refusal {
 /// A connection whose requests carry the token.
 #[derive(Clone)]
 pub(super) struct LoggedIn {
-    channel: Channel,
+    connection: Connection,
     login: Arc<Login>,
 }
 
@@ -86,9 +87,9 @@ impl Login {
     }
 
     /// A connection to the member whose requests carry the token.
-    pub(super) fn on(self: &Arc<Self>, channel: Channel) -> LoggedIn {
+    pub(super) fn on(self: &Arc<Self>, connection: Connection) -> LoggedIn {
         LoggedIn {
-            channel,
+            connection,
             login: Arc::clone(self),
         }
     }
@@ -211,13 +212,13 @@ impl Service<Request<Body>> for LoggedIn {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let Self { channel, login } = self.clone();
+        let Self { connection, login } = self.clone();
         Box::pin(async move {
             let token = login.token().await.map_err(NotSent)?;
             if let Some(header) = &token.header {
                 request.headers_mut().insert(HEADER, header.clone());
             }
-            let response = channel.oneshot(request).await?;
+            let response = connection.oneshot(request).await?;
             login.judge(response.headers(), &token);
             Ok(response.map(|body| {
                 Body::new(body.map_frame(move |frame| {

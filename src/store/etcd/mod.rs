@@ -1,12 +1,13 @@
 //! The store in an etcd cluster.
 //!
-//! A pool keeps one client per endpoint, each with connections of its own for calls, watches and
-//! leases (`member`), over TLS (`tls`) and with a user's token (`login`) where that is wanted, asks
+//! A pool keeps one client per endpoint, each with connections (`connection`) of its own for calls,
+//! watches and leases (`member`), over TLS (`tls`) and with a user's token (`login`) where that is wanted, asks
 //! the cluster now and then which members there are (`members`), and decides who is called (`pool`).
 //! Calls that fail go to another member when repeating them is safe; watches (`watch`) and renewals
 //! (`keepalive`) reopen their streams by themselves. Nothing of the client library leaves this module.
 
 mod answer;
+mod connection;
 mod error;
 mod events;
 mod keepalive;

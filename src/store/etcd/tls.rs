@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use hyper_util::rt::TokioIo;
 use tokio::{io::AsyncBufReadExt as _, net::TcpStream, time::timeout};
 use tokio_rustls::{
     TlsConnector,
@@ -91,7 +90,7 @@ impl Tls {
     pub(super) async fn connect(
         self: Arc<Self>,
         address: String,
-    ) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+    ) -> io::Result<TlsStream<TcpStream>> {
         let config = self.config(&address).await.map_err(io::Error::other)?;
         let stream = TcpStream::connect(&address).await?;
         stream.set_nodelay(true)?;
@@ -105,7 +104,7 @@ impl Tls {
         if let Ok(Err(error)) = timeout(FIRST_WORD, stream.fill_buf()).await {
             return Err(failed(error));
         }
-        Ok(TokioIo::new(stream))
+        Ok(stream)
     }
 
     /// What the files say now, or said before.

@@ -11,7 +11,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{io::AsyncWrite, net::tcp::OwnedWriteHalf};
+use tokio::io::AsyncWrite;
+
+use super::acks::Aside;
 
 /// How much is gathered before it is sent in any case.
 const FULL: usize = 64 * 1024;
@@ -23,17 +25,19 @@ thread_local! {
 }
 
 /// The side that HTTP/2 writes to.
-pub(super) struct Outgoing(Sender);
+pub(crate) struct Outgoing<W>(Sender<W>);
 
 /// The side that sends what was written.
-#[derive(Clone)]
-pub(super) struct Sender(Arc<Mutex<Gathered>>);
+pub(crate) struct Sender<W>(Arc<Mutex<Gathered<W>>>);
 
-struct Gathered {
-    /// Empty between turns, unless the client does not read, and then without memory of its own.
+struct Gathered<W> {
+    /// Empty between turns, unless the other side does not read, and then without memory of its
+    /// own.
     bytes: Vec<u8>,
-    socket: OwnedWriteHalf,
-    /// The client does not read: nothing more is gathered for it.
+    socket: W,
+    /// Answers to pings that wait; none where they do not.
+    aside: Option<Aside>,
+    /// The other side does not read: nothing more is gathered for it.
     blocked: bool,
     /// Why nothing can be sent any more; told to the next who writes.
     failed: Option<io::ErrorKind>,
@@ -41,13 +45,13 @@ struct Gathered {
 
 // === impl Outgoing ===
 
-impl Outgoing {
-    pub(super) fn new(sender: Sender) -> Self {
+impl<W> Outgoing<W> {
+    pub(crate) fn new(sender: Sender<W>) -> Self {
         Self(sender)
     }
 }
 
-impl AsyncWrite for Outgoing {
+impl<W: AsyncWrite + Unpin> AsyncWrite for Outgoing<W> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -96,30 +100,68 @@ impl AsyncWrite for Outgoing {
 
 // === impl Sender ===
 
-impl Sender {
-    pub(super) fn new(socket: OwnedWriteHalf) -> Self {
+impl<W: AsyncWrite + Unpin> Sender<W> {
+    pub(crate) fn new(socket: W) -> Self {
+        Self::with(socket, None)
+    }
+
+    /// For a client's side: answers to pings wait until [`Sender::release_acks`].
+    pub(crate) fn with_acks_aside(socket: W) -> Self {
+        Self::with(socket, Some(Aside::of_client()))
+    }
+
+    fn with(socket: W, aside: Option<Aside>) -> Self {
         Self(Arc::new(Mutex::new(Gathered {
             bytes: Vec::new(),
             socket,
+            aside,
             blocked: false,
             failed: None,
         })))
     }
 
     /// Sends what was gathered; ready when there is nothing left to send, or no way to.
-    pub(super) fn poll_send(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_send(&self, context: &mut Context<'_>) -> Poll<()> {
         self.lock().poll_send(context)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Gathered> {
+    /// Says whether answers to pings wait.
+    pub(crate) fn has_acks(&self) -> bool {
+        let gathered = self.lock();
+        gathered
+            .aside
+            .as_ref()
+            .is_some_and(|aside| !aside.is_empty())
+    }
+
+    /// Has the answers to pings that wait sent with the next that is.
+    pub(crate) fn release_acks(&self) {
+        let gathered = &mut *self.lock();
+        if let Some(aside) = &mut gathered.aside {
+            aside.release(&mut gathered.bytes);
+        }
+    }
+}
+
+impl<W> Sender<W> {
+    fn lock(&self) -> MutexGuard<'_, Gathered<W>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W> Clone for Sender<W> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
 // === impl Gathered ===
 
-impl Gathered {
+impl<W: AsyncWrite + Unpin> Gathered<W> {
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(aside) = &mut self.aside {
+            aside.take_from(&mut self.bytes);
+        }
         let mut sent = 0;
         while sent < self.bytes.len() {
             match Pin::new(&mut self.socket).poll_write(context, &self.bytes[sent..]) {
@@ -136,6 +178,9 @@ impl Gathered {
                 break;
             }
         }
+        if let Some(aside) = &mut self.aside {
+            aside.sent(self.bytes.len());
+        }
         self.blocked = false;
         give_back(std::mem::take(&mut self.bytes));
         Poll::Ready(())
@@ -143,6 +188,9 @@ impl Gathered {
 
     /// Keeps what follows the first `sent` bytes, in no more memory than it needs.
     fn keep(&mut self, sent: usize) {
+        if let Some(aside) = &mut self.aside {
+            aside.sent(sent);
+        }
         if sent > 0 || self.bytes.capacity() > self.bytes.len() {
             let rest = self.bytes[sent..].to_vec();
             give_back(std::mem::replace(&mut self.bytes, rest));

@@ -1,4 +1,4 @@
-//! What a call's client sends.
+//! A body that comes in on a stream.
 
 use std::{
     pin::Pin,
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream};
 use http_body::{Body, Frame, SizeHint};
 
-/// The body of a request.
+/// A body that comes in.
 pub struct Incoming {
     stream: RecvStream,
     /// All data has come: what follows are trailers.
@@ -19,7 +19,7 @@ pub struct Incoming {
 // === impl Incoming ===
 
 impl Incoming {
-    pub(super) fn new(stream: RecvStream) -> Self {
+    pub(crate) fn new(stream: RecvStream) -> Self {
         Self {
             stream,
             data_ended: false,

@@ -1,4 +1,4 @@
-//! Pings, by which a connection finds out that its client is gone.
+//! Pings, by which a connection finds out that the other side is gone.
 
 use std::{
     future::Future,
@@ -11,7 +11,7 @@ use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// The pings of one connection.
-pub(super) struct Pings {
+pub(crate) struct Pings {
     /// None if the connection has none to give.
     pings: Option<PingPong>,
     interval: Duration,
@@ -26,7 +26,7 @@ pub(super) struct Pings {
 
 impl Pings {
     /// The first is sent after `interval`, and each is answered within `timeout`.
-    pub(super) fn new(pings: Option<PingPong>, interval: Duration, timeout: Duration) -> Self {
+    pub(crate) fn new(pings: Option<PingPong>, interval: Duration, timeout: Duration) -> Self {
         Self {
             pings,
             interval,
@@ -36,8 +36,8 @@ impl Pings {
         }
     }
 
-    /// Sends pings; ready when one was not answered in time.
-    pub(super) fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// Sends pings, while it is `used`; ready when one was not answered in time.
+    pub(crate) fn poll_silence(&mut self, context: &mut Context<'_>, used: bool) -> Poll<()> {
         let Some(pings) = &mut self.pings else {
             return Poll::Pending;
         };
@@ -50,6 +50,10 @@ impl Pings {
             ready!(self.due.as_mut().poll(context));
             if self.asked {
                 return Poll::Ready(());
+            }
+            if !used {
+                self.due.as_mut().reset(Instant::now() + self.interval);
+                continue;
             }
             if pings.send_ping(Ping::opaque()).is_err() {
                 return Poll::Pending;
