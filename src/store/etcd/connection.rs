@@ -1,7 +1,7 @@
 //! A connection to a member, made with its first call, and again when it broke.
 //!
-//! A call's request is written where the call is made, all of it at once if it has no more: a lone
-//! call wakes etcd once.
+//! What a call has to say is all given to the connection before that runs, and so goes out with one
+//! system call: a lone call wakes etcd once.
 
 use std::{
     future::{Future, poll_fn},
@@ -9,7 +9,6 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,7 +17,7 @@ use futures_util::{
     future::{BoxFuture, Shared},
 };
 use h2::client::{Builder, SendRequest};
-use http::{HeaderValue, Request, Response, Uri, header::USER_AGENT};
+use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -32,8 +31,7 @@ use tower::{BoxError, Service};
 
 use super::{
     error::{self, NotSent, unavailable},
-    settings::Settings,
-    tls::Tls,
+    lane::Way,
 };
 use crate::{
     http2::{Acks, Incoming, Outgoing, Pings, Sender, Sending},
@@ -43,23 +41,6 @@ use crate::{
 /// How much etcd may send before it is read: on a stream, and on all of a connection.
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 5 * 1024 * 1024;
-
-/// Whom we are to a server's log.
-const AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("stanchion/", env!("CARGO_PKG_VERSION")));
-
-/// Where a member is and how it is reached.
-#[derive(Clone)]
-pub(super) struct Way {
-    /// `host:port`.
-    pub(super) address: String,
-    /// The address with the scheme.
-    pub(super) origin: Uri,
-    pub(super) tls: Option<Arc<Tls>>,
-    connect_timeout: Duration,
-    ping_interval: Duration,
-    ping_timeout: Duration,
-}
 
 /// A connection, or what will be one.
 #[derive(Clone)]
@@ -92,35 +73,6 @@ struct Answer {
     /// Sends what the call still has to say. Ends with the answer.
     _sending: Option<AbortOnDropHandle<()>>,
     _used: Arc<()>,
-}
-
-// === impl Way ===
-
-impl Way {
-    pub(super) fn new(
-        address: String,
-        origin: Uri,
-        tls: Option<Arc<Tls>>,
-        settings: &Settings,
-    ) -> Self {
-        Self {
-            address,
-            origin,
-            tls,
-            connect_timeout: settings.connect_timeout,
-            ping_interval: settings.ping_interval,
-            ping_timeout: settings.ping_timeout,
-        }
-    }
-
-    /// Has a request say where it goes.
-    fn direct<T>(&self, request: &mut Request<T>) -> Result<(), http::Error> {
-        let mut parts = self.origin.clone().into_parts();
-        parts.path_and_query = request.uri().path_and_query().cloned();
-        *request.uri_mut() = Uri::from_parts(parts)?;
-        request.headers_mut().insert(USER_AGENT, AGENT);
-        Ok(())
-    }
 }
 
 // === impl Connection ===
@@ -327,5 +279,103 @@ impl http_body::Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{StatusCode, header::USER_AGENT};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::store::etcd::Settings;
+
+    async fn listener() -> (TcpListener, Connection) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let settings = Settings {
+            ping_interval: Duration::from_millis(50),
+            ping_timeout: Duration::from_secs(1),
+            ..Settings::default()
+        };
+        let origin = format!("http://{address}").parse().unwrap();
+        let way = Way::new(address, origin, None, &settings);
+        (listener, Connection::new(way))
+    }
+
+    fn call(connection: &Connection) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
+        let request = Request::builder().uri("/etcdserverpb.KV/Range");
+        connection
+            .clone()
+            .call(request.body(Body::empty()).unwrap())
+    }
+
+    /// Answers all calls of the connections that are made, and says how many those were.
+    async fn answer(listener: TcpListener, calls: usize) -> usize {
+        let (mut connections, mut answered) = (0, 0);
+        let mut serving = Vec::new();
+        while answered < calls {
+            let stream = listener.accept().await.unwrap().0;
+            connections += 1;
+            let mut http = h2::server::handshake(stream).await.unwrap();
+            while answered < calls
+                && let Some(accepted) = http.accept().await
+            {
+                let (request, mut reply) = accepted.unwrap();
+                assert!(request.headers().contains_key(USER_AGENT));
+                assert_eq!(request.uri().path(), "/etcdserverpb.KV/Range");
+                reply.send_response(Response::new(()), true).unwrap();
+                answered += 1;
+            }
+            serving.push(tokio::spawn(async move {
+                while http.accept().await.is_some() {}
+            }));
+        }
+        connections
+    }
+
+    #[tokio::test]
+    async fn all_calls_share_the_connection_that_the_first_one_makes() {
+        let (listener, connection) = listener().await;
+        let serving = tokio::spawn(answer(listener, 3));
+        let (first, second) = tokio::join!(call(&connection), call(&connection));
+        for response in [first, second, call(&connection).await] {
+            assert_eq!(response.unwrap().status(), StatusCode::OK);
+        }
+        assert_eq!(serving.await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_falls_silent_is_lost_to_its_calls_and_made_anew() {
+        let (listener, connection) = listener().await;
+        let silent = async { listener.accept().await.unwrap() };
+        let (lost, _held) = tokio::join!(call(&connection), silent);
+        assert!(lost.unwrap_err().downcast_ref::<NotSent>().is_none());
+        let serving = tokio::spawn(answer(listener, 1));
+        let response = call(&connection).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(serving.await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_call_for_which_there_is_no_connection_was_not_sent() {
+        let (listener, connection) = listener().await;
+        drop(listener);
+        let error = call(&connection).await.unwrap_err();
+        let Some(NotSent(error)) = error.downcast_ref() else {
+            panic!("{error}");
+        };
+        assert!(
+            matches!(
+                error,
+                Error::Unavailable {
+                    outcome: Outcome::NotDone,
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 }

@@ -1,13 +1,13 @@
 //! How connections to a member are made: plain or over TLS, with or without a user's token.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use etcd_client::{Channel, Client, ConnectOptions};
-use http::Uri;
+use http::{HeaderValue, Request, Uri, header::USER_AGENT};
 use tower::util::BoxCloneSyncService;
 
 use super::{
-    connection::{Connection, Way},
+    connection::Connection,
     error::{self, unavailable},
     login::Login,
     settings::Settings,
@@ -15,11 +15,58 @@ use super::{
 };
 use crate::store::{Error, Outcome};
 
+/// Who we are to etcd's log.
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("stanchion/", env!("CARGO_PKG_VERSION")));
+
+/// Where a member is and how it is reached.
+#[derive(Clone)]
+pub(super) struct Way {
+    /// `host:port`.
+    pub(super) address: String,
+    /// The address with the scheme.
+    origin: Uri,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) connect_timeout: Duration,
+    pub(super) ping_interval: Duration,
+    pub(super) ping_timeout: Duration,
+}
+
 /// Makes the connections to one member.
 pub(super) struct Lanes {
     way: Way,
     /// Whose tokens go with every request; none without a user.
     pub(super) login: Option<Arc<Login>>,
+}
+
+// === impl Way ===
+
+impl Way {
+    /// `address` is `host:port`, `origin` the same with the scheme.
+    pub(super) fn new(
+        address: String,
+        origin: Uri,
+        tls: Option<Arc<Tls>>,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            address,
+            origin,
+            tls,
+            connect_timeout: settings.connect_timeout,
+            ping_interval: settings.ping_interval,
+            ping_timeout: settings.ping_timeout,
+        }
+    }
+
+    /// Has a request say where it goes.
+    pub(super) fn direct<T>(&self, request: &mut Request<T>) -> Result<(), http::Error> {
+        let mut parts = self.origin.clone().into_parts();
+        parts.path_and_query = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::from_parts(parts)?;
+        request.headers_mut().insert(USER_AGENT, AGENT);
+        Ok(())
+    }
 }
 
 // === impl Lanes ===
