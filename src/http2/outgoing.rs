@@ -181,8 +181,19 @@ impl<W: AsyncWrite + Unpin> Gathered<W> {
         if let Some(aside) = &mut self.aside {
             aside.sent(self.bytes.len());
         }
-        self.blocked = false;
         give_back(std::mem::take(&mut self.bytes));
+        if self.failed.is_none() {
+            // TLS keeps what the network has no room for.
+            match Pin::new(&mut self.socket).poll_flush(context) {
+                Poll::Pending => {
+                    self.blocked = true;
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => self.failed = Some(error.kind()),
+            }
+        }
+        self.blocked = false;
         Poll::Ready(())
     }
 
@@ -220,9 +231,29 @@ fn give_back(mut room: Vec<u8>) {
 mod tests {
     use std::task::Waker;
 
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::{
+        io::{AsyncReadExt as _, BufWriter},
+        net::{TcpListener, TcpStream},
+    };
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_sent_stays_in_no_buffer_below() {
+        let (mut client, ours) = tokio::io::duplex(16);
+        // As TLS does, it takes more than goes on.
+        let sender = Sender::new(BufWriter::new(ours));
+        let mut outgoing = Outgoing::new(sender.clone());
+        let message = [7; 100];
+        let mut context = Context::from_waker(Waker::noop());
+        let written = Pin::new(&mut outgoing).poll_write(&mut context, &message);
+        assert!(written.is_ready());
+        assert!(sender.poll_send(&mut context).is_pending());
+        let mut read = [0; 100];
+        let sending = std::future::poll_fn(|context| sender.poll_send(context));
+        let ((), length) = tokio::join!(sending, client.read_exact(&mut read));
+        assert_eq!((length.unwrap(), read), (100, message));
+    }
 
     #[tokio::test]
     async fn for_a_client_that_does_not_read_nothing_more_is_gathered() {
