@@ -125,6 +125,17 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
         self.lock().poll_send(context)
     }
 
+    /// Says whether exactly `count` bytes were gathered, and keeps them then without the room that
+    /// is for all connections of the thread.
+    pub(crate) fn keeps(&self, count: usize) -> bool {
+        let mut gathered = self.lock();
+        let all = gathered.bytes.len() == count && !gathered.blocked;
+        if all && gathered.bytes.capacity() >= FULL {
+            gathered.keep(0);
+        }
+        all
+    }
+
     /// Says whether answers to pings wait.
     pub(crate) fn has_acks(&self) -> bool {
         let gathered = self.lock();

@@ -4,6 +4,7 @@
 //! call is answered where it was read, without a task of its own, and that is half of its cost.
 
 mod call;
+mod patience;
 
 use std::{
     convert::Infallible,
@@ -30,7 +31,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use self::call::Call;
+use self::{
+    call::Call,
+    patience::{Patience, Patient},
+};
 use crate::http2::{Incoming, Outgoing, Pings, Sender};
 
 /// What every HTTP/2 client says first, up to where it may go on as it likes: the preface and the
@@ -72,6 +76,7 @@ pub(super) struct Peer {
 struct Fate {
     lost: AtomicBool,
     silent: AtomicBool,
+    patient: Patient,
 }
 
 /// A connection under its calls; when this is dropped it is lost to them.
@@ -126,6 +131,7 @@ pub(super) async fn serve<S, B>(
     let mut serving = Serving::new(connection, &terms, service, peer);
     let mut drained = pin!(drain.cancelled());
     let mut draining = false;
+    let mut patience = Patience::default();
     let mut ended = Poll::Pending;
     let ended = poll_fn(|context| {
         if !draining && drained.as_mut().poll(context).is_ready() {
@@ -141,6 +147,9 @@ pub(super) async fn serve<S, B>(
                 }
                 drop(line.take());
             }
+        }
+        if let (Some(peer), Poll::Pending) = (&serving.peer, &ended) {
+            ready!(patience.poll(&peer.connection.patient, &sender, context));
         }
         // Whatever it had to say goes out at once, and together.
         ready!(sender.poll_send(context));
@@ -202,6 +211,12 @@ impl Peer {
     /// Nothing is heard over the connection any more, so that it is about to be lost.
     fn fall_silent(&self) {
         self.connection.silent.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets data wait for others that the connection is given next, and that is one frame: for 50 ms
+    /// at most, and no longer than until something goes out that may not wait.
+    pub(super) fn let_wait(&self, data: usize) {
+        self.connection.patient.add(data);
     }
 
     /// Says whether the connection has ended under its calls.

@@ -42,8 +42,6 @@ const MAX_METADATA_BYTES: usize = 4096;
 pub struct SessionHandler {
     context: Context,
     sessions: Sessions,
-    /// From where the moments count at which heartbeats are answered.
-    opened: Instant,
 }
 
 // === impl SessionHandler ===
@@ -53,7 +51,6 @@ impl SessionHandler {
     pub fn new(context: Context) -> Self {
         Self {
             sessions: context.sessions.clone(),
-            opened: context.core.clock.now(),
             context,
         }
     }
@@ -107,10 +104,10 @@ impl SessionService for SessionHandler {
         &self,
         request: Request<Streaming<KeepAliveRequest>>,
     ) -> Result<Response<KeepAliveStream>, Status> {
-        let tick = self.opened + keep_alive::phase(Peer::of(&request));
+        let peer = Peer::of(&request);
         let heartbeats = request.into_inner();
         let stream = self.sessions.attach();
-        Ok(keep_alive::answer(&self.context, stream, heartbeats, tick))
+        Ok(keep_alive::answer(&self.context, stream, heartbeats, peer))
     }
 
     async fn renew_session(

@@ -1,7 +1,6 @@
 //! The stream of `KeepAlive`: heartbeats in, answers and notices out.
 
 mod alarm;
-mod held;
 
 use std::{
     pin::Pin,
@@ -27,7 +26,7 @@ use crate::{
     },
     domain::session_id::SessionId,
     rpc::{
-        Context,
+        Context, Peer,
         convert::{Violations, wire_duration},
         framed,
         header::Header,
@@ -37,12 +36,13 @@ use crate::{
     },
 };
 
-pub(super) use self::held::phase;
-use self::{alarm::Alarm, held::Held};
+use self::alarm::Alarm;
 
 /// How many watches that are not here are told at once; a client that acknowledges more than it has
 /// learns of the rest when it does so again.
 const MAX_UNKNOWN: usize = 1000;
+/// How many bytes of answers are gathered before they are given to the connection.
+const FULL: usize = 8 * 1024;
 
 /// What the framework sees of the answers: nothing, because they are written here.
 pub(super) type KeepAliveStream = tokio_stream::Empty<Result<KeepAliveResponse, Status>>;
@@ -57,7 +57,10 @@ struct Conversation<H> {
     context: Context,
     /// Watches that were acknowledged and are not here, to be told.
     unknown: Vec<String>,
-    held: Held,
+    /// Answers to heartbeats, framed, that are not given to the connection yet.
+    answers: BytesMut,
+    /// Whose connection lets them wait for others.
+    peer: Option<Peer>,
     age: Alarm,
     stall_limit: Duration,
     /// When the transport got a message that it has not come back for yet.
@@ -72,12 +75,12 @@ enum State {
     Ended,
 }
 
-/// Opens the stream. `tick` is any moment at which answers of its connection are sent.
+/// Opens the stream of `peer`.
 pub(super) fn answer<H>(
     context: &Context,
     stream: HeartbeatStream,
     heartbeats: H,
-    tick: Instant,
+    peer: Option<Peer>,
 ) -> Response<KeepAliveStream>
 where
     H: Stream<Item = Result<KeepAliveRequest, Status>> + Send + Unpin + 'static,
@@ -90,7 +93,8 @@ where
         stream,
         context: context.clone(),
         unknown: Vec::new(),
-        held: Held::new(tick),
+        answers: BytesMut::new(),
+        peer,
         age: Alarm::new(context.core.clock.as_ref(), opened + max_age),
         stall_limit: settings.stall_limit,
         yielded: None,
@@ -120,16 +124,13 @@ where
         let this = &mut *self;
         let end = match std::mem::replace(&mut this.state, State::Open) {
             State::Open => match ready!(this.poll_message(context)) {
-                Ok(message) => return Poll::Ready(Some(Ok(Frame::data(this.frame(message))))),
-                Err(end) => match this.held.take_last() {
-                    // However the stream ends, what was heard before has its answer.
-                    Some(answer) => {
-                        this.state = State::Ending(end);
-                        let answers = this.frame(Message::Alive(answer));
-                        return Poll::Ready(Some(Ok(Frame::data(answers))));
-                    }
-                    None => end,
-                },
+                Ok(message) => return Poll::Ready(Some(Ok(Frame::data(this.give(message))))),
+                // However the stream ends, what was heard before has its answer.
+                Err(end) if !this.answers.is_empty() => {
+                    this.state = State::Ending(end);
+                    return Poll::Ready(Some(Ok(Frame::data(this.give(None)))));
+                }
+                Err(end) => end,
             },
             State::Ending(end) => end,
             State::Ended => {
@@ -146,8 +147,11 @@ impl<H> Conversation<H>
 where
     H: Stream<Item = Result<KeepAliveRequest, Status>> + Unpin,
 {
-    /// Looks for something to say; when all is said, for how it ends.
-    fn poll_message(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<Message, Status>> {
+    /// Looks for something to say, or for answers alone; when all is said, for how it ends.
+    fn poll_message(
+        &mut self,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<Result<Option<Message>, Status>> {
         let now = self.clock.now();
         // This runs again only when the transport has taken the message before.
         if let Some(yielded) = self.yielded.take()
@@ -166,18 +170,24 @@ where
         &mut self,
         context: &mut TaskContext<'_>,
         now: Instant,
-    ) -> Poll<Result<Message, Status>> {
+    ) -> Poll<Result<Option<Message>, Status>> {
         loop {
+            if self.answers.len() >= FULL {
+                return Poll::Ready(Ok(None));
+            }
             if self.heartbeats.is_none() && self.stream.is_idle() {
                 return Poll::Ready(Err(Status::ok("")));
             }
             if !self.unknown.is_empty() {
                 let subscriber_ids = std::mem::take(&mut self.unknown);
                 let unknown = proto::AcksUnknown { subscriber_ids };
-                return Poll::Ready(Ok(Message::AcksUnknown(unknown)));
+                return Poll::Ready(Ok(Some(Message::AcksUnknown(unknown))));
             }
             if let Poll::Ready(said) = self.stream.poll_next(context) {
-                return Poll::Ready(self.say(said));
+                match self.say(said) {
+                    Some(said) => return Poll::Ready(said.map(Some)),
+                    None => continue,
+                }
             }
             let heard = match &mut self.heartbeats {
                 Some(heartbeats) if !self.stream.is_full() => heartbeats.poll_next_unpin(context),
@@ -186,37 +196,50 @@ where
             match heard {
                 Poll::Ready(Some(Ok(heartbeat))) => {
                     if let Some(said) = self.hear(heartbeat) {
-                        return Poll::Ready(said);
-                    }
-                    if let Some(answer) = self.held.take_if_full() {
-                        return Poll::Ready(Ok(Message::Alive(answer)));
+                        return Poll::Ready(said.map(Some));
                     }
                 }
                 Poll::Ready(None) => self.heartbeats = None,
                 // The connection broke, or what came was no heartbeat.
                 Poll::Ready(Some(Err(status))) => return Poll::Ready(Err(status)),
+                Poll::Pending if !self.answers.is_empty() => return Poll::Ready(Ok(None)),
                 Poll::Pending => {
-                    if let Poll::Ready(answer) = self.held.poll(&*self.clock, context, now) {
-                        return Poll::Ready(Ok(Message::Alive(answer)));
-                    }
                     ready!(self.age.poll(context, now));
-                    return Poll::Ready(Ok(self.end(Final::MaxAge)));
+                    return Poll::Ready(Ok(Some(self.end(Final::MaxAge))));
                 }
             }
         }
     }
 
-    /// The message for the wire, behind all answers that are held.
-    fn frame(&mut self, message: Message) -> Bytes {
-        let mut frame = BytesMut::new();
-        for message in self.held.drain().map(Message::Alive).chain([message]) {
-            let response = KeepAliveResponse {
-                header: Some(self.header.now()),
-                message: Some(message),
-            };
-            framed::append(&mut frame, &response);
+    /// What goes to the connection: the answers, and `message` behind them. Answers alone may wait
+    /// there.
+    fn give(&mut self, message: Option<Message>) -> Bytes {
+        let alone = message.is_none();
+        if let Some(message) = message {
+            self.append(message);
         }
-        frame.freeze()
+        let frame = std::mem::take(&mut self.answers).freeze();
+        if let Some(peer) = self.peer.as_ref().filter(|_| alone) {
+            peer.let_wait(frame.len());
+        }
+        frame
+    }
+
+    fn answer(&mut self, session_id: String, answer: Answer) {
+        self.append(Message::Alive(SessionAlive {
+            session_id,
+            seq: answer.seq,
+            ttl: Some(wire_duration(answer.ttl)),
+            valid_for: Some(wire_duration(answer.valid_for)),
+        }));
+    }
+
+    fn append(&mut self, message: Message) {
+        let response = KeepAliveResponse {
+            header: Some(self.header.now()),
+            message: Some(message),
+        };
+        framed::append(&mut self.answers, &response);
     }
 
     /// Takes a heartbeat in. What it returns is said at once.
@@ -241,17 +264,21 @@ where
             return Some(Ok(session_lost(text, SessionLost::Expired)));
         };
         let answer = self.stream.heartbeat(id, heartbeat.seq)?;
-        self.held.push(alive(text, answer));
+        self.answer(text, answer);
         None
     }
 
-    fn say(&mut self, said: Said) -> Result<Message, Status> {
-        match said {
-            Said::Alive(answer) => Ok(Message::Alive(alive(answer.session.to_text(), answer))),
+    /// What is said at once; an answer goes to the others.
+    fn say(&mut self, said: Said) -> Option<Result<Message, Status>> {
+        Some(match said {
+            Said::Alive(answer) => {
+                self.answer(answer.session.to_text(), answer);
+                return None;
+            }
             Said::Lost(loss) => Ok(lost(&loss)),
             Said::Draining => Ok(self.end(Final::Draining)),
             Said::TooSlow => Err(status::subscriber_too_slow()),
-        }
+        })
     }
 
     fn end(&mut self, reason: Final) -> Message {
@@ -259,15 +286,6 @@ where
         Message::End(KeepAliveEnd {
             r#final: reason.into(),
         })
-    }
-}
-
-fn alive(session_id: String, answer: Answer) -> SessionAlive {
-    SessionAlive {
-        session_id,
-        seq: answer.seq,
-        ttl: Some(wire_duration(answer.ttl)),
-        valid_for: Some(wire_duration(answer.valid_for)),
     }
 }
 
