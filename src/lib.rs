@@ -11,7 +11,7 @@
 //! ```
 //!
 //! **The path of a call.** A connection is accepted in [`rpc::listener`] and stays on one of the
-//! threads of [`rpc::workers`]. The call passes [`rpc::layers`], a handler such as `rpc::registry`
+//! threads of [`rpc::workers`], or on the one there is. The call passes [`rpc::layers`], a handler such as `rpc::registry`
 //! parses every field into a type that cannot be invalid ([`rpc::convert`], [`domain::names`]) and
 //! makes one call into the domain. A read is answered from the cache ([`cache::Cache::read`]), as
 //! fresh as was asked for. A write becomes one transaction that compares before it writes
