@@ -11,7 +11,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::Sender;
+use super::{FRAME_HEADER, Sender};
 
 /// How long an answer to a ping may wait: far below any time after which its absence would matter
 /// (etcd takes a client for gone after 20 s).
@@ -19,7 +19,6 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What a client says first: `PRI * HTTP/2.0` and so on, which is no frame.
 const PREFACE: usize = 24;
-const HEADER: usize = 9;
 /// The type of PING frames, and the flag of those that answer one.
 const PING: u8 = 6;
 const ACK: u8 = 1;
@@ -91,7 +90,7 @@ impl Aside {
             }
             at += rest;
             rest = 0;
-            let Some(header) = written.get(at..at + HEADER) else {
+            let Some(header) = written.get(at..at + FRAME_HEADER) else {
                 // Half a header, as is never written: from here on nothing waits.
                 written.splice(at..at, self.acks.drain(..));
                 self.rest = None;
@@ -100,7 +99,7 @@ impl Aside {
             let [high, middle, low, kind, flags, ..] = *header else {
                 break;
             };
-            let length = HEADER + u32::from_be_bytes([0, high, middle, low]) as usize;
+            let length = FRAME_HEADER + u32::from_be_bytes([0, high, middle, low]) as usize;
             if (kind, flags & ACK) == (PING, ACK) && written.len() >= at + length {
                 self.acks.extend(written.drain(at..at + length));
             } else {

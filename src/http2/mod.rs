@@ -17,3 +17,6 @@ pub(crate) use self::{
     pings::Pings,
     sending::Sending,
 };
+
+/// The length of a frame's header.
+pub(crate) const FRAME_HEADER: usize = 9;

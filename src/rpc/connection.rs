@@ -35,13 +35,11 @@ use self::{
     call::Call,
     patience::{Patience, Patient},
 };
-use crate::http2::{Incoming, Outgoing, Pings, Sender};
+use crate::http2::{FRAME_HEADER, Incoming, Outgoing, Pings, Sender};
 
 /// What every HTTP/2 client says first, up to where it may go on as it likes: the preface and the
 /// header of a SETTINGS frame.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The length of a frame's header.
-const FRAME_HEADER: usize = 9;
 /// What a browser or `curl` is told.
 const NOT_HTTP2: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
     content-type: text/plain\r\nconnection: close\r\n\r\n\

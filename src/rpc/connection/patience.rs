@@ -15,8 +15,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::FRAME_HEADER;
-use crate::http2::Sender;
+use crate::http2::{FRAME_HEADER, Sender};
 
 /// How long an answer may wait.
 const TOGETHER: Duration = Duration::from_millis(50);
