@@ -1,8 +1,9 @@
 //! Who waits to go to the store with others, and who goes next.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
+use foldhash::{HashSet, HashSetExt as _};
 
 use super::member::Member;
 use crate::store::Txn;
