@@ -76,7 +76,7 @@ pub struct Granted {
 }
 
 /// What came of an attempt to queue.
-enum Entered {
+pub(super) enum Entered {
     /// The call has a place.
     Queued(Ticket),
     /// The queue was empty, which is what an exclusive claim that does not wait asks for.
@@ -159,159 +159,9 @@ impl Locks {
         }
     }
 
-    /// Queues behind everybody who is there.
-    async fn enqueue(
-        &self,
-        request: &Acquire,
-        session: &Session,
-        view: &View,
-        key: Bytes,
-    ) -> Result<Entered, Error> {
-        self.sessions.check_room(view, &session.id, 1)?;
-        self.check_fit(request, view).await?;
-        let lock = &request.lock;
-        let queue = view.state.queue(lock);
-        let limit = self.core.settings.max_waiters;
-        // The store itself says whether nobody is there at all.
-        let alone = request.wait == Wait::No && request.mode == LockMode::Exclusive;
-        // The first one is not counted; others are, whether they hold it or wait.
-        if !alone && queue.is_some_and(|queue| queue.claims.len() > limit) {
-            return Err(Error::TooManyWaiters {
-                queue: lock.clone(),
-                limit,
-            });
-        }
-        let call = rand::random();
-        let waiter = Waiter {
-            key: key.clone(),
-            session: session.id,
-            client_id: session.client_id.clone(),
-            request_id: request.request_id.clone(),
-            owner: request.owner.clone(),
-            mode: request.mode,
-            era: view.state.epoch.era,
-            attempt: 1,
-            call,
-            enqueue_time: self.core.clock.system_time(),
-            metadata: request.metadata.clone(),
-            proclamation: request.proclamation.clone(),
-            holds: match request.reentrant {
-                Some(_) => joined(lock, &[], &request.request_id, call)?,
-                None => Vec::new(),
-            },
-            address: request.address.clone(),
-            yield_request: None,
-            delay: request.delay,
-            format: records::FORMAT,
-            create_revision: 0,
-            mod_revision: 0,
-        };
-        let value = records::encode_waiter(&waiter);
-        let fence = self.core.keys.fence(&session.id, &request.request_id);
-        let session_key = self.core.keys.session(&session.id);
-        let [same_epoch, open] = self.core.open_compares(view);
-        let delay_key = self.core.keys.lock_delay(&key);
-        let delay = request.delay.map(|delay| {
-            let value = records::encode_lock_delay(&waiter, delay);
-            Operation::put(delay_key.clone(), value)
-        });
-        let mut txn = Txn::new()
-            .when(Compare::absent(key.clone()))
-            // What it left there before would be overwritten.
-            .when_all(delay.as_ref().map(|_| Compare::absent(delay_key.clone())))
-            .when(Compare::exists(session_key.clone()))
-            .when(Compare::absent(fence.clone()))
-            .when(same_epoch)
-            .then(Operation::put_leased(
-                key.clone(),
-                value.clone(),
-                session.id.lease(),
-            ))
-            .then_all(delay)
-            .otherwise(Operation::get(key.clone()))
-            .otherwise(Operation::get(session_key))
-            .otherwise(Operation::get(fence))
-            .otherwise(Operation::get(self.core.keys.epoch()));
-        if alone {
-            txn = txn
-                .when(open)
-                .when(Compare::empty(self.core.keys.queue(lock)))
-                .otherwise(Operation::get(self.core.keys.closed()));
-        } else if request.delay.is_some() {
-            txn = txn.otherwise(Operation::get(delay_key));
-        }
-        let mut pending = Pending::new(&self.abandoned, key.clone(), value, self.keep(session));
-        pending.belongs_to(request, &waiter);
-        let guard = request.guard.as_ref();
-        let response = match self.commit(lock, guard, txn).await {
-            Ok(response) => response,
-            // It may have been written, or be written yet.
-            Err(error @ Error::CommitUnknown(_)) => return Err(error),
-            Err(error) => {
-                pending.settled();
-                return Err(error);
-            }
-        };
-        if response.succeeded {
-            if response.revision <= view.revision || !self.core.cache.is_confirmed() {
-                pending.written();
-                return self.doubt().await;
-            }
-            let waiter = Waiter {
-                create_revision: response.revision,
-                mod_revision: response.revision,
-                ..waiter
-            };
-            pending.written();
-            let ticket = Ticket::new(&waiter, call, view, pending);
-            if alone {
-                let granted = Granted {
-                    claim: Arc::new(Claim::held(lock.clone(), waiter)),
-                    revision: response.revision,
-                };
-                return Ok(Entered::Granted(granted, ticket));
-            }
-            return Ok(Entered::Queued(ticket));
-        }
-        let epoch = response.found(3).map_or(0, |epoch| epoch.mod_revision);
-        if epoch != view.state.epoch.revision || response.revision < view.revision {
-            return self.doubt().await;
-        }
-        if let Some(kv) = response.found(0) {
-            let found = read(kv)?;
-            if found.era < view.state.epoch.claims_from {
-                pending.settled();
-                self.delete_void(&found).await?;
-                return Ok(Entered::Again);
-            }
-            if found.call == waiter.call {
-                // The first answer was lost.
-                pending.written();
-                let ticket = Ticket::new(&found, call, view, pending);
-                return Ok(Entered::Queued(ticket));
-            }
-            pending.settled();
-            return self.take_up(request, session, view, &found).await;
-        }
-        pending.settled();
-        if response.found(2).is_some() {
-            Err(Error::RequestUndone)
-        } else if response.found(1).is_none() {
-            Err(Error::LeaseExpired)
-        } else if alone && response.found(4).is_some() {
-            Err(Error::LocksClosed)
-        } else if alone {
-            Err(self.not_granted(lock, response.revision).await)
-        } else if request.delay.is_some() && response.found(4).is_some() {
-            Ok(Entered::Delayed(key, response.revision))
-        } else {
-            Ok(Entered::Again)
-        }
-    }
-
     /// Takes over the place of an earlier call of the same request, which then must not give it up
     /// any more.
-    async fn take_up(
+    pub(super) async fn take_up(
         &self,
         request: &Acquire,
         session: &Session,
@@ -382,13 +232,13 @@ impl Locks {
 
     /// The store is in another epoch than we are, or at a revision that it had before: it lost
     /// data. Has the cache find out, and then starts over.
-    async fn doubt(&self) -> Result<Entered, Error> {
+    pub(super) async fn doubt(&self) -> Result<Entered, Error> {
         self.look_anew().await?;
         Ok(Entered::Again)
     }
 
     /// How long the place of a broken call is kept.
-    fn keep(&self, session: &Session) -> Duration {
+    pub(super) fn keep(&self, session: &Session) -> Duration {
         self.core.settings.waiter_keep.min(session.ttl / 3)
     }
 }

@@ -17,6 +17,7 @@
 mod abandoned;
 mod acquire;
 mod delay;
+mod enqueue;
 mod fit;
 mod hold;
 mod leader;
