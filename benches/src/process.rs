@@ -15,6 +15,10 @@ use crate::BenchError;
 /// One tick of `utime` and `stime`: Linux promises 100 a second to programs.
 const TICK: Duration = Duration::from_millis(10);
 
+/// Where servers run, and where the load does.
+const SERVER_CORE: u32 = 0;
+const LOAD_CORE: u32 = 1;
+
 /// Where a program that counts what it does writes the counts, which it does when it ends in order:
 /// <https://clang.llvm.org/docs/SourceBasedCodeCoverage.html#running-the-instrumented-program>.
 const PROFILE: &str = "LLVM_PROFILE_FILE";
@@ -48,14 +52,29 @@ impl Cores {
             return Ok(Self { servers: None });
         }
         let status = Command::new("taskset")
-            .args(["-cp", "1", &std::process::id().to_string()])
+            .args([
+                "-cp",
+                &LOAD_CORE.to_string(),
+                &std::process::id().to_string(),
+            ])
             .stdout(Stdio::null())
             .status()
             .map_err(|source| BenchError::io("cannot run taskset", source))?;
         if !status.success() {
-            return Err(BenchError::Failed("taskset refused core 1".to_owned()));
+            return Err(BenchError::Failed(format!(
+                "taskset refused core {LOAD_CORE}"
+            )));
         }
-        Ok(Self { servers: Some(0) })
+        Ok(Self {
+            servers: Some(SERVER_CORE),
+        })
+    }
+
+    /// Where the load runs instead of the servers.
+    pub(crate) fn of_load(self) -> Self {
+        Self {
+            servers: self.servers.map(|_| LOAD_CORE),
+        }
     }
 
     /// Whether servers and load have a core each.

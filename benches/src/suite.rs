@@ -57,7 +57,7 @@ impl Planned {
 
     /// Measures a target that is started for it.
     async fn sample(&self, programs: &Programs, target: Target) -> Result<Sample, BenchError> {
-        let site = Site::start(programs, target).await?;
+        let site = Site::start(programs, target, self.workload.place).await?;
         (self.measure)(&site).await.map_err(|error| {
             let (workload, target) = (self.workload.name, target.name());
             BenchError::failed(format!("{workload} on {target}: {error}"))

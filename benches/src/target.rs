@@ -39,6 +39,15 @@ pub(crate) enum Target {
     Stanchion,
 }
 
+/// Where what stands before etcd runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the core of etcd: all servers are on one.
+    BesideEtcd,
+    /// On the core of the load: etcd has its core to itself, as it has without anything before it.
+    BesideLoad,
+}
+
 /// A target that runs, with an etcd of its own. Stops when dropped.
 pub(crate) struct Site {
     target: Target,
@@ -87,7 +96,11 @@ impl Target {
 
 impl Site {
     /// Starts the target with fresh data, and waits until it takes writes.
-    pub(crate) async fn start(programs: &Programs, target: Target) -> Result<Self, BenchError> {
+    pub(crate) async fn start(
+        programs: &Programs,
+        target: Target,
+        place: Place,
+    ) -> Result<Self, BenchError> {
         let scratch = Scratch::create()?;
         let (etcd_port, peer_port) = (free_port()?, free_port()?);
         let client_url = format!("http://127.0.0.1:{etcd_port}");
@@ -119,7 +132,7 @@ impl Site {
         };
         site.wait_for_writes().await?;
         if target != Target::Etcd {
-            site.put_before(programs, target)?;
+            site.put_before(programs, target, place)?;
             site.wait_for_writes().await?;
         }
         Ok(site)
@@ -170,7 +183,12 @@ impl Site {
     }
 
     /// Starts the target before the etcd that runs.
-    fn put_before(&mut self, programs: &Programs, target: Target) -> Result<(), BenchError> {
+    fn put_before(
+        &mut self,
+        programs: &Programs,
+        target: Target,
+        place: Place,
+    ) -> Result<(), BenchError> {
         let etcd = format!("127.0.0.1:{}", self.etcd_port);
         self.port = free_port()?;
         self.target = target;
@@ -197,13 +215,11 @@ impl Site {
                 (&programs.etcd, arguments)
             }
         };
-        let front = Process::spawn(
-            target.name(),
-            programs.cores,
-            program,
-            &arguments,
-            &self.scratch,
-        )?;
+        let cores = match place {
+            Place::BesideEtcd => programs.cores,
+            Place::BesideLoad => programs.cores.of_load(),
+        };
+        let front = Process::spawn(target.name(), cores, program, &arguments, &self.scratch)?;
         self.front = Some(front);
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::{
     BenchError,
     http2::{Call, Connection, Event, Windows},
     process::Process,
-    target::{Programs, Target},
+    target::{Place, Programs, Target},
     workloads::{
         busy::call,
         instances::{LIST, REGISTER_BATCH, unary, undecodable},
@@ -60,7 +60,8 @@ pub(super) struct StanchionClient {
 
 impl Stanchion {
     pub(super) async fn start(programs: &Programs, content: &[u8]) -> Result<Self, BenchError> {
-        let site = crate::target::Site::start(programs, Target::Stanchion).await?;
+        let site =
+            crate::target::Site::start(programs, Target::Stanchion, Place::BesideEtcd).await?;
         let stanchion = Self { site };
         let mut client = stanchion.connect().await?;
         client.publish(Bytes::copy_from_slice(content)).await?;

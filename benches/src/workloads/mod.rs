@@ -48,7 +48,7 @@ use self::locks::{hand_off, uncontended};
 use crate::{
     BenchError,
     sample::{Goal, Sample},
-    target::{Site, Target},
+    target::{Place, Site, Target},
 };
 
 /// Measures one target.
@@ -63,6 +63,8 @@ pub(crate) struct Workload {
     pub(crate) about: &'static str,
     /// What it runs against.
     pub(crate) targets: &'static [Target],
+    /// Where the target runs if it stands before etcd.
+    pub(crate) place: Place,
     /// What it is held against.
     pub(crate) goals: &'static [Goal],
     /// Arguments of its short form.
@@ -80,6 +82,7 @@ macro_rules! workload {
             name: $name,
             about: $about,
             targets: $targets,
+            place: Place::BesideEtcd,
             goals: $module::GOALS,
             short: $short,
             command: $module::Options::augment_args,
@@ -118,6 +121,7 @@ pub(crate) fn all() -> Vec<Workload> {
         workload!(config_get, "config-get", "A config that is read over and over: from etcd linearizably, from the others cached", all, &[]),
         workload!(config_put, "config-put", "Writes of configs, one after the other", no_proxy, &[]),
         workload!(uncontended, "lock", "Locks that nobody else wants, beside the recipe of etcd's Go client, which is part of its times", no_proxy, &[]),
+        workload!(uncontended, "lock-apart", "The same, with a core for etcd alone, as the recipe has it: Stanchion is beside the load", no_proxy, &[]).at(Place::BesideLoad),
         workload!(hand_off, "hand-off", "A lock for which many wait, beside the recipe of etcd's Go client, which is part of its times", no_proxy, &["--turns=15"]),
         workload!(mixed, "mixed", "Reads, watches, heartbeats and writes at a fixed rate", all, &["--warm-up=2", "--seconds=6"]),
         workload!(checks, "checks", "Instances that one replica checks every 10 s", ours, &[]),
@@ -128,6 +132,10 @@ pub(crate) fn all() -> Vec<Workload> {
 // === impl Workload ===
 
 impl Workload {
+    fn at(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
+
     /// The command for it.
     pub(crate) fn command(&self) -> Command {
         // What comes later on the command line counts: the short form comes first.
