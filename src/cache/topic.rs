@@ -225,6 +225,8 @@ impl<T: Clone, C: Copy> Seen<T, C> {
         if let Some(oldest) = self.parts.drain(..surplus).next_back() {
             self.floor = oldest.revision;
         }
+        // Nor what the log has forgotten: many topics that seldom change would keep more than it.
+        self.floor = self.floor.max(log.floor());
         // No half of a delta stays.
         while let Some(oldest) = self.parts.front()
             && oldest.revision <= self.floor

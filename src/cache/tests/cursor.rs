@@ -1,6 +1,7 @@
 //! What a watcher is told.
 
 mod behind;
+mod memory;
 mod pace;
 mod resuming;
 mod telling;
