@@ -4,8 +4,8 @@
 //! Every request to the store costs the same again on the way, in its log and in its watches, so
 //! that in a storm of small writes this is most of what they cost. Nobody waits for others to come:
 //! whoever comes while few are on their way goes at once, and who has to wait goes with whoever
-//! else does, or has come but was not heard yet: among 32 who take locks, that saves a third of all
-//! CPU.
+//! else does, or has come but was not heard yet: among 32 who take locks, that saves nearly a third of
+//! the CPU.
 //!
 //! A group is one transaction with each member nested in it, compares included, so that a member
 //! whose conditions do not hold stops nobody. All compares of a group are made before anything is
