@@ -146,10 +146,11 @@ impl<P: Projection, S: Selection<P>> Topic<P, S> {
         now: Instant,
     ) -> Found<S::Item, P::Cause> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !seen.advance(published, &self.selection, part_bytes) {
+        if !seen.advance(published, &self.selection, part_bytes)
+            || !seen.extend_back(published, &self.selection, position.scanned, part_bytes)
+        {
             return Found::Nothing(position.scanned);
         }
-        seen.extend_back(published, &self.selection, position.scanned, part_bytes);
         let known = |part: &Part<_, _>| part.revision <= position.scanned;
         let first = seen.parts.partition_point(known);
         match seen.parts.get(first) {
@@ -236,19 +237,24 @@ impl<T: Clone, C: Copy> Seen<T, C> {
         true
     }
 
-    /// Looks at what came after `revision`, if that is further back than was looked yet.
+    /// Looks at what came after `revision`, if that is further back than was looked yet. Says false
+    /// if `published` is from before all that is known: what happened in between would be missing.
     fn extend_back<P, S>(
         &mut self,
         published: &Published<P>,
         selection: &S,
         revision: Revision,
         part_bytes: usize,
-    ) where
+    ) -> bool
+    where
         P: Projection<Cause = C>,
         S: Selection<P, Item = T>,
     {
         if revision >= self.floor {
-            return;
+            return true;
+        }
+        if published.revision < self.floor {
+            return false;
         }
         let log = &published.logs[selection.kind()];
         let mut older: VecDeque<_> = log
@@ -262,6 +268,7 @@ impl<T: Clone, C: Copy> Seen<T, C> {
         older.append(&mut self.parts);
         self.parts = older;
         self.floor = revision;
+        true
     }
 
     /// What was made of what was known is not all any more.

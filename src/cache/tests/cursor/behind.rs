@@ -1,6 +1,7 @@
 //! Watchers that are behind the log, and how long that is.
 
 use super::*;
+use crate::cache::topic::{Found, Position};
 
 #[tokio::test]
 async fn a_watcher_behind_the_log_is_told_the_difference() {
@@ -143,4 +144,28 @@ async fn the_log_is_bounded_by_bytes_and_age_too() {
     let revision = fake.put("p/0/c", "small");
     reached(&cache, revision).await;
     assert_eq!(next(&mut old).await, "+c=small conflated");
+}
+
+#[tokio::test]
+async fn who_looks_at_less_than_others_have_seen_is_not_told_that_it_saw_all() {
+    let fake = Fake::new();
+    let cache = ready(&fake, quick()).await;
+    let begun = cache.view().unwrap().revision;
+    let first = fake.put("p/0/a", "1");
+    reached(&cache, first).await;
+    let old = cache.shared.published().unwrap();
+    let second = fake.put("p/0/b", "1");
+    reached(&cache, second).await;
+    let new = cache.shared.published().unwrap();
+    let topic = cache.shared.topics.of(all());
+    let after = |published: &_, at| {
+        let now = cache.shared.now();
+        topic.after(published, Position::at(at), usize::MAX, now)
+    };
+    assert!(matches!(after(&new, second), Found::Nothing(seen) if seen == second));
+    assert!(matches!(after(&old, begun), Found::Nothing(seen) if seen == begun));
+    let Found::Run(run) = after(&new, begun) else {
+        panic!("nothing is told");
+    };
+    assert_eq!(run.messages.len(), 2);
 }
