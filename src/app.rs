@@ -13,7 +13,7 @@ use crate::{
     checks::{CheckMetrics, Checks},
     clock::Clock,
     domain::{
-        Core,
+        Acknowledged, Core,
         audit::Sealing,
         barrier::{Barriers, Latches},
         compaction::Compaction,
@@ -326,6 +326,7 @@ fn core(
         replica: ReplicaId::parse(&replica)
             .map_err(|error| StartError::Internal(error.to_string()))?,
         removals: Removals::default(),
+        acknowledged: Acknowledged::default(),
     }))
 }
 

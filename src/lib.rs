@@ -11,12 +11,12 @@
 //! ```
 //!
 //! **The path of a call.** A connection is accepted in [`rpc::listener`] and stays on one of the
-//! threads of [`rpc::workers`], or on the one there is. The call passes [`rpc::layers`], a handler such as `rpc::registry`
-//! parses every field into a type that cannot be invalid ([`rpc::convert`], [`domain::names`]) and
-//! makes one call into the domain. A read is answered from the cache ([`cache::Cache::read`]), as
-//! fresh as was asked for. A write becomes one transaction that compares before it writes
-//! ([`domain::Core::commit`]) and goes to the store ([`store::Store::txn`]). Whatever went wrong
-//! becomes a status in one table ([`rpc::status`]).
+//! threads of [`rpc::workers`], or on the one there is. The call passes [`rpc::layers`], a handler
+//! such as `rpc::registry` parses every field into a type that cannot be invalid ([`rpc::convert`],
+//! [`domain::names`]) and makes one call into the domain. A read is answered from the cache
+//! ([`cache::Cache::read`]), as fresh as was asked for. A write becomes one transaction that compares
+//! before it writes ([`domain::Core::commit`]) and goes to the store ([`store::Store::txn`]).
+//! Whatever went wrong becomes a status in one table ([`rpc::status`]).
 //!
 //! **The path of an event.** What was written comes back through the one watch that this replica
 //! has on the store. The cache groups it by revision and lets the projection ([`domain::state`])

@@ -37,29 +37,37 @@ impl Core {
     /// Errors: [`Error::GuardFailed`], [`Error::LeaseExpired`] for a put under a dead lease,
     /// [`Error::CommitUnknown`] when the mutation may have happened and nothing tells.
     pub async fn commit(&self, guard: Option<&Guard>, txn: Txn) -> Result<TxnResponse, Error> {
-        let response = match guard {
-            None => self.send(txn).await?.response,
-            Some(guard) => {
-                let guarded = Txn::new()
-                    .when_all(self.guard_compares(guard).await?)
-                    .then(Operation::Txn(txn));
-                let Sent {
-                    mut response,
-                    unknown,
-                } = self.send(guarded).await?;
-                match (response.succeeded, response.responses.pop()) {
-                    (true, Some(OperationResponse::Txn(inner))) => TxnResponse {
-                        revision: response.revision,
-                        ..inner
-                    },
-                    // The lost answer may have been a yes, after which the lock was given up.
-                    _ if unknown => return Err(Error::CommitUnknown(guard.failed().to_string())),
-                    _ => return Err(guard.failed()),
-                }
-            }
-        };
+        let response = self.write(guard, txn).await?;
         self.show(&response).await;
         Ok(response)
+    }
+
+    /// The same without waiting for the cache. Whoever answers with it has to
+    /// [`acknowledge`](Self::acknowledge) it.
+    pub(super) async fn write(
+        &self,
+        guard: Option<&Guard>,
+        txn: Txn,
+    ) -> Result<TxnResponse, Error> {
+        let Some(guard) = guard else {
+            return Ok(self.send(txn).await?.response);
+        };
+        let guarded = Txn::new()
+            .when_all(self.guard_compares(guard).await?)
+            .then(Operation::Txn(txn));
+        let Sent {
+            mut response,
+            unknown,
+        } = self.send(guarded).await?;
+        match (response.succeeded, response.responses.pop()) {
+            (true, Some(OperationResponse::Txn(inner))) => Ok(TxnResponse {
+                revision: response.revision,
+                ..inner
+            }),
+            // The lost answer may have been a yes, after which the lock was given up.
+            _ if unknown => Err(Error::CommitUnknown(guard.failed().to_string())),
+            _ => Err(guard.failed()),
+        }
     }
 
     /// Waits until the cache shows what a transaction did, if it did anything.
@@ -71,7 +79,7 @@ impl Core {
         }
     }
 
-    async fn send(&self, txn: Txn) -> Result<Sent, Error> {
+    pub(super) async fn send(&self, txn: Txn) -> Result<Sent, Error> {
         txn.check_size()?;
         let deadline = self.clock.now() + self.settings.commit_timeout;
         self.send_again(txn, None, deadline).await

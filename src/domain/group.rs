@@ -13,8 +13,8 @@
 //! that tells an order, as among the places of a queue, a member says which keys it has to itself.
 //! Whoever would clash with another goes alone, at the same time.
 //!
-//! The cache shows what a group did all at once, which one task waits for: each member on its own
-//! would cost a place in a queue, two timers and a wake-up.
+//! The cache shows what a group did all at once, which one task waits for on behalf of all who wait
+//! for that: each member on its own would cost a place in a queue, two timers and a wake-up.
 //!
 //! While the store is away nobody waits for the failure of another: whoever waited for a flight
 //! that failed goes alone at once, and has as long as if it had not waited.
@@ -33,7 +33,7 @@ use self::{
     member::{Answer, Member},
     queue::{Flight, Joined, Queue},
 };
-use super::{Core, error::Error};
+use super::{Core, commit::Sent, error::Error};
 
 /// The transactions that wait to go together.
 #[derive(Default)]
@@ -57,12 +57,38 @@ impl Group {
         txn: Txn,
         apart: Option<KeyRange>,
     ) -> Result<TxnResponse, Error> {
+        let Answer { response, shown } = self.go(core, txn, apart, true).await?;
+        if !shown {
+            core.show(&response).await;
+        }
+        Ok(response)
+    }
+
+    /// The same, for one that does not wait until the cache shows what it did.
+    pub(super) async fn write(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        txn: Txn,
+        apart: Option<KeyRange>,
+    ) -> Result<TxnResponse, Error> {
+        let answer = self.go(core, txn, apart, false).await?;
+        Ok(answer.response)
+    }
+
+    async fn go(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        txn: Txn,
+        apart: Option<KeyRange>,
+        awaits_show: bool,
+    ) -> Result<Answer, Error> {
         txn.check_size()?;
         let (answer, answered) = oneshot::channel();
         let deadline = core.clock.now() + core.settings.commit_timeout;
-        let member = match Member::new(txn, apart, deadline, answer) {
+        let alone = |sent: Sent| Answer::new(sent.response);
+        let member = match Member::new(txn, apart, deadline, awaits_show, answer) {
             Ok(member) => member,
-            Err(txn) => return core.commit(None, txn).await,
+            Err(txn) => return core.send(txn).await.map(alone),
         };
         let joined = self.queue().join(member);
         match joined {
@@ -71,15 +97,10 @@ impl Group {
             Joined::Flies(flight) => {
                 tokio::spawn(self.clone().fly(core.clone(), flight));
             }
-            Joined::Full(txn) => return core.commit(None, txn).await,
+            Joined::Full(txn) => return core.send(txn).await.map(alone),
         }
-        let Answer { response, shown } = answered
-            .await
-            .unwrap_or_else(|_| Err(Error::CommitUnknown("this replica is stopping".into())))?;
-        if !shown {
-            core.show(&response).await;
-        }
-        Ok(response)
+        let gone = |_| Err(Error::CommitUnknown("this replica is stopping".into()));
+        answered.await.unwrap_or_else(gone)
     }
 
     async fn fly(self: Arc<Self>, core: Arc<Core>, flight: Flight) {
@@ -124,7 +145,7 @@ async fn together(core: &Arc<Core>, mut members: Vec<Member>) -> Result<(), Fail
     };
     let error = match core.attempt(txn, deadline).await {
         Ok(response) if members.len() == 1 => {
-            members.remove(0).tell(Ok(response));
+            members.remove(0).tell(Ok(Answer::new(response)));
             return Ok(());
         }
         Ok(response) if response.responses.len() == members.len() => {
@@ -154,32 +175,29 @@ fn is_final(error: &store::Error) -> bool {
     !error.is_transient() && error.outcome() == Outcome::NotDone
 }
 
-/// Tells each member what came of it, once the cache shows what they did.
+/// Tells each member what came of it, those who wait for that once the cache shows what they did.
 async fn answer(core: Arc<Core>, members: Vec<Member>, response: TxnResponse) {
     let revision = response.revision;
-    let mut done = Vec::new();
+    let mut later = Vec::new();
     for (member, nested) in members.into_iter().zip(response.responses) {
         let OperationResponse::Txn(nested) = nested else {
             continue;
         };
-        let succeeded = nested.succeeded;
         let response = TxnResponse { revision, ..nested };
-        let told = Answer {
-            response,
-            shown: true,
-        };
-        if succeeded {
-            done.push((member.answer, told));
+        if response.succeeded && member.awaits_show {
+            later.push((member, response));
         } else {
-            // A caller that gave up needs no answer.
-            let _ = member.answer.send(Ok(told));
+            member.tell(Ok(Answer::new(response)));
         }
     }
-    if let Some((_, first)) = done.first() {
-        core.show(&first.response).await;
+    if let Some((_, first)) = later.first() {
+        core.show(first).await;
     }
-    for (answer, told) in done {
-        let _ = answer.send(Ok(told));
+    for (member, response) in later {
+        member.tell(Ok(Answer {
+            response,
+            shown: true,
+        }));
     }
 }
 
@@ -190,7 +208,7 @@ async fn alone(core: Arc<Core>, members: Vec<Member>, failed: Option<store::Erro
         let txn = std::mem::take(&mut member.txn);
         tokio::select! {
             sent = core.send_again(txn, failed.clone(), member.deadline) => {
-                member.tell(sent.map(|sent| sent.response));
+                member.tell(sent.map(|sent| Answer::new(sent.response)));
             }
             // Nobody waits for it any more.
             () = member.answer.closed() => {}

@@ -48,7 +48,7 @@ impl Core {
     /// claim excludes all others the store can see the whole of it, and has to: nobody is older.
     /// Among several holders it cannot, because no compare adds up permits.
     pub(super) async fn guard_compares(&self, guard: &Guard) -> Result<Vec<Compare>, Error> {
-        let mut view = self.cache.view()?;
+        let mut view = self.view().await?;
         let mut found = find(&view, guard);
         if found.is_none() {
             // The lock may have been acquired through another replica just now.

@@ -25,6 +25,7 @@ pub mod session_id;
 pub mod state;
 pub mod watch;
 
+mod acknowledged;
 mod commit;
 mod group;
 mod look_back;
@@ -37,7 +38,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{clock::Clock, store::Store};
 
-pub use self::{error::Error, revise::Revised};
+pub use self::{acknowledged::Acknowledged, error::Error, revise::Revised};
 
 /// What every service of the domain works with.
 pub struct Core {
@@ -55,12 +56,15 @@ pub struct Core {
     pub replica: names::ReplicaId,
     /// How many instances this replica removed.
     pub removals: registry::Removals,
+    /// What was answered before the cache shows it.
+    pub acknowledged: Acknowledged,
 }
 
 /// Times and bounds of the domain.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long a mutation waits until this replica's cache shows it. Default 100 ms.
+    /// How long a mutation, or whoever reads after it, waits until this replica's cache shows it.
+    /// Default 100 ms.
     pub read_your_writes: Duration,
     /// How long a transaction is tried again while the store is away. Default 2 s: longer than etcd
     /// takes for a new leader, and less than the 3 s after which clients stop waiting, so that a

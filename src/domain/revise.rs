@@ -52,7 +52,7 @@ impl Core {
         guard: Option<&Guard>,
         decide: impl Fn(&View) -> Result<Step<T>, Error>,
     ) -> Result<Revised<T>, Error> {
-        let mut view = self.cache.view()?;
+        let mut view = self.view().await?;
         let mut confirmed = false;
         for attempt in 0..ATTEMPTS {
             self.make_way(attempt).await;

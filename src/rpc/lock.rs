@@ -122,8 +122,8 @@ impl LockService for LockHandler {
         let path = path(&mut violations, &request.namespace, &request.lock);
         let freshness = violations.freshness(request.consistency, request.min_revision);
         let path = violations.give(path)?;
-        let cache = &self.context.core.cache;
-        let read = cache.read(freshness).await;
+        let core = &self.context.core;
+        let read = core.read(freshness).await;
         let view = read.map_err(|error| status::of(error.into()))?;
         let lock = match view.state.queue(&path) {
             Some(queue) => self.whole_lock(queue, view.state.epoch.claims_from),
@@ -133,7 +133,7 @@ impl LockService for LockHandler {
                 ..Default::default()
             },
         };
-        let token = cache.token(&view, &ClaimsOf { lock: path });
+        let token = core.cache.token(&view, &ClaimsOf { lock: path });
         Ok(Response::new(GetLockResponse {
             header: Some(self.context.header.of(&view)),
             lock: Some(lock),
@@ -156,7 +156,7 @@ impl LockService for LockHandler {
             namespace: violations.give(namespace)?,
             prefix,
         };
-        let read = self.context.core.cache.read(freshness).await;
+        let read = self.context.core.read(freshness).await;
         let view = read.map_err(|error| status::of(error.into()))?;
         let (locks, next_page_token) = page::of(&view, &selection, &request.page_token, size)?;
         let claims_from = view.state.epoch.claims_from;
@@ -174,8 +174,8 @@ impl LockService for LockHandler {
     ) -> Result<Response<Self::WatchLockStream>, Status> {
         let request = request.into_inner();
         let core = &self.context.core;
-        let view = core.cache.view();
-        let epoch = view.map_err(|error| status::of(error.into()))?.state.epoch;
+        let view = core.view().await.map_err(status::of)?;
+        let epoch = view.state.epoch;
         let mut violations = Violations::new();
         let path = path(&mut violations, &request.namespace, &request.lock);
         let start = violations.start(request.start, &epoch.name());

@@ -16,6 +16,7 @@ mod reentrant;
 mod release;
 mod sessions;
 mod together;
+mod unshown;
 mod waiting;
 mod watching;
 

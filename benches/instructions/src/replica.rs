@@ -8,7 +8,7 @@ use stanchion::{
     cache::Settings as CacheSettings,
     clock::Clock,
     domain::{
-        Core, Settings,
+        Acknowledged, Core, Settings,
         epoch::{Epoch, EpochKeeper},
         keyspace::Keyspace,
         names::ReplicaId,
@@ -217,5 +217,6 @@ fn core(
         settings: Settings::default(),
         replica: ReplicaId::parse("0123456789abcdef")?,
         removals: Removals::default(),
+        acknowledged: Acknowledged::default(),
     }))
 }

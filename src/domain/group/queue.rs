@@ -139,7 +139,8 @@ mod tests {
     fn member_apart(txn: Txn, apart: Option<KeyRange>) -> Member {
         let (answer, answered) = oneshot::channel();
         std::mem::forget(answered);
-        Member::new(txn, apart, Instant::now(), answer).unwrap_or_else(|_| panic!("no member"))
+        let member = Member::new(txn, apart, Instant::now(), true, answer);
+        member.unwrap_or_else(|_| panic!("no member"))
     }
 
     fn keys(members: &[Member]) -> Vec<Bytes> {
@@ -168,7 +169,7 @@ mod tests {
     fn who_gave_up_while_it_waited_does_not_go() {
         let mut waiting = Queue::default();
         let (answer, answered) = oneshot::channel();
-        let gone = Member::new(put("a"), None, Instant::now(), answer);
+        let gone = Member::new(put("a"), None, Instant::now(), true, answer);
         waiting.members.extend(gone.ok());
         waiting.members.push_back(member(put("b")));
         drop(answered);

@@ -87,6 +87,15 @@ pub(super) enum Entered {
     Delayed(Bytes, Revision),
 }
 
+// === impl Acquire ===
+
+impl Acquire {
+    /// Whether it wants to be alone, at once or not at all.
+    pub(super) fn tries_alone(&self) -> bool {
+        self.wait == Wait::No && self.mode == LockMode::Exclusive
+    }
+}
+
 // === impl Locks ===
 
 impl Locks {
@@ -150,9 +159,17 @@ impl Locks {
         let limit = self.core.settings.commit_timeout;
         self.core.cache.confirmed(limit).await?;
         let session = self.sessions.require(request.session).await?;
-        let view = self.core.cache.view()?;
         let identity = identity(request.reentrant.as_deref(), &request.request_id);
         let key = self.core.keys.waiter(&request.lock, &session.id, &identity);
+        let mut view = self.core.cache.view()?;
+        // Else what was acknowledged by now changes nothing.
+        let is_first = find_key(&view, &request.lock, &key).is_none();
+        if !is_first
+            || self.check_room(request, &view).is_err()
+            || request.mode != LockMode::Exclusive
+        {
+            view = self.core.view().await?;
+        }
         match find_key(&view, &request.lock, &key) {
             Some(claim) => self.take_up(request, &session, &view, &claim.waiter).await,
             None => self.enqueue(request, &session, &view, key).await,

@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use crate::{
     domain::{error::Error, records, session::Session, state::View},
-    store::{Compare, Operation, Txn},
+    store::{Compare, Operation, OperationResponse, Txn, TxnResponse},
 };
 
 use super::{
     Claim, LockMode, Locks, Waiter,
     abandoned::Pending,
-    acquire::{Acquire, Entered, Granted, Wait},
+    acquire::{Acquire, Entered, Granted},
     reentrant::joined,
     wait::{Ticket, read},
 };
@@ -28,20 +28,15 @@ impl Locks {
         view: &View,
         key: Bytes,
     ) -> Result<Entered, Error> {
-        self.sessions.check_room(view, &session.id, 1)?;
         self.check_fit(request, view).await?;
+        self.check_room(request, view)?;
         let lock = &request.lock;
         let queue = view.state.queue(lock);
-        let limit = self.core.settings.max_waiters;
-        // The store itself says whether nobody is there at all.
-        let alone = request.wait == Wait::No && request.mode == LockMode::Exclusive;
-        // The first one is not counted; others are, whether they hold it or wait.
-        if !alone && queue.is_some_and(|queue| queue.claims.len() > limit) {
-            return Err(Error::TooManyWaiters {
-                queue: lock.clone(),
-                limit,
-            });
-        }
+        // The store itself says whether nobody is there at all. Whoever waits asks it too where
+        // nobody seems to be: the cache tells later than the answer.
+        let alone = request.tries_alone();
+        let perhaps_alone = request.mode == LockMode::Exclusive
+            && queue.is_none_or(|queue| queue.claims.is_empty());
         let call = rand::random();
         let waiter = Waiter {
             key: key.clone(),
@@ -87,7 +82,21 @@ impl Locks {
             // What it left there before would be overwritten.
             .when_all(delay.as_ref().map(|_| Compare::absent(delay_key.clone())))
             .when(Compare::exists(session_key))
-            .when(same_epoch)
+            .when(same_epoch);
+        let nobody = Txn::new()
+            .when(open)
+            .when(Compare::empty(self.core.keys.queue(lock)));
+        if alone {
+            reads.push(Operation::get(self.core.keys.closed()));
+            txn = txn.when_all(nobody.compares);
+            txn.failure = std::mem::take(&mut reads);
+        } else if perhaps_alone {
+            txn = txn.then(Operation::Txn(nobody));
+        }
+        if request.delay.is_some() && !alone {
+            reads.push(Operation::get(delay_key));
+        }
+        txn = txn
             .then(Operation::put_leased(
                 key.clone(),
                 value.clone(),
@@ -97,15 +106,6 @@ impl Locks {
         // Nobody can have undone a request without a name.
         if !request.request_id.is_empty() {
             txn = txn.when(Compare::absent(fence));
-        }
-        if alone {
-            reads.push(Operation::get(self.core.keys.closed()));
-            txn = txn
-                .when(open)
-                .when(Compare::empty(self.core.keys.queue(lock)));
-            txn.failure = std::mem::take(&mut reads);
-        } else if request.delay.is_some() {
-            reads.push(Operation::get(delay_key));
         }
         let mut pending = Pending::new(&self.abandoned, key.clone(), value, self.keep(session));
         pending.belongs_to(request, &waiter);
@@ -131,9 +131,11 @@ impl Locks {
             };
             pending.written();
             let ticket = Ticket::new(&waiter, call, view, pending);
-            if alone {
+            if alone || perhaps_alone && was_alone(&response) {
+                let claim = Arc::new(Claim::held(lock.clone(), waiter));
+                self.unshown.add(&claim, view.revision);
                 let granted = Granted {
-                    claim: Arc::new(Claim::held(lock.clone(), waiter)),
+                    claim,
                     revision: response.revision,
                 };
                 return Ok(Entered::Granted(granted, ticket));
@@ -181,4 +183,9 @@ impl Locks {
             Ok(Entered::Again)
         }
     }
+}
+
+/// Whether nobody was there before, as the first step of the transaction asked.
+fn was_alone(response: &TxnResponse) -> bool {
+    matches!(response.responses.first(), Some(OperationResponse::Txn(nobody)) if nobody.succeeded)
 }

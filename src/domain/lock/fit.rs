@@ -1,4 +1,4 @@
-//! Whether a claim goes with those that are there.
+//! Whether there is room for a claim, and whether it goes with those that are there.
 
 use crate::domain::{error::Error, state::View};
 
@@ -15,6 +15,24 @@ enum Misfit {
 // === impl Locks ===
 
 impl Locks {
+    /// Refuses a claim for which its session has no room, or the queue.
+    pub(super) fn check_room(&self, request: &Acquire, view: &View) -> Result<(), Error> {
+        self.sessions.check_room(view, &request.session, 1)?;
+        if request.tries_alone() {
+            return Ok(());
+        }
+        let lock = &request.lock;
+        let limit = self.core.settings.max_waiters;
+        // The first one is not counted; others are, whether they hold it or wait.
+        match view.state.queue(lock) {
+            Some(queue) if queue.claims.len() > limit => Err(Error::TooManyWaiters {
+                queue: lock.clone(),
+                limit,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses a claim that does not go with those that are there: permits of another total, and one
     /// that will not wait but would have to. An exclusive one that will not wait is the store's to
     /// refuse.

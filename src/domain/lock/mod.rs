@@ -3,10 +3,12 @@
 //! An election is such a queue in a room of its own. Whoever holds it leads: the fencing token is
 //! its term, and it may proclaim something.
 //!
-//! A call costs one transaction, in which it queues. From then on the cache decides whose turn it
-//! is, without asking the store again: nobody ever steps in before a place, so that one that holds
-//! the lock holds it until it goes, even when that is read late ([`LockMode`]). A call that breaks
-//! off keeps its place for a moment, in which the same request may be repeated on any replica.
+//! A call costs one transaction, in which it queues. If that finds nobody there, the lock is held
+//! with its answer, before the cache has heard of it (`unshown`). Else the cache decides from then
+//! on whose turn it is, without asking the store again: nobody ever steps in before a place, so that
+//! one that holds the lock holds it until it goes, even when that is read late ([`LockMode`]). A call
+//! that breaks off keeps its place for a moment, in which the same request may be repeated on any
+//! replica.
 //!
 //! When the store has lost data ([`epoch`](super::epoch)), claims of earlier eras are void, those
 //! that a restored copy brought back included; but their owners may not know it yet. So a new era
@@ -29,6 +31,7 @@ mod reentrant;
 mod release;
 mod selection;
 mod together;
+mod unshown;
 mod void;
 mod wait;
 
@@ -37,7 +40,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use self::{delay::Delays, oversight::Ledger};
+use self::{delay::Delays, oversight::Ledger, unshown::Unshown};
 use super::{
     Core, Error,
     group::Group,
@@ -92,6 +95,7 @@ pub struct Locks {
     sessions: Sessions,
     turnstile: Arc<Turnstile>,
     abandoned: Arc<Abandoned>,
+    unshown: Arc<Unshown>,
     ledger: Arc<Ledger>,
     delays: Arc<Delays>,
     draining: CancellationToken,
@@ -106,6 +110,7 @@ impl Locks {
             group: Arc::default(),
             turnstile: Arc::default(),
             abandoned: Arc::new(Abandoned::new(core.clone(), sessions.clone())),
+            unshown: Arc::default(),
             ledger: Arc::default(),
             delays: Arc::default(),
             draining: CancellationToken::new(),
@@ -130,21 +135,23 @@ impl Locks {
         self.draining.cancel();
     }
 
-    /// Carries out a transaction about one queue, whose places have revisions of their own. Without
-    /// a guard it goes together with those about others.
+    /// Carries out a transaction about one queue, whose places have revisions of their own, and does
+    /// not wait until the cache shows it. Without a guard it goes together with those about others.
     async fn commit(
         &self,
         queue: &QueuePath,
         guard: Option<&Guard>,
         txn: Txn,
     ) -> Result<TxnResponse, Error> {
-        match guard {
+        let response = match guard {
             None => {
                 let places = self.core.keys.queue(queue);
-                self.group.commit(&self.core, txn, Some(places)).await
+                self.group.write(&self.core, txn, Some(places)).await?
             }
-            Some(_) => self.core.commit(guard, txn).await,
-        }
+            Some(_) => self.core.write(guard, txn).await?,
+        };
+        self.core.acknowledge(&response);
+        Ok(response)
     }
 }
 

@@ -72,10 +72,7 @@ impl Locks {
     }
 
     async fn release_token(&self, release: &Release, token: i64) -> Result<Released, Error> {
-        let find = |view: &View| {
-            let queue = view.state.queue(&release.lock)?;
-            queue.find_token(token).cloned()
-        };
+        let find = |view: &View| self.unshown.find(view, &release.lock, token);
         let mut view = self.core.cache.view()?;
         let mut claim = find(&view);
         if claim.is_none() {
@@ -109,7 +106,7 @@ impl Locks {
         release: &Release,
         request_id: &str,
     ) -> Result<Released, Error> {
-        let view = self.core.cache.view()?;
+        let view = self.core.view().await?;
         let Some(session) = release.session else {
             return self.nothing_there(release, view.revision).await;
         };

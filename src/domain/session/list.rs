@@ -49,7 +49,7 @@ impl Sessions {
         id: SessionId,
         freshness: Freshness,
     ) -> Result<(Arc<Session>, View), Error> {
-        let mut view = self.core.cache.read(freshness).await?;
+        let mut view = self.core.read(freshness).await?;
         if !view.state.sessions.contains_key(&id) && freshness != Freshness::Linearizable {
             view = self.core.cache.read(Freshness::Linearizable).await?;
         }
@@ -71,7 +71,7 @@ impl Sessions {
         size: usize,
         freshness: Freshness,
     ) -> Result<(SessionPage, View), Error> {
-        let view = self.core.cache.read(freshness).await?;
+        let view = self.core.read(freshness).await?;
         let mut sessions = Vec::new();
         let mut next = None;
         let rest = (Bound::Excluded(after), Bound::Unbounded);

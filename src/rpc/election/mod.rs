@@ -52,7 +52,7 @@ impl ElectionHandler {
     }
 
     async fn read(&self, freshness: Freshness) -> Result<View, Status> {
-        let read = self.context.core.cache.read(freshness).await;
+        let read = self.context.core.read(freshness).await;
         read.map_err(|error| status::of(error.into()))
     }
 }

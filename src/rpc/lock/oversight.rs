@@ -113,7 +113,7 @@ pub(super) async fn deadlocks(
     let mut v = Violations::new();
     let freshness = v.freshness(request.consistency, request.min_revision);
     v.check()?;
-    let read = handler.context.core.cache.read(freshness).await;
+    let read = handler.context.core.read(freshness).await;
     let view = read.map_err(|error| status::of(error.into()))?;
     let (found, truncated) = find(&view.state, MAX_DEADLOCKS);
     let deadlocks = found.iter().map(|ring| proto::Deadlock {

@@ -26,6 +26,10 @@ pub trait Overlay: Send + Sync + 'static {
         self.inner().keep_alive(id).await
     }
 
+    async fn watch(&self, prefix: Bytes, from: Revision) -> Result<Watch, Error> {
+        self.inner().watch(prefix, from).await
+    }
+
     async fn status(&self) -> Result<Status, Error> {
         self.inner().status().await
     }
@@ -69,7 +73,7 @@ impl<O: Overlay> Store for Overlaid<O> {
     }
 
     async fn watch(&self, prefix: Bytes, from: Revision) -> Result<Watch, Error> {
-        self.0.inner().watch(prefix, from).await
+        self.0.watch(prefix, from).await
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), Error> {

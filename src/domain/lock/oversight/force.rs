@@ -65,7 +65,7 @@ impl Locks {
             let queue = view.state.queue(&force.lock)?;
             queue.find_token(force.fencing_token).cloned()
         };
-        let mut view = self.core.cache.view()?;
+        let mut view = self.core.view().await?;
         let mut claim = find(&view);
         if claim.is_none() {
             view = self.core.cache.read(Freshness::Linearizable).await?;
