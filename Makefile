@@ -58,7 +58,7 @@ WORKLOAD ?= all
 # STANCHION=target/release/stanchion measures what `cargo build --release` builds.
 STANCHION ?= target/dist/stanchion
 
-bench: $(STANCHION) $(if $(filter all lock lock-apart hand-off,$(WORKLOAD)),target/bench/recipe) ## Measures against etcd and grpc-proxy (Linux): WORKLOAD=fanout, BENCH_FLAGS='--short ...'
+bench: $(STANCHION) $(if $(filter all lock lock-apart lock-unbound hand-off,$(WORKLOAD)),target/bench/recipe) ## Measures against etcd and grpc-proxy (Linux): WORKLOAD=fanout, BENCH_FLAGS='--short ...'
 	cargo build --release -p stanchion-bench
 	@mkdir -p target/bench
 	ETCD="$$(tests/etcd/find)" STANCHION="$(STANCHION)" target/release/stanchion-bench $(WORKLOAD) \

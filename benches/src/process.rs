@@ -16,8 +16,9 @@ use crate::BenchError;
 const TICK: Duration = Duration::from_millis(10);
 
 /// Where servers run, and where the load does.
-const SERVER_CORE: u32 = 0;
-const LOAD_CORE: u32 = 1;
+const SERVER_CORE: &str = "0";
+const LOAD_CORE: &str = "1";
+const BOTH_CORES: &str = "0,1";
 
 /// Where a program that counts what it does writes the counts, which it does when it ends in order:
 /// <https://clang.llvm.org/docs/SourceBasedCodeCoverage.html#running-the-instrumented-program>.
@@ -28,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Who runs where.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cores {
-    /// The core of all servers; none on a machine that has only one.
-    servers: Option<u32>,
+    /// The core of all servers, or both; none on a machine that has only one.
+    servers: Option<&'static str>,
 }
 
 /// A running server. Killed when dropped, or when the benchmark ends in whatever way.
@@ -51,23 +52,36 @@ impl Cores {
         if cores < 2 {
             return Ok(Self { servers: None });
         }
+        let divided = Self {
+            servers: Some(SERVER_CORE),
+        };
+        divided.bind_load()?;
+        Ok(divided)
+    }
+
+    /// Has this process run where the servers do not, or on both cores if they may.
+    pub(crate) fn bind_load(self) -> Result<(), BenchError> {
+        let cores = match self.servers {
+            None => return Ok(()),
+            Some(BOTH_CORES) => BOTH_CORES,
+            Some(_) => LOAD_CORE,
+        };
         let status = Command::new("taskset")
-            .args([
-                "-cp",
-                &LOAD_CORE.to_string(),
-                &std::process::id().to_string(),
-            ])
+            .args(["-cp", cores, &std::process::id().to_string()])
             .stdout(Stdio::null())
             .status()
             .map_err(|source| BenchError::io("cannot run taskset", source))?;
         if !status.success() {
-            return Err(BenchError::Failed(format!(
-                "taskset refused core {LOAD_CORE}"
-            )));
+            return Err(BenchError::Failed(format!("taskset refused core {cores}")));
         }
-        Ok(Self {
-            servers: Some(SERVER_CORE),
-        })
+        Ok(())
+    }
+
+    /// Both cores, for servers and load alike.
+    pub(crate) fn shared(self) -> Self {
+        Self {
+            servers: self.servers.map(|_| BOTH_CORES),
+        }
     }
 
     /// Where the load runs instead of the servers.
@@ -100,9 +114,11 @@ impl Process {
         // Both become the program without a fork, so that the child's pid is the program's.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]);
-        if let Some(core) = cores.servers {
-            command.args(["taskset", "-c", &core.to_string()]);
-            command.env("GOMAXPROCS", "1");
+        if let Some(cores) = cores.servers {
+            command.args(["taskset", "-c", cores]);
+            if cores != BOTH_CORES {
+                command.env("GOMAXPROCS", "1");
+            }
         }
         let child = command
             .arg(program)

@@ -39,13 +39,15 @@ pub(crate) enum Target {
     Stanchion,
 }
 
-/// Where what stands before etcd runs.
+/// Where what stands before etcd runs, where that says something of etcd and the load too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// On the core of etcd: all servers are on one.
     BesideEtcd,
     /// On the core of the load: etcd has its core to itself, as it has without anything before it.
     BesideLoad,
+    /// On whichever core the system gives it, and so do etcd and the load.
+    Anywhere,
 }
 
 /// A target that runs, with an etcd of its own. Stops when dropped.
@@ -101,13 +103,18 @@ impl Site {
         target: Target,
         place: Place,
     ) -> Result<Self, BenchError> {
+        let cores = match place {
+            Place::Anywhere => programs.cores.shared(),
+            Place::BesideEtcd | Place::BesideLoad => programs.cores,
+        };
+        cores.bind_load()?;
         let scratch = Scratch::create()?;
         let (etcd_port, peer_port) = (free_port()?, free_port()?);
         let client_url = format!("http://127.0.0.1:{etcd_port}");
         let peer_url = format!("http://127.0.0.1:{peer_port}");
         let etcd = Process::spawn(
             "etcd",
-            programs.cores,
+            cores,
             &programs.etcd,
             &[
                 "--name=bench".to_owned(),
@@ -218,6 +225,7 @@ impl Site {
         let cores = match place {
             Place::BesideEtcd => programs.cores,
             Place::BesideLoad => programs.cores.of_load(),
+            Place::Anywhere => programs.cores.shared(),
         };
         let front = Process::spawn(target.name(), cores, program, &arguments, &self.scratch)?;
         self.front = Some(front);

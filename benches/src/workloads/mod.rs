@@ -122,6 +122,7 @@ pub(crate) fn all() -> Vec<Workload> {
         workload!(config_put, "config-put", "Writes of configs, one after the other", no_proxy, &[]),
         workload!(uncontended, "lock", "Locks that nobody else wants, beside the recipe of etcd's Go client, which is part of its times", no_proxy, &[]),
         workload!(uncontended, "lock-apart", "The same, with a core for etcd alone, as the recipe has it: Stanchion is beside the load", no_proxy, &[]).at(Place::BesideLoad),
+        workload!(uncontended, "lock-unbound", "The same, with etcd, Stanchion and the load wherever the system puts them", no_proxy, &[]).at(Place::Anywhere),
         workload!(hand_off, "hand-off", "A lock for which many wait, beside the recipe of etcd's Go client, which is part of its times", no_proxy, &["--turns=15"]),
         workload!(mixed, "mixed", "Reads, watches, heartbeats and writes at a fixed rate", all, &["--warm-up=2", "--seconds=6"]),
         workload!(checks, "checks", "Instances that one replica checks every 10 s", ours, &[]),

@@ -38,7 +38,8 @@ use crate::{
     store::{Error, Outcome},
 };
 
-/// How much etcd may send before it is read: on a stream, and on all of a connection.
+/// How much etcd may send before it is read: on a stream, and on all of a connection. A watch that
+/// nobody reads leaves most of it to calls.
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 5 * 1024 * 1024;
 

@@ -19,9 +19,13 @@ use super::{
 };
 use crate::store::{Error, Outcome};
 
-/// One endpoint, with a connection of its own for each lane, so that a watch that fills its
-/// connection cannot hold up calls (etcd issue 15402). Nothing connects before its first call, and
-/// each lane reconnects by itself.
+/// One endpoint, with a connection for calls and the watch, and one for leases, so that heartbeats
+/// wait behind nothing. Nothing connects before its first call, and each lane reconnects by itself.
+///
+/// etcd sends the answer to a write and the event that tells of it with one system call if they go
+/// the same way, and so wakes us once. A watch that is read slowly does not hold up calls: its
+/// stream may fill less than half of what the connection takes. (etcd before 3.5.8 let calls hold up
+/// watches, its issue 15402.)
 pub(super) struct Member {
     /// As the settings or the cluster's list name it.
     pub(super) endpoint: String,
@@ -30,7 +34,7 @@ pub(super) struct Member {
     /// Lane kv.
     pub(super) cluster: ClusterClient,
     maintenance: MaintenanceClient,
-    /// Lane watch; streams end when the member loses its leader.
+    /// Lane kv; streams end when the member loses its leader.
     pub(super) watch: WatchClient,
     /// Lane lease.
     pub(super) lease: LeaseClient,
@@ -80,8 +84,9 @@ pub(super) struct Report {
 impl Member {
     pub(super) async fn new(endpoint: &str, settings: &Settings) -> Result<Self, Error> {
         let lanes = Lanes::new(endpoint, settings).await?;
-        let calls = client(lanes.open(), false).await?;
-        let streams = client(lanes.open(), true).await?;
+        let lane = lanes.open();
+        let calls = client(lane.clone(), false).await?;
+        let streams = client(lane, true).await?;
         let lease_channel = lanes.open();
         let leases = client(lease_channel.clone(), false).await?;
         let max = settings.max_message;

@@ -147,6 +147,27 @@ async fn a_compaction_leaves_a_watch_alone_that_is_behind_only_because_its_reade
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_nobody_reads_holds_up_no_call() {
+    let etcd = Etcd::start().await;
+    let settings = Settings {
+        watch_buffer: 1,
+        ..Settings::new(etcd.endpoints())
+    };
+    let store = connect_with(settings).await;
+    let mut watch = store.watch("/w/".into(), 0).await.unwrap();
+    // Several times what may be under way to us.
+    let value = "v".repeat(1024 * 1024);
+    let mut written = Vec::new();
+    for _ in 0..16 {
+        let answered = timeout(PATIENCE, put(&store, "/w/a", &value)).await;
+        written.push(answered.expect("a write waits for the watch"));
+    }
+    for revision in written {
+        assert_eq!(next_change(&mut watch).await.0, revision);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn revisions_too_large_for_one_message_arrive_whole() {
     let etcd = Etcd::start().await;
     let store = connect(etcd.endpoints()).await;
