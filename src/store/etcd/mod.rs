@@ -1,8 +1,9 @@
 //! The store in an etcd cluster.
 //!
-//! A pool keeps one client per endpoint, each with connections (`connection`) of its own for calls,
-//! watches and leases (`member`), over TLS (`tls`) and with a user's token (`login`) where that is wanted, asks
-//! the cluster now and then which members there are (`members`), and decides who is called (`pool`).
+//! A pool keeps one client per endpoint, each with a connection (`connection`) for calls and the
+//! watch and one for leases (`member`), over TLS (`tls`) and with a user's token (`login`) where that
+//! is wanted, asks the cluster now and then which members there are (`members`), and decides who is
+//! called (`pool`).
 //! Calls that fail go to another member when repeating them is safe; watches (`watch`) and renewals
 //! (`keepalive`) reopen their streams by themselves. Nothing of the client library leaves this module.
 
