@@ -16,7 +16,6 @@ use bytes::Bytes;
 use etcd_client::WatchResponse;
 use tokio::{
     sync::mpsc,
-    task::yield_now,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -126,8 +125,6 @@ impl Follower {
         loop {
             tokio::select! {
                 frame = stream.frames.message() => {
-                    // Whoever waits for the answer to what this tells of goes on first.
-                    yield_now().await;
                     let items = match frame {
                         Ok(Some(frame)) => {
                             stream.spoke = true;
