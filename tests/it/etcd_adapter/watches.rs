@@ -127,14 +127,18 @@ async fn a_watch_that_comes_back_after_a_compaction_says_where_history_begins() 
     assert!(watch.items.recv().await.is_none());
 }
 
+/// Of what a watch tells, one item waits for its reader, and the rest in etcd or on the way.
+fn one_at_a_time(etcd: &Etcd) -> Settings {
+    Settings {
+        watch_buffer: 1,
+        ..Settings::new(etcd.endpoints())
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compaction_leaves_a_watch_alone_that_is_behind_only_because_its_reader_is() {
     let etcd = Etcd::start().await;
-    let settings = Settings {
-        watch_buffer: 1,
-        ..Settings::new(etcd.endpoints())
-    };
-    let store = connect_with(settings).await;
+    let store = connect_with(one_at_a_time(&etcd)).await;
     let mut watch = store.watch("/w/".into(), 0).await.unwrap();
     let mut written = Vec::new();
     for _ in 0..100 {
@@ -149,11 +153,7 @@ async fn a_compaction_leaves_a_watch_alone_that_is_behind_only_because_its_reade
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_that_nobody_reads_holds_up_no_call() {
     let etcd = Etcd::start().await;
-    let settings = Settings {
-        watch_buffer: 1,
-        ..Settings::new(etcd.endpoints())
-    };
-    let store = connect_with(settings).await;
+    let store = connect_with(one_at_a_time(&etcd)).await;
     let mut watch = store.watch("/w/".into(), 0).await.unwrap();
     // Several times what may be under way to us.
     let value = "v".repeat(1024 * 1024);
