@@ -24,6 +24,8 @@ pub enum Followed<P: Projection> {
         changes: Vec<Change<P>>,
         /// The state after them.
         view: View<P>,
+        /// The store had to be listed meanwhile: of what came and went in between nothing is told.
+        left_out: bool,
     },
     /// What happened is not known: it was too much, or the history is another one.
     Behind(View<P>),
@@ -47,6 +49,7 @@ pub struct Follower<P: Projection> {
     epoch: u64,
     generation: u64,
     revision: Revision,
+    listed: Option<Revision>,
 }
 
 // === impl Cache ===
@@ -63,6 +66,7 @@ impl<P: Projection> Cache<P> {
             kinds: kinds.to_vec(),
             epoch: published.epoch,
             generation: published.generation,
+            listed: published.listed(),
             revision: floors.max().unwrap_or(published.revision),
         };
         if !follower.can_replay(&published) {
@@ -105,12 +109,19 @@ impl<P: Projection> Follower<P> {
         }
     }
 
+    /// Up to which revision it was told what happened.
+    pub fn told(&self) -> Revision {
+        self.revision
+    }
+
     fn step(&mut self) -> Option<Followed<P>> {
         // In this order, so that what is published after we looked wakes us.
         for kind in &mut self.woken {
             kind.mark_unchanged();
         }
         let published = self.shared.published()?;
+        let left_out = published.listed() > self.listed;
+        self.listed = published.listed();
         let replaced = self.epoch != published.epoch || self.generation != published.generation;
         if replaced || !self.can_replay(&published) {
             self.epoch = published.epoch;
@@ -124,7 +135,7 @@ impl<P: Projection> Follower<P> {
             .flat_map(|&kind| published.logs[kind].after(self.revision))
             .collect();
         self.revision = published.revision;
-        if changes.is_empty() {
+        if changes.is_empty() && !left_out {
             return None;
         }
         // Stable, so that the kinds keep their order within a revision.
@@ -135,6 +146,7 @@ impl<P: Projection> Follower<P> {
                 .flat_map(|(_, entry)| entry.changes.iter().cloned())
                 .collect(),
             view: self.view(&published),
+            left_out,
         })
     }
 

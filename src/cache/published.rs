@@ -106,6 +106,11 @@ impl<P: Projection> Published<P> {
         }
     }
 
+    /// Up to where it was last learned from a listing, as far as that is remembered.
+    pub(super) fn listed(&self) -> Option<Revision> {
+        self.gaps.get_max().map(|(end, _)| *end)
+    }
+
     /// Keeps the history within its bounds.
     pub(super) fn trim(&mut self, bounds: &Bounds, now: Instant) {
         for log in &mut self.logs {

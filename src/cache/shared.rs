@@ -105,11 +105,14 @@ impl<P: Projection> Shared<P> {
         let continued = previous.filter(|previous| {
             (previous.generation, previous.epoch) == (next.generation, next.epoch)
         });
+        let listed = continued
+            .as_ref()
+            .is_none_or(|previous| next.listed() > previous.listed());
         for (kind, log) in next.logs.iter().enumerate() {
             let last = continued
                 .as_ref()
                 .map(|previous| previous.logs[kind].last());
-            if last == Some(log.last()) {
+            if last == Some(log.last()) && !listed {
                 continue;
             }
             self.kinds[kind].send_replace(log.last());

@@ -110,7 +110,7 @@ impl Checks {
             };
             tokio::select! {
                 followed = follower.next() => match followed {
-                    Some(Followed::Changes { changes, view }) => {
+                    Some(Followed::Changes { changes, view, .. }) => {
                         for change in changes {
                             self.take_in(&change.key, change.kind, &view.state);
                         }

@@ -83,13 +83,17 @@ impl<T: Default> Turnstile<T> {
         self.call_all();
         while let Some(followed) = follower.next().await {
             match followed {
-                Followed::Changes { changes, .. } => {
+                Followed::Changes {
+                    changes,
+                    left_out: false,
+                    ..
+                } => {
                     for (key, told) in changes.iter().filter_map(hear) {
                         self.call(&key, told);
                     }
                 }
                 // What happened is not known: everybody has to look.
-                Followed::Behind(_) => self.call_all(),
+                Followed::Changes { .. } | Followed::Behind(_) => self.call_all(),
             }
         }
     }

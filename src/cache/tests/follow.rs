@@ -1,6 +1,6 @@
 //! Followers: every change of some kinds, in order, or the word that some are not known.
 
-use super::{fake::Fake, quick, ready, soon, toy::Toy};
+use super::{fake::Fake, quick, ready, soon, toy::Toy, until};
 use crate::cache::{Cache, Followed, Follower, Settings};
 
 /// What a follower says, as text: changes, or `behind`.
@@ -8,7 +8,10 @@ async fn next(follower: &mut Follower<Toy>) -> String {
     match soon(follower.next()).await {
         None => "end".to_owned(),
         Some(Followed::Behind(view)) => format!("behind {}", view.revision),
-        Some(Followed::Changes { changes, .. }) => {
+        Some(Followed::Changes {
+            changes, left_out, ..
+        }) => {
+            let end = left_out.then(|| "left out".to_owned());
             let changes = changes.iter().map(|change| {
                 let sign = match (&change.before, &change.after) {
                     (None, _) => '+',
@@ -18,7 +21,7 @@ async fn next(follower: &mut Follower<Toy>) -> String {
                 let key = String::from_utf8_lossy(&change.key);
                 format!("{sign}{}/{key}", change.kind)
             });
-            changes.collect::<Vec<_>>().join(" ")
+            changes.chain(end).collect::<Vec<_>>().join(" ")
         }
     }
 }
@@ -76,6 +79,25 @@ async fn a_follower_that_is_not_asked_for_long_is_told_that_it_is_behind() {
     assert_eq!(next(&mut follower).await, format!("behind {last}"));
     fake.put("p/1/x", "1");
     assert_eq!(next(&mut follower).await, "+1/x");
+}
+
+#[tokio::test]
+async fn a_follower_is_told_that_a_listing_left_out_what_came_and_went() {
+    let fake = Fake::new();
+    let cache = ready(&fake, quick()).await;
+    let (mut concerned, mut other) = (cache.follow(&[0]).unwrap(), cache.follow(&[1]).unwrap());
+    fake.hold(true);
+    fake.put("p/0/gone", "1");
+    fake.delete("p/0/gone");
+    let last = fake.put("p/0/a", "1");
+    fake.forget(last);
+    fake.hold(false);
+    until(|| cache.stats().relists == 1).await;
+    assert_eq!(next(&mut concerned).await, "+0/a left out");
+    assert_eq!(next(&mut other).await, "left out");
+    assert_eq!(other.told(), last);
+    fake.put("p/1/x", "1");
+    assert_eq!(next(&mut other).await, "+1/x");
 }
 
 #[tokio::test]

@@ -133,12 +133,13 @@ impl Locks {
             let ticket = Ticket::new(&waiter, call, view, pending);
             if alone || perhaps_alone && was_alone(&response) {
                 let claim = Arc::new(Claim::held(lock.clone(), waiter));
-                self.unshown.add(&claim, view.revision);
-                let granted = Granted {
-                    claim,
-                    revision: response.revision,
-                };
-                return Ok(Entered::Granted(granted, ticket));
+                if self.sessions.granted(&claim, view)? {
+                    let granted = Granted {
+                        claim,
+                        revision: response.revision,
+                    };
+                    return Ok(Entered::Granted(granted, ticket));
+                }
             }
             return Ok(Entered::Queued(ticket));
         }

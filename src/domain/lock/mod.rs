@@ -4,11 +4,11 @@
 //! its term, and it may proclaim something.
 //!
 //! A call costs one transaction, in which it queues. If that finds nobody there, the lock is held
-//! with its answer, before the cache has heard of it (`unshown`). Else the cache decides from then
-//! on whose turn it is, without asking the store again: nobody ever steps in before a place, so that
-//! one that holds the lock holds it until it goes, even when that is read late ([`LockMode`]). A call
-//! that breaks off keeps its place for a moment, in which the same request may be repeated on any
-//! replica.
+//! with its answer, before the cache has heard of it ([`Sessions::granted`]). Else the cache decides
+//! from then on whose turn it is, without asking the store again: nobody ever steps in before a
+//! place, so that one that holds the lock holds it until it goes, even when that is read late
+//! ([`LockMode`]). A call that breaks off keeps its place for a moment, in which the same request may
+//! be repeated on any replica.
 //!
 //! When the store has lost data ([`epoch`](super::epoch)), claims of earlier eras are void, those
 //! that a restored copy brought back included; but their owners may not know it yet. So a new era
@@ -31,7 +31,6 @@ mod reentrant;
 mod release;
 mod selection;
 mod together;
-mod unshown;
 mod void;
 mod wait;
 
@@ -40,7 +39,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use self::{delay::Delays, oversight::Ledger, unshown::Unshown};
+use self::{delay::Delays, oversight::Ledger};
 use super::{
     Core, Error,
     group::Group,
@@ -95,7 +94,6 @@ pub struct Locks {
     sessions: Sessions,
     turnstile: Arc<Turnstile>,
     abandoned: Arc<Abandoned>,
-    unshown: Arc<Unshown>,
     ledger: Arc<Ledger>,
     delays: Arc<Delays>,
     draining: CancellationToken,
@@ -110,7 +108,6 @@ impl Locks {
             group: Arc::default(),
             turnstile: Arc::default(),
             abandoned: Arc::new(Abandoned::new(core.clone(), sessions.clone())),
-            unshown: Arc::default(),
             ledger: Arc::default(),
             delays: Arc::default(),
             draining: CancellationToken::new(),

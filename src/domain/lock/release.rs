@@ -72,7 +72,7 @@ impl Locks {
     }
 
     async fn release_token(&self, release: &Release, token: i64) -> Result<Released, Error> {
-        let find = |view: &View| self.unshown.find(view, &release.lock, token);
+        let find = |view: &View| self.sessions.find_claim(view, &release.lock, token);
         let mut view = self.core.cache.view()?;
         let mut claim = find(&view);
         if claim.is_none() {

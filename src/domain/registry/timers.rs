@@ -76,7 +76,7 @@ impl Timers {
         self.begin(&self.core.cache.view()?.state);
         loop {
             match follower.next_by(self.queue.next_due()).await {
-                Turn::Followed(Followed::Changes { changes, view }) => {
+                Turn::Followed(Followed::Changes { changes, view, .. }) => {
                     for timer in changes.iter().flat_map(Timer::of_change) {
                         self.note(timer, &view.state);
                     }

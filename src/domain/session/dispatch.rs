@@ -9,8 +9,9 @@ use crate::{
     domain::{
         Error,
         session_id::SessionId,
-        state::{Item, Kind, State, StateProjection},
+        state::{Item, Kind, Owned, State, StateProjection},
     },
+    store::Revision,
 };
 
 use super::{
@@ -38,9 +39,16 @@ impl Sessions {
                 followed = follower.next() => followed,
             };
             match followed {
-                Some(Followed::Changes { changes, view }) => {
+                Some(Followed::Changes {
+                    changes,
+                    view,
+                    left_out,
+                }) => {
                     for change in &changes {
                         self.tell_change(change, &view.state);
+                    }
+                    if left_out {
+                        self.tell_unseen(follower.told(), &view.state, &LockLost::Removed);
                     }
                     known = view.state;
                 }
@@ -49,7 +57,7 @@ impl Sessions {
                         revision = view.revision,
                         "what sessions lost is found by comparing: the changes are not known"
                     );
-                    self.tell_difference(&known, &view.state);
+                    self.tell_difference(&known, &view.state, follower.told());
                     known = view.state;
                 }
                 None => return Ok(()),
@@ -58,6 +66,11 @@ impl Sessions {
     }
 
     fn tell_change(&self, change: &Change<StateProjection>, state: &State) {
+        for item in [&change.before, &change.after].into_iter().flatten() {
+            if let Item::Claim(claim) = item {
+                self.unshown.seen(claim);
+            }
+        }
         if let (Some(Item::Session(session)), None) = (&change.before, &change.after) {
             self.tell_session(session.id, None);
             return;
@@ -68,6 +81,10 @@ impl Sessions {
         let Some((owned, loss)) = loss::of_change(change, state) else {
             return;
         };
+        self.tell_unless_left(owned, loss, state);
+    }
+
+    fn tell_unless_left(&self, owned: Owned, loss: Loss, state: &State) {
         let left = self
             .notices
             .has_left(loss.session, owned, self.core.clock.now());
@@ -77,7 +94,7 @@ impl Sessions {
         }
     }
 
-    fn tell_difference(&self, before: &State, after: &State) {
+    fn tell_difference(&self, before: &State, after: &State, told: Revision) {
         let (gone, cause) = if before.epoch.id == after.epoch.id {
             (None, LockLost::Removed)
         } else {
@@ -94,14 +111,24 @@ impl Sessions {
                 self.tell_session(session, gone);
                 continue;
             }
-            for loss in loss::of_session(session, before, after, &cause) {
-                self.notices.tell(loss);
+            for (owned, loss) in loss::of_session(session, before, after, &cause) {
+                self.tell_unless_left(owned, loss, after);
             }
             let known: Vec<_> = loss::all_wanted(session, before).collect();
             for wanted in loss::all_wanted(session, after) {
                 if !known.contains(&wanted) {
                     self.notices.tell(wanted);
                 }
+            }
+        }
+        self.tell_unseen(told, after, &cause);
+    }
+
+    /// Tells who lost a lock that was granted and that no change has shown.
+    fn tell_unseen(&self, told: Revision, state: &State, cause: &LockLost) {
+        for claim in self.unshown.take_unseen(told, state) {
+            if let Some((owned, loss)) = loss::of_holder(&claim, state, cause) {
+                self.tell_unless_left(owned, loss, state);
             }
         }
     }

@@ -147,28 +147,38 @@ pub(super) fn of_session(
     before: &State,
     after: &State,
     cause: &LockLost,
-) -> Vec<Loss> {
+) -> Vec<(Owned, Loss)> {
     let owned = before.owned.get(&session).into_iter().flatten();
     owned
         .filter_map(|owned| match owned {
-            Owned::Instance(path) => of_instance(
-                before.instances.get(path)?,
-                after.instances.get(path).map(AsRef::as_ref),
-            ),
+            Owned::Instance(path) => {
+                let instance = after.instances.get(path).map(AsRef::as_ref);
+                let loss = of_instance(before.instances.get(path)?, instance)?;
+                Some((owned.clone(), loss))
+            }
             Owned::Waiter(path, key) => {
                 let holder = before.queue(path)?.find(key)?;
-                let holder = Some(holder).filter(|claim| claim.held)?;
-                // The key may have been made anew.
-                let place = holder.waiter.place();
-                let queue = after.queue(path);
-                let kept = queue.is_some_and(|queue| queue.claims.contains_key(&place));
-                let forced = (path.clone(), holder.waiter.fencing_token());
-                let forced = after.forced.get(&forced).cloned().map(LockLost::Forced);
-                (!kept).then(|| of_lock(holder, forced.unwrap_or_else(|| cause.clone())))
+                of_holder(Some(holder).filter(|claim| claim.held)?, after, cause)
             }
             Owned::Participant(..) => None,
         })
         .collect()
+}
+
+/// That `holder` no longer holds its lock in `after`, unless it does.
+pub(super) fn of_holder(holder: &Claim, after: &State, cause: &LockLost) -> Option<(Owned, Loss)> {
+    let Claim { lock, waiter, .. } = holder;
+    // The key may have been made anew.
+    let queue = after.queue(lock);
+    if queue.is_some_and(|queue| queue.claims.contains_key(&waiter.place())) {
+        return None;
+    }
+    let forced = after.forced.get(&(lock.clone(), waiter.fencing_token()));
+    let cause = forced
+        .cloned()
+        .map_or_else(|| cause.clone(), LockLost::Forced);
+    let owned = Owned::Waiter(lock.clone(), waiter.key.clone());
+    Some((owned, of_lock(holder, cause)))
 }
 
 /// What `change` asks of the holder of a lock.

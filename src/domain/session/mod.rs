@@ -15,12 +15,13 @@ mod record;
 mod renewal;
 mod require;
 mod stream;
+mod unshown;
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use self::{notices::Notices, renewal::Renewals};
+use self::{notices::Notices, renewal::Renewals, unshown::Unshown};
 use super::{
     Core,
     session_id::{SessionId, SessionIds},
@@ -46,6 +47,7 @@ pub struct Sessions {
     ids: Arc<SessionIds>,
     renewals: Arc<Renewals>,
     notices: Arc<Notices>,
+    unshown: Arc<Unshown>,
 }
 
 // === impl Sessions ===
@@ -57,6 +59,7 @@ impl Sessions {
             renewals: Arc::new(Renewals::new(core.clock.clone())),
             ids: Arc::default(),
             notices: Arc::default(),
+            unshown: Arc::default(),
             core,
         }
     }

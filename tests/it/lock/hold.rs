@@ -29,7 +29,7 @@ const LONG_KEEP: Duration = Duration::from_secs(20);
 const KEEP: Duration = Duration::from_secs(1);
 
 /// A stream that holds a lock, or waits for it.
-struct Holding(Streaming<HoldLockResponse>);
+pub(super) struct Holding(Streaming<HoldLockResponse>);
 
 // === impl Holding ===
 
@@ -75,7 +75,7 @@ impl Holding {
     }
 
     /// Waits until it holds the lock.
-    async fn acquired(&mut self) -> HoldAcquired {
+    pub(super) async fn acquired(&mut self) -> HoldAcquired {
         loop {
             match self.next().await {
                 Message::Queued(_) => {}
@@ -97,7 +97,7 @@ impl Holding {
     }
 
     /// Waits until it has lost the lock, which is the last word.
-    async fn lost(&mut self) -> HoldLost {
+    pub(super) async fn lost(&mut self) -> HoldLost {
         loop {
             match self.next().await {
                 Message::Contended(_) => {}
@@ -146,6 +146,6 @@ fn held(lock: &str, session: &str, request: &str) -> HoldLockRequest {
     }
 }
 
-async fn hold(server: &Server, lock: &str, session: &str, request: &str) -> Holding {
+pub(super) async fn hold(server: &Server, lock: &str, session: &str, request: &str) -> Holding {
     Holding::open(server, held(lock, session, request)).await
 }

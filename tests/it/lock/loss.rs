@@ -28,8 +28,8 @@ use crate::support::{
 const TTL: Duration = Duration::from_secs(2);
 
 /// A client that never stops its heartbeats, over connections and losses.
-struct Holder {
-    session: String,
+pub(super) struct Holder {
+    pub(super) session: String,
     lost: mpsc::Receiver<Message>,
     beating: JoinHandle<()>,
 }
@@ -37,7 +37,7 @@ struct Holder {
 // === impl Holder ===
 
 impl Holder {
-    async fn open(server: &Server) -> Self {
+    pub(super) async fn open(server: &Server) -> Self {
         let session = open_for(server, TTL.as_secs().cast_signed(), "").await;
         let (heartbeats, receiver) = mpsc::channel(64);
         let answers = server
@@ -74,7 +74,7 @@ impl Holder {
         }
     }
 
-    async fn loss(&mut self) -> Message {
+    pub(super) async fn loss(&mut self) -> Message {
         let loss = tokio::time::timeout(PATIENCE, self.lost.recv()).await;
         loss.expect("nothing was lost").unwrap()
     }

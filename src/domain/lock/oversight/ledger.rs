@@ -104,7 +104,7 @@ impl Ledger {
 
     fn write(&self, followed: Followed<crate::domain::state::StateProjection>, now: SystemTime) {
         match followed {
-            Followed::Changes { changes, view } => {
+            Followed::Changes { changes, view, .. } => {
                 for change in &changes {
                     let claim = |item: &Option<Item>| match item {
                         Some(Item::Claim(claim)) => Some(claim.clone()),

@@ -85,7 +85,7 @@ impl Removal {
             let now = self.core.clock.now();
             let wake = self.interruptions.wake(now, self.queue.next_due());
             match follower.next_by(wake).await {
-                Turn::Followed(Followed::Changes { changes, view }) => {
+                Turn::Followed(Followed::Changes { changes, view, .. }) => {
                     for change in &changes {
                         self.take_in(change, &view.state);
                     }
