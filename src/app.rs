@@ -282,7 +282,7 @@ impl App {
         let ended = timeout_at(deadline, rest).await.is_ok() && for_calls.is_ok();
         // Before the runtime goes: it ends tasks in any order, and one that misses another would
         // take that for a fault of the store.
-        self.core.cache.shutdown();
+        self.core.cache.shutdown().await;
         ended
     }
 }

@@ -40,7 +40,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{
     clock::Clock,
@@ -75,7 +75,8 @@ pub struct Cache<P: Projection> {
 /// The tasks of a cache.
 struct Life<P: Projection> {
     shared: Arc<Shared<P>>,
-    tasks: [AbortOnDropHandle<()>; 3],
+    handles: [AbortOnDropHandle<()>; 3],
+    tasks: TaskTracker,
 }
 
 /// How fresh an answer must be.
@@ -187,12 +188,14 @@ impl<P: Projection> Cache<P> {
             store,
             prefix,
         };
+        let tasks = TaskTracker::new();
         let life = Life {
-            tasks: [
-                AbortOnDropHandle::new(tokio::spawn(mirror.run())),
-                AbortOnDropHandle::new(tokio::spawn(prober.run())),
-                AbortOnDropHandle::new(tokio::spawn(ask_for_progress(shared.clone()))),
+            handles: [
+                AbortOnDropHandle::new(tasks.spawn(mirror.run())),
+                AbortOnDropHandle::new(tasks.spawn(prober.run())),
+                AbortOnDropHandle::new(tasks.spawn(ask_for_progress(shared.clone()))),
             ],
+            tasks,
             shared: shared.clone(),
         };
         Self {
@@ -332,10 +335,11 @@ impl<P: Projection> Cache<P> {
         self.shared.drain();
     }
 
-    /// Ends the tasks now; cursors end as by [`Cache::drain`], waiters with an error. What was
-    /// published stays readable.
-    pub fn shutdown(&self) {
+    /// Ends the tasks, and returns when they have ended; cursors end as by [`Cache::drain`], waiters
+    /// with an error. What was published stays readable.
+    pub async fn shutdown(&self) {
         self.life.end();
+        self.life.tasks.wait().await;
     }
 
     /// What was counted since the start.
@@ -351,7 +355,8 @@ impl<P: Projection> Life<P> {
         self.shared.drain();
         self.shared.stopped.cancel();
         self.shared.rides.close();
-        for task in &self.tasks {
+        self.tasks.close();
+        for task in &self.handles {
             task.abort();
         }
     }

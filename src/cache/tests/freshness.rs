@@ -192,9 +192,22 @@ async fn waiters_on_a_kind_sleep_through_changes_of_others() {
     let cache2 = cache.clone();
     let waiting = tokio::spawn(async move { cache2.changed(0, own).await.err() });
     tokio::task::yield_now().await;
-    cache.shutdown();
+    cache.shutdown().await;
     assert!(matches!(
         soon(waiting).await.unwrap(),
         Some(Error::Store(store::Error::Unavailable { .. }))
     ));
+}
+
+#[tokio::test]
+async fn who_shut_a_cache_down_finds_its_tasks_ended() {
+    let fake = Fake::new();
+    let cache = ready(&fake, quick()).await;
+    assert!(Arc::strong_count(&fake) > 1);
+    cache.shutdown().await;
+    assert_eq!(
+        Arc::strong_count(&fake),
+        1,
+        "somebody may still call the store"
+    );
 }
