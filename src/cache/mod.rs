@@ -14,6 +14,7 @@ mod cursor;
 mod follow;
 mod history;
 mod level;
+mod life;
 mod listing;
 mod log;
 mod message;
@@ -40,7 +41,6 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{
     clock::Clock,
@@ -48,7 +48,8 @@ use crate::{
 };
 
 use self::{
-    probe::{Prober, ask_for_progress},
+    life::Life,
+    probe::Prober,
     shared::{Shared, stopping},
     sync::Mirror,
 };
@@ -70,13 +71,6 @@ pub use self::{
 pub struct Cache<P: Projection> {
     shared: Arc<Shared<P>>,
     life: Arc<Life<P>>,
-}
-
-/// The tasks of a cache.
-struct Life<P: Projection> {
-    shared: Arc<Shared<P>>,
-    handles: [AbortOnDropHandle<()>; 3],
-    tasks: TaskTracker,
 }
 
 /// How fresh an answer must be.
@@ -188,16 +182,7 @@ impl<P: Projection> Cache<P> {
             store,
             prefix,
         };
-        let tasks = TaskTracker::new();
-        let life = Life {
-            handles: [
-                AbortOnDropHandle::new(tasks.spawn(mirror.run())),
-                AbortOnDropHandle::new(tasks.spawn(prober.run())),
-                AbortOnDropHandle::new(tasks.spawn(ask_for_progress(shared.clone()))),
-            ],
-            tasks,
-            shared: shared.clone(),
-        };
+        let life = Life::start(shared.clone(), mirror, prober);
         Self {
             shared,
             life: Arc::new(life),
@@ -339,32 +324,12 @@ impl<P: Projection> Cache<P> {
     /// with an error. What was published stays readable.
     pub async fn shutdown(&self) {
         self.life.end();
-        self.life.tasks.wait().await;
+        self.life.ended().await;
     }
 
     /// What was counted since the start.
     pub fn stats(&self) -> Stats {
         self.shared.counters.read()
-    }
-}
-
-// === impl Life ===
-
-impl<P: Projection> Life<P> {
-    fn end(&self) {
-        self.shared.drain();
-        self.shared.stopped.cancel();
-        self.shared.rides.close();
-        self.tasks.close();
-        for task in &self.handles {
-            task.abort();
-        }
-    }
-}
-
-impl<P: Projection> Drop for Life<P> {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 
